@@ -1,1 +1,10 @@
-//! Placeholder.
+//! How messages leave a process: frames, codecs, sessions with credit, links, identity.
+//!
+//! This floor knows peers and bytes. It does not know which way a message should go: what a flow or a signal
+//! means is opaque to it and is read by the floor above.
+//!
+//! - [`wire`]: frames, byte by byte
+//! - [`session`]: sans-IO: sequence, credit, acks, resume with one peer
+
+pub mod session;
+pub mod wire;
