@@ -5,6 +5,8 @@
 //!
 //! - [`wire`]: frames, byte by byte
 //! - [`session`]: sans-IO: sequence, credit, acks, resume with one peer
+//! - [`identity`]: who a peer is: certificates, the local authority, TLS configurations
 
+pub mod identity;
 pub mod session;
 pub mod wire;
