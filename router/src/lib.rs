@@ -1,1 +1,4 @@
 //! Placeholder.
+
+pub mod policy;
+pub mod routing;
