@@ -218,13 +218,8 @@ mod tests {
             "bank.tx.1787",
             "weblog.größe.4xx",
             "_internal.$x.{y}",
-            &"a.".repeat(15).as_str().to_owned(),
+            "a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a",
         ] {
-            let text = if text.ends_with('.') {
-                format!("{text}a")
-            } else {
-                text.to_string()
-            };
             let subject: Subject = text.parse().unwrap();
             assert_eq!(subject.to_string(), text);
             assert_eq!(subject.tokens().collect::<Vec<_>>().join("."), text);
