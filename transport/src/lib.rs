@@ -5,8 +5,12 @@
 //!
 //! - [`wire`]: frames, byte by byte
 //! - [`session`]: sans-IO: sequence, credit, acks, resume with one peer
+//! - [`link`]: what carries lanes to a peer: QUIC, in memory
+//! - [`bridge`]: moves bytes between sessions and links
 //! - [`identity`]: who a peer is: certificates, the local authority, TLS configurations
 
+pub mod bridge;
 pub mod identity;
+pub mod link;
 pub mod session;
 pub mod wire;

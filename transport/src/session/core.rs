@@ -1,5 +1,6 @@
 //! The session's state and what its owner can ask of it; the peer's frames are handled here.
 
+use crate::link::LaneId;
 use super::config::{Local, Peer, SessionConfig};
 use super::error::{ProtocolError, PushError, SignalError};
 use super::event::{Event, Release};
@@ -8,7 +9,7 @@ use super::send::SendFlow;
 use super::signal::Signals;
 use crate::wire::{
     BatchDecoder, BatchEncoder, Control, Failure, FlowAck, FrameKind, FrameReader, GoodbyeCode, Hello,
-    LaneId, Record, VERSION_MAX, VERSION_MIN,
+    Record, VERSION_MAX, VERSION_MIN,
 };
 use crate::wire::control::{CONTROL_FRAME_MAX, SIGNAL_MAX};
 use bytes::Bytes;
@@ -88,7 +89,7 @@ impl Session {
     /// A session without a link. `number` names it among those of its dialer. `incarnation` is 0 at the dialer; the
     /// acceptor chooses it at random, not 0.
     pub fn new(config: SessionConfig, local: Local, number: u64, incarnation: u64) -> Self {
-        let lanes = config.lanes.max(1);
+        let lanes = config.lanes.clamp(1, LaneId::MAX.number());
         Self {
             local,
             peer: None,
@@ -260,7 +261,7 @@ impl Session {
         send.push(record, token).map_err(PushError::NoCredit)?;
         if !send.ready {
             send.ready = true;
-            self.ready[usize::from(send.lane.0) - 1].push_back(flow);
+            self.ready[usize::from(send.lane.number()) - 1].push_back(flow);
         }
         Ok(())
     }
@@ -309,27 +310,49 @@ impl Session {
         self.receive_flows.get(&flow).map(|receive| &receive.definition)
     }
 
-    /// A received message now exists in `copies` places, each of which must be [`done`](Self::done).
+    /// A received message now exists in `copies` places, at least one, each of which must be [`done`](Self::done).
     #[inline]
-    pub fn hold(&mut self, flow: u32, sequence: u64, copies: u32, now: Time) {
+    pub fn hold(&mut self, flow: u32, sequence: u64, copies: u32) {
         if let Some(receive) = self.receive_flows.get_mut(&flow) {
-            receive.hold(sequence, copies);
-            if copies == 0 {
-                let short = receive.is_short();
-                self.mark(flow, short, now);
-            }
+            receive.window.hold(sequence, copies);
         }
     }
 
-    /// One copy of a received message was passed on or has ended.
+    /// In how many places a received message exists.
+    pub fn copies(&self, flow: u32, sequence: u64) -> u32 {
+        self.receive_flows.get(&flow).map_or(0, |receive| receive.window.copies(sequence))
+    }
+
+    /// One copy of a received message was passed on or has ended. Whether it was the last one.
     #[inline]
-    pub fn done(&mut self, flow: u32, sequence: u64, now: Time) {
-        if let Some(receive) = self.receive_flows.get_mut(&flow)
-            && receive.done(sequence)
-        {
+    pub fn done(&mut self, flow: u32, sequence: u64, now: Time) -> bool {
+        let Some(receive) = self.receive_flows.get_mut(&flow) else { return false };
+        let last = receive.done(sequence);
+        if last {
             let short = receive.is_short();
             self.mark(flow, short, now);
         }
+        last
+    }
+
+    /// Up to where all messages of a receiving flow are settled.
+    pub fn settled(&self, flow: u32) -> u64 {
+        self.receive_flows.get(&flow).map_or(0, |receive| receive.window.settled())
+    }
+
+    /// How many signals wait for their ack.
+    pub fn signals_waiting(&self) -> usize {
+        self.signals.len()
+    }
+
+    /// How many received messages of a flow still exist here, counted one by one.
+    pub fn unfinished(&self, flow: u32) -> u64 {
+        self.receive_flows.get(&flow).map_or(0, |receive| receive.window.unfinished())
+    }
+
+    /// Positions of a sending flow: pushed, received by the peer, settled by the peer.
+    pub fn sent(&self, flow: u32) -> (u64, u64, u64) {
+        self.send_flows.get(&flow).map_or((0, 0, 0), SendFlow::positions)
     }
 
     /// A received message ended badly; the peer is told. [`done`](Self::done) is still to be called.
@@ -376,7 +399,7 @@ impl Session {
     /// [is live](Self::is_live): a peer that is live first may be quick, and the link holds its bytes meanwhile.
     pub fn receive(&mut self, lane: LaneId, chunk: Bytes, now: Time) -> Result<(), ProtocolError> {
         self.last_heard = now;
-        let index = usize::from(lane.0);
+        let index = usize::from(lane.number());
         if index >= self.readers.len() {
             return Err(ProtocolError::Unexpected { what: "a lane beyond the agreed number" });
         }
@@ -399,7 +422,7 @@ impl Session {
     }
 
     fn lane_of(&self, flow: u32) -> LaneId {
-        LaneId(1 + (flow % u32::from(self.lanes)) as u8)
+        data_lane(flow, self.lanes)
     }
 
     fn start_link(&mut self, now: Time) {
@@ -439,12 +462,12 @@ impl Session {
         if self.peer.is_none() {
             self.lanes = self.lanes.min(hello.lanes).max(1);
             self.ready.truncate(usize::from(self.lanes));
-            let lanes = u32::from(self.lanes);
+            let lanes = self.lanes;
             for ready in &mut self.ready {
                 ready.clear();
             }
             for (&id, flow) in &mut self.send_flows {
-                flow.lane = LaneId(1 + (id % lanes) as u8);
+                flow.lane = data_lane(id, lanes);
                 flow.ready = false;
             }
         }
@@ -487,7 +510,7 @@ impl Session {
             }
             flow.ready = flow.has_sendable();
             if flow.ready {
-                self.ready[usize::from(flow.lane.0) - 1].push_back(id);
+                self.ready[usize::from(flow.lane.number()) - 1].push_back(id);
             }
             if flow.wanted.is_some() && !self.to_want.contains(&id) {
                 self.to_want.push_back(id);
@@ -634,7 +657,7 @@ impl Session {
         if more {
             if !flow.ready && flow.has_sendable() {
                 flow.ready = true;
-                self.ready[usize::from(flow.lane.0) - 1].push_back(ack.flow);
+                self.ready[usize::from(flow.lane.number()) - 1].push_back(ack.flow);
             }
             self.events.push_back(Event::Credit { flow: ack.flow });
         }
@@ -655,9 +678,10 @@ impl Session {
 
     fn end_receiving(&mut self, flow: u32) {
         self.closing.remove(&flow);
-        self.receive_flows.remove(&flow);
         self.dirty.retain(|id| *id != flow);
-        self.events.push_back(Event::Closed { flow });
+        if let Some(receive) = self.receive_flows.remove(&flow) {
+            self.events.push_back(Event::Closed { flow, window: receive.window });
+        }
     }
 
     fn handle_batch(&mut self, lane: LaneId, payload: Bytes, now: Time) -> Result<(), ProtocolError> {
@@ -668,7 +692,7 @@ impl Session {
             };
         }
         let mut records = self.spare.pop().unwrap_or_default();
-        let header = self.decoders[usize::from(lane.0)]
+        let header = self.decoders[usize::from(lane.number())]
             .decode(payload, self.config.message_max, now, &mut records)
             .map_err(|error| ProtocolError::Wire { lane, error })?;
         let flow = header.flow;
@@ -714,4 +738,9 @@ impl Session {
             self.ack_at = Some(at);
         }
     }
+}
+
+/// The lane that a flow is pinned to.
+fn data_lane(flow: u32, lanes: u8) -> LaneId {
+    LaneId::new(1 + (flow % u32::from(lanes)) as u8).unwrap_or(LaneId::CONTROL)
 }

@@ -1,6 +1,7 @@
 //! What can go wrong on a session, by operation.
 
-use crate::wire::{LaneId, Record, WireError};
+use crate::link::LaneId;
+use crate::wire::{Record, WireError};
 use std::fmt;
 
 /// The peer broke the protocol. The link must be closed; the session tells the peer why first.

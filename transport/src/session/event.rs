@@ -1,5 +1,6 @@
 //! What a session tells its owner.
 
+use super::window::Window;
 use crate::wire::{Failure, GoodbyeCode, Record};
 use bytes::Bytes;
 
@@ -20,6 +21,8 @@ pub enum Event {
         died: bool,
         /// Messages the peer had taken over and had not passed on, by flow.
         lost: Vec<(u32, u64)>,
+        /// What this end still holds of what came, by receiving flow.
+        windows: Vec<(u32, Window)>,
     },
     /// The peer opened a flow towards this end.
     Opened {
@@ -32,6 +35,8 @@ pub enum Event {
     Closed {
         /// Its number.
         flow: u32,
+        /// What this end still holds of what came.
+        window: Window,
     },
     /// Records came. The owner calls `hold` or `done` for each.
     Records {

@@ -27,12 +27,14 @@ mod reset;
 mod send;
 mod signal;
 mod transmit;
+mod window;
 
 pub use config::{Local, Peer, SessionConfig};
 pub use core::{Session, SessionState};
 pub use error::{ProtocolError, PushError, SignalError};
 pub use event::{Event, Release};
 pub use reset::Abandoned;
+pub use window::Window;
 
 #[cfg(test)]
 mod tests;

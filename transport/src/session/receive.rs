@@ -1,17 +1,10 @@
 //! The receiving end of one flow: what came, what is still held, what was granted.
 
+use crate::link::LaneId;
 use super::error::ProtocolError;
-use crate::wire::{Failure, FlowAck, LaneId};
+use super::window::Window;
+use crate::wire::{Failure, FlowAck};
 use bytes::Bytes;
-use std::collections::VecDeque;
-
-/// A message that was received and is not yet settled in order.
-#[derive(Clone, Copy, Debug)]
-struct Held {
-    /// How many copies are still out.
-    copies: u32,
-    cost: u32,
-}
 
 /// The receiving end of a flow.
 #[derive(Debug)]
@@ -20,9 +13,7 @@ pub(super) struct ReceiveFlow {
     pub(super) lane: LaneId,
     received: u64,
     received_bytes: u64,
-    settled: u64,
-    settled_bytes: u64,
-    held: VecDeque<Held>,
+    pub(super) window: Window,
     window_messages: u64,
     window_bytes: u64,
     grant_messages: u64,
@@ -42,9 +33,7 @@ impl ReceiveFlow {
             lane,
             received: 0,
             received_bytes: 0,
-            settled: 0,
-            settled_bytes: 0,
-            held: VecDeque::new(),
+            window: Window::default(),
             window_messages: 0,
             window_bytes: 0,
             grant_messages: 0,
@@ -66,44 +55,17 @@ impl ReceiveFlow {
         if self.received > self.grant_messages || self.received_bytes > self.grant_bytes {
             return Err(ProtocolError::CreditExceeded { flow });
         }
-        self.held.push_back(Held { copies: 1, cost: cost as u32 });
+        self.window.receive(cost);
         Ok(self.received)
     }
 
-    /// The message now exists in `copies` places; each must be `done`.
-    pub(super) fn hold(&mut self, sequence: u64, copies: u32) {
-        if let Some(held) = self.entry(sequence) {
-            held.copies = copies;
-        }
-        if copies == 0 {
-            self.advance();
-        }
-    }
-
-    /// One copy is passed on or ended. Whether the settled position moved.
+    /// One copy is passed on or ended. Whether it was the last.
     pub(super) fn done(&mut self, sequence: u64) -> bool {
-        let Some(held) = self.entry(sequence) else { return false };
-        held.copies = held.copies.saturating_sub(1);
-        if held.copies == 0 && sequence == self.settled + 1 {
-            self.advance();
-            return true;
+        let last = self.window.done(sequence);
+        if last {
+            self.regrant();
         }
-        false
-    }
-
-    fn entry(&mut self, sequence: u64) -> Option<&mut Held> {
-        let index = sequence.checked_sub(self.settled + 1)?;
-        self.held.get_mut(usize::try_from(index).ok()?)
-    }
-
-    fn advance(&mut self) {
-        while self.held.front().is_some_and(|held| held.copies == 0) {
-            if let Some(held) = self.held.pop_front() {
-                self.settled += 1;
-                self.settled_bytes += u64::from(held.cost);
-            }
-        }
-        self.regrant();
+        last
     }
 
     pub(super) fn set_window(&mut self, messages: u64, bytes: u64) {
@@ -114,17 +76,17 @@ impl ReceiveFlow {
 
     /// What may still come or is held, in messages and bytes: what this flow costs the receiver's budget.
     pub(super) fn exposure(&self) -> (u64, u64) {
-        (self.grant_messages - self.settled, self.grant_bytes - self.settled_bytes)
+        (self.grant_messages - self.window.settled(), self.grant_bytes - self.window.settled_bytes())
     }
 
     /// Messages and bytes held here.
     pub(super) fn held(&self) -> (u64, u64) {
-        (self.received - self.settled, self.received_bytes - self.settled_bytes)
+        (self.received - self.window.settled(), self.received_bytes - self.window.settled_bytes())
     }
 
     fn regrant(&mut self) {
-        self.grant_messages = self.grant_messages.max(self.settled + self.window_messages);
-        self.grant_bytes = self.grant_bytes.max(self.settled_bytes + self.window_bytes);
+        self.grant_messages = self.grant_messages.max(self.window.settled() + self.window_messages);
+        self.grant_bytes = self.grant_bytes.max(self.window.settled_bytes() + self.window_bytes);
     }
 
     /// The positions to tell the peer.
@@ -132,7 +94,7 @@ impl ReceiveFlow {
         FlowAck {
             flow,
             received: self.received,
-            settled: self.settled,
+            settled: self.window.settled(),
             grant_messages: self.grant_messages,
             grant_bytes: self.grant_bytes,
         }

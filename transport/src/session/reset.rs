@@ -2,6 +2,7 @@
 
 use super::core::Session;
 use super::event::Event;
+use super::window::Window;
 use crate::wire::Record;
 
 /// What a session still held when it was given up.
@@ -11,14 +12,14 @@ pub struct Abandoned {
     pub records: Vec<(u32, Vec<(Record, u64)>)>,
     /// Messages the peer had taken over without passing them on.
     pub lost: u64,
+    /// What this end still holds of what came, by receiving flow.
+    pub windows: Vec<(u32, Window)>,
 }
 
 impl Session {
     /// The peer has no memory of this session. Receiving flows end, sending flows start again.
     pub(super) fn reset(&mut self, died: bool) {
-        self.receive_flows.clear();
-        self.dirty.clear();
-        self.closing.clear();
+        let windows = self.take_windows();
         self.signals.reset();
         self.failures.reset();
         let mut lost = Vec::new();
@@ -36,14 +37,23 @@ impl Session {
         }
         lost.sort_unstable();
         self.to_open.make_contiguous().sort_unstable();
-        self.events.push_back(Event::Reset { died, lost });
+        self.events.push_back(Event::Reset { died, lost, windows });
+    }
+
+    fn take_windows(&mut self) -> Vec<(u32, Window)> {
+        self.dirty.clear();
+        self.closing.clear();
+        let mut windows: Vec<_> =
+            std::mem::take(&mut self.receive_flows).into_iter().map(|(id, flow)| (id, flow.window)).collect();
+        windows.sort_unstable_by_key(|(id, _)| *id);
+        windows
     }
 
     /// Gives the session up: the peer left, or did not come back. The owner decides what becomes of each record.
     pub fn abandon(&mut self) -> Abandoned {
         let mut abandoned = Abandoned::default();
         for (id, flow) in std::mem::take(&mut self.send_flows) {
-            let (records, lost) = flow.abandon();
+            let (records, lost) = flow.abandon(id, &mut self.releases);
             abandoned.lost += lost;
             if !records.is_empty() {
                 abandoned.records.push((id, records));
@@ -68,7 +78,7 @@ impl Session {
                 self.to_close.push_back((flow, send.written()));
             }
             self.to_open.retain(|id| *id != flow);
-            let (records, lost) = send.abandon();
+            let (records, lost) = send.abandon(flow, &mut self.releases);
             abandoned.lost = lost;
             abandoned.records.push((flow, records));
         }

@@ -1,7 +1,8 @@
 //! The sending end of one flow: what is queued, what is on its way, what the peer has taken over.
 
+use crate::link::LaneId;
 use super::event::Release;
-use crate::wire::{AckLevel, Failure, FlowAck, LaneId, Record};
+use crate::wire::{AckLevel, Failure, FlowAck, Record};
 use bytes::Bytes;
 use std::collections::VecDeque;
 
@@ -61,6 +62,11 @@ impl SendFlow {
     /// Sequence of the last record pushed.
     fn last(&self) -> u64 {
         self.base + self.retained.len() as u64 - 1
+    }
+
+    /// Pushed, received by the peer, settled by the peer.
+    pub(super) fn positions(&self) -> (u64, u64, u64) {
+        (self.last(), self.received, self.settled)
     }
 
     /// Sequence of the last record written.
@@ -234,14 +240,19 @@ impl SendFlow {
         lost
     }
 
-    /// Ends the flow: what the peer never took over, and how many messages it took over without passing on.
-    pub(super) fn abandon(mut self) -> (Vec<(Record, u64)>, u64) {
+    /// Ends the flow: what the peer never took over, and how many messages it took over without passing on. What
+    /// was written and must not come twice counts as lost too: nobody knows whether it arrived.
+    pub(super) fn abandon(mut self, flow: u32, releases: &mut VecDeque<Release>) -> (Vec<(Record, u64)>, u64) {
         let mut lost = self.received - self.settled;
         let mut records = Vec::new();
         for (index, mut retained) in self.retained.drain(..).enumerate() {
-            if let Some(record) = retained.record.take() {
-                let sequence = self.base + index as u64;
-                lost -= u64::from(sequence <= self.received && sequence > self.settled);
+            let Some(record) = retained.record.take() else { continue };
+            let sequence = self.base + index as u64;
+            lost -= u64::from(sequence <= self.received && sequence > self.settled);
+            if record.head.ack == AckLevel::None && sequence < self.next {
+                lost += 1;
+                releases.push_back(Release { flow, token: retained.token, result: Err(Failure::PeerDied) });
+            } else {
                 records.push((record, retained.token));
             }
         }

@@ -1,7 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
+use crate::link::LaneId;
 use super::*;
-use crate::wire::{AckLevel, Control, Failure, FrameReader, GoodbyeCode, Head, Hello, LaneId, ProducerId, Record, Role};
+use crate::wire::{AckLevel, Control, Failure, FrameReader, GoodbyeCode, Head, Hello, ProducerId, Record, Role};
 use bytes::{Bytes, BytesMut};
 use mcpbus_actors::Time;
 use proptest::prelude::*;
@@ -73,14 +74,14 @@ impl Pair {
 
     fn write(&mut self, budget: usize) {
         for lane in 0..self.to_acceptor.len() {
-            let id = LaneId(lane as u8);
+            let id = LaneId::new(lane as u8).unwrap();
             self.dialer.transmit(id, budget, self.now, &mut self.to_acceptor[lane]);
             self.acceptor.transmit(id, budget, self.now, &mut self.to_dialer[lane]);
         }
     }
 
     fn deliver(&mut self, lane: usize, most: usize) -> Result<(), ProtocolError> {
-        let id = LaneId(lane as u8);
+        let id = LaneId::new(lane as u8).unwrap();
         if self.acceptor.state() == SessionState::Down && self.greeting.is_some() {
             // The node reads the first frame to find the session by it.
             if let Some(reader) = &mut self.greeting {
@@ -177,7 +178,7 @@ fn a_peer_that_exceeds_its_grant_is_refused() {
     let mut forged = BytesMut::new();
     let two = [record(&head(AckLevel::None), 1, 1), record(&head(AckLevel::None), 2, 1)];
     crate::wire::BatchEncoder::new().encode(&mut forged, flow, 1, two.iter(), 1 << 16, pair.now);
-    let refused = pair.acceptor.receive(LaneId(1), forged.freeze(), pair.now);
+    let refused = pair.acceptor.receive(LaneId::new(1).unwrap(), forged.freeze(), pair.now);
     assert_eq!(refused, Err(ProtocolError::CreditExceeded { flow }));
 }
 
@@ -191,7 +192,9 @@ fn accepted_is_released_on_arrival_and_processed_on_settlement() {
     pair.settle_all();
     let tokens: Vec<_> = releases(&mut pair.dialer).iter().map(|release| release.token).collect();
     assert_eq!(tokens, [11, 13]);
-    (1..=3).for_each(|sequence| pair.acceptor.done(flow, sequence, pair.now));
+    for sequence in 1..=3 {
+        assert!(pair.acceptor.done(flow, sequence, pair.now));
+    }
     pair.settle_all();
     assert_eq!(releases(&mut pair.dialer), [Release { flow, token: 12, result: Ok(()) }]);
     assert!(pair.dialer.is_settled());
@@ -236,7 +239,7 @@ fn a_peer_that_died_costs_what_it_held_and_no_more() {
     pair.settle_all();
     let events = drain(&mut pair.dialer);
     let reset = events.iter().find_map(|event| match event {
-        Event::Reset { died, lost } => Some((*died, lost.clone())),
+        Event::Reset { died, lost, .. } => Some((*died, lost.clone())),
         _ => None,
     });
     assert_eq!(reset, Some((true, vec![(flow, 4)])));
@@ -300,11 +303,11 @@ fn a_flow_closed_with_records_on_the_way_ends_after_them() {
     let flow = open(&mut pair, 10, 10_000);
     pair.dialer.push(flow, record(&head(AckLevel::None), 1, 1), 1).unwrap();
     let mut data = BytesMut::new();
-    pair.dialer.transmit(LaneId(1), 1 << 16, pair.now, &mut data);
+    pair.dialer.transmit(LaneId::new(1).unwrap(), 1 << 16, pair.now, &mut data);
     pair.dialer.abandon_flow(flow);
     pair.settle_all();
     assert!(!drain(&mut pair.acceptor).iter().any(|event| matches!(event, Event::Closed { .. })));
-    pair.acceptor.receive(LaneId(1), data.freeze(), pair.now).unwrap();
+    pair.acceptor.receive(LaneId::new(1).unwrap(), data.freeze(), pair.now).unwrap();
     let events = drain(&mut pair.acceptor);
     assert!(matches!(events[..], [Event::Records { .. }, Event::Closed { .. }]));
 }

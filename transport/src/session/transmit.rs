@@ -1,9 +1,10 @@
 //! What a session writes, and when it wants to be called.
 
+use crate::link::LaneId;
 use super::core::{Session, SessionState};
 use super::event::Event;
 use crate::wire::control::ENTRIES_MAX;
-use crate::wire::{Control, FlowAck, LaneId};
+use crate::wire::{Control, FlowAck};
 use bytes::BytesMut;
 use mcpbus_actors::Time;
 
@@ -24,7 +25,7 @@ impl Session {
     pub fn wants_transmit(&self, lane: LaneId, now: Time) -> bool {
         if !lane.is_control() {
             return self.state == SessionState::Live
-                && self.ready.get(usize::from(lane.0) - 1).is_some_and(|ready| !ready.is_empty());
+                && self.ready.get(usize::from(lane.number()) - 1).is_some_and(|ready| !ready.is_empty());
         }
         match self.state {
             SessionState::Down => false,
@@ -192,7 +193,7 @@ impl Session {
 
     /// Flows of a lane take turns, a frame each.
     fn transmit_data(&mut self, lane: LaneId, budget: usize, now: Time, out: &mut BytesMut) {
-        let index = usize::from(lane.0) - 1;
+        let index = usize::from(lane.number()) - 1;
         let start = out.len();
         while out.len() - start < budget {
             let Some(id) = self.ready.get_mut(index).and_then(|ready| ready.pop_front()) else { return };
@@ -202,7 +203,7 @@ impl Session {
                 continue;
             }
             let (first, records) = flow.sendable();
-            let count = self.encoders[usize::from(lane.0)].encode(
+            let count = self.encoders[usize::from(lane.number())].encode(
                 out,
                 id,
                 first,

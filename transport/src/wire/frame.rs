@@ -4,26 +4,6 @@
 use super::cursor::WireError;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// A lane of a link: 0 is control, 1 and up are data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LaneId(pub u8);
-
-impl LaneId {
-    /// The lane of control frames.
-    pub const CONTROL: Self = Self(0);
-
-    /// Whether this is the control lane.
-    pub fn is_control(self) -> bool {
-        self.0 == 0
-    }
-}
-
-impl std::fmt::Display for LaneId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.is_control() { f.write_str("control lane") } else { write!(f, "lane {}", self.0) }
-    }
-}
-
 /// What a frame is. The numbers are the wire's; they are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

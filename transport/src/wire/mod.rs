@@ -19,7 +19,7 @@ pub mod record;
 pub use batch::{BatchDecoder, BatchEncoder, BatchHeader};
 pub use control::{Control, FlowAck, GoodbyeCode, Hello, Role};
 pub use cursor::{Cursor, WireError};
-pub use frame::{FrameKind, FrameReader, LaneId};
+pub use frame::{FrameKind, FrameReader};
 pub use record::{AckLevel, Extra, Failure, Head, ProducerId, Record, ReplyAddress};
 
 /// The oldest wire version this build speaks.
