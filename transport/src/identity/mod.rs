@@ -60,7 +60,7 @@ pub use authority::{AuthorityError, IssueError, KeyAlgorithm, LocalAuthority};
 #[cfg(feature = "quic")]
 pub use certificate::CertificateError;
 #[cfg(feature = "quic")]
-pub(crate) use certificate::peer_name;
+pub(crate) use certificate::{dns_name_of, peer_name};
 #[cfg(feature = "quic")]
 pub use files::FileError;
 #[cfg(feature = "quic")]
