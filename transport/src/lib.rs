@@ -7,9 +7,11 @@
 //! - [`session`]: sans-IO: sequence, credit, acks, resume with one peer
 //! - [`link`]: what carries lanes to a peer: QUIC, in memory
 //! - [`bridge`]: moves bytes between sessions and links
+//! - [`codec`]: bodies as bytes
 //! - [`identity`]: who a peer is: certificates, the local authority, TLS configurations
 
 pub mod bridge;
+pub mod codec;
 pub mod identity;
 pub mod link;
 pub mod session;

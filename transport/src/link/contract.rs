@@ -325,11 +325,6 @@ impl SeenLanes {
         self.0 |= bit;
         new
     }
-
-    /// Takes a mark back.
-    pub(crate) fn remove(&mut self, lane: LaneId) {
-        self.0 &= !(1 << lane.number());
-    }
 }
 
 /// As much of a reason as travels, cut between two characters.
@@ -357,8 +352,6 @@ mod tests {
         let mut seen = SeenLanes::default();
         assert!(seen.insert(LaneId::CONTROL) && seen.insert(LaneId::MAX));
         assert!(!seen.insert(LaneId::CONTROL) && !seen.insert(LaneId::MAX));
-        seen.remove(LaneId::MAX);
-        assert!(seen.insert(LaneId::MAX));
         assert_eq!(LaneId::new(64), None);
     }
 }

@@ -109,7 +109,8 @@ impl QuicConfig {
         discovery.upper_bound(self.largest_datagram);
         transport
             .max_concurrent_bidi_streams(VarInt::from_u32(0))
-            .max_concurrent_uni_streams(VarInt::from_u32(u32::from(self.highest_lane.number()) + 1))
+            // One for each lane, the control lane included, and one for the confirmation.
+            .max_concurrent_uni_streams(VarInt::from_u32(u32::from(self.highest_lane.number()) + 2))
             .stream_receive_window(VarInt::from_u32(self.stream_window))
             .receive_window(VarInt::from_u32(self.receive_window))
             .send_window(u64::from(self.send_window))

@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{Connection, RecvStream, VarInt};
 use rustls_pki_types::CertificateDer;
 
-use super::lane::{QuicLaneReader, QuicLaneWriter};
+use super::lane::{QuicLaneReader, QuicLaneWriter, write_error};
 use super::refusal::link_error;
 use crate::identity::{CertificateError, PeerIdentity, peer_name};
 use crate::link::contract::{CloseCode, LaneId, Link, LinkError, SeenLanes, short_reason};
@@ -17,20 +17,16 @@ use crate::link::contract::{CloseCode, LaneId, Link, LinkError, SeenLanes, short
 /// Above the priority of every data lane, which is 0. quinn obeys priorities strictly.
 const CONTROL_PRIORITY: i32 = 1;
 
+/// What an acceptor writes on its first stream, which is no lane, once it has verified the dialer.
+const CONFIRMATION: u8 = 0xff;
+
 /// A link to a verified peer over one QUIC connection. Dropping it closes the connection.
 pub struct QuicLink {
     connection: Connection,
     peer: PeerIdentity,
     highest_lane: LaneId,
-    opened: Mutex<Opened>,
+    opened: Mutex<SeenLanes>,
     accepted: tokio::sync::Mutex<Accepted>,
-}
-
-#[derive(Default)]
-struct Opened {
-    seen: SeenLanes,
-    /// The control lane that an acceptor opens during the handshake, until it is asked for.
-    control: Option<QuicLaneWriter>,
 }
 
 #[derive(Default)]
@@ -38,8 +34,6 @@ struct Accepted {
     seen: SeenLanes,
     /// A stream whose lane number has not arrived. It stands here so that a cancelled accept does not lose it.
     unnumbered: Option<RecvStream>,
-    /// The control lane that a dialer awaits during the handshake, until it is asked for.
-    control: Option<QuicLaneReader>,
 }
 
 impl QuicLink {
@@ -69,21 +63,29 @@ impl QuicLink {
         }
     }
 
-    /// Opens the control lane, which tells a dialer that it has been verified.
+    /// Tells a dialer that it has been verified.
     pub(super) async fn confirm(&self) -> Result<(), LinkError> {
-        let writer = self.open(LaneId::CONTROL).await?;
-        self.opened().control = Some(writer);
+        let mut stream = self.connection.open_uni().await.map_err(link_error)?;
+        let written = stream
+            .write_chunk(Bytes::from_static(&[CONFIRMATION]))
+            .await;
+        written.map_err(|error| write_error(error, LaneId::CONTROL))?;
+        // An error says that the stream has ended already, with its connection.
+        let _ = stream.finish();
         Ok(())
     }
 
-    /// Waits for the acceptor's control lane.
+    /// Waits until the acceptor has verified this end.
     pub(super) async fn confirmed(&self) -> Result<(), LinkError> {
-        let (lane, reader) = self.accept().await?;
-        if !lane.is_control() {
-            return Err(self.violation(format!("the peer opened {lane} before the control lane")));
+        let mut stream = self.connection.accept_uni().await.map_err(link_error)?;
+        match stream.read_chunk(1, true).await {
+            Ok(Some(chunk)) if chunk.bytes[..] == [CONFIRMATION] => Ok(()),
+            Err(quinn::ReadError::ConnectionLost(error)) => Err(link_error(error)),
+            _ => {
+                Err(self
+                    .violation("the peer opened a lane before it confirmed the link".to_owned()))
+            }
         }
-        self.accepted.lock().await.control = Some(reader);
-        Ok(())
     }
 
     /// The peer's address now; it may change when the peer moves to another network.
@@ -94,10 +96,6 @@ impl QuicLink {
     /// How many bytes may be under way before congestion control holds the sender back.
     pub fn congestion_window(&self) -> u64 {
         self.connection.stats().path.cwnd
-    }
-
-    fn opened(&self) -> MutexGuard<'_, Opened> {
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn open(&self, lane: LaneId) -> Result<QuicLaneWriter, LinkError> {
@@ -111,18 +109,12 @@ impl QuicLink {
         stream
             .write_chunk(number)
             .await
-            .map_err(|error| match error {
-                quinn::WriteError::ConnectionLost(error) => link_error(error),
-                _ => LinkError::LaneStopped { lane },
-            })?;
+            .map_err(|error| write_error(error, lane))?;
         Ok(QuicLaneWriter::new(stream, lane))
     }
 
     async fn accept(&self) -> Result<(LaneId, QuicLaneReader), LinkError> {
         let mut accepted = self.accepted.lock().await;
-        if let Some(control) = accepted.control.take() {
-            return Ok((LaneId::CONTROL, control));
-        }
         if accepted.unnumbered.is_none() {
             accepted.unnumbered = Some(self.connection.accept_uni().await.map_err(link_error)?);
         }
@@ -197,17 +189,13 @@ impl Link for QuicLink {
                 highest: self.highest_lane,
             });
         }
-        {
-            let mut opened = self.opened();
-            if lane.is_control()
-                && let Some(control) = opened.control.take()
-            {
-                opened.seen.insert(lane);
-                return Ok(control);
-            }
-            if !opened.seen.insert(lane) {
-                return Err(LinkError::LaneTaken { lane });
-            }
+        let new = self
+            .opened
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(lane);
+        if !new {
+            return Err(LinkError::LaneTaken { lane });
         }
         self.open(lane).await
     }

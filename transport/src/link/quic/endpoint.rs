@@ -185,6 +185,9 @@ impl QuicEndpoint {
     ///
     /// [`EndpointClosed`], also for an endpoint that only dials.
     pub async fn accept(&self) -> Result<QuicLink, EndpointClosed> {
+        if !self.accepts {
+            return Err(EndpointClosed);
+        }
         let mut handshakes = self.handshakes.lock().await;
         loop {
             let room = handshakes.len() < self.config.pending_handshakes;

@@ -11,6 +11,15 @@ use crate::link::contract::{LaneId, LaneReader, LaneWriter, LinkError};
 /// The code with which a stream is reset or stopped; the reason is always that its end was dropped.
 const DROPPED: VarInt = VarInt::from_u32(0);
 
+/// What a failed write means for a lane.
+pub(super) fn write_error(error: WriteError, lane: LaneId) -> LinkError {
+    match error {
+        WriteError::Stopped(_) => LinkError::LaneStopped { lane },
+        WriteError::ConnectionLost(error) => link_error(error),
+        WriteError::ClosedStream | WriteError::ZeroRttRejected => LinkError::LaneFinished { lane },
+    }
+}
+
 /// The sending end of a lane of a [`QuicLink`](super::QuicLink).
 #[derive(Debug)]
 pub struct QuicLaneWriter {
@@ -40,17 +49,8 @@ impl LaneWriter for QuicLaneWriter {
         if chunks.is_empty() {
             return Ok(0);
         }
-        let written = self
-            .stream
-            .write_chunks(chunks.make_contiguous())
-            .await
-            .map_err(|error| match error {
-                WriteError::Stopped(_) => LinkError::LaneStopped { lane: self.lane },
-                WriteError::ConnectionLost(error) => link_error(error),
-                WriteError::ClosedStream | WriteError::ZeroRttRejected => {
-                    LinkError::LaneFinished { lane: self.lane }
-                }
-            })?;
+        let written = self.stream.write_chunks(chunks.make_contiguous()).await;
+        let written = written.map_err(|error| write_error(error, self.lane))?;
         chunks.drain(..written.chunks);
         Ok(written.bytes)
     }

@@ -2,9 +2,9 @@
 //!
 //! Invariants of this folder:
 //! * Every window, count and time is finite; see [`QuicConfig`].
-//! * A [`QuicLink`] exists only once both ends have verified each other: an acceptor opens its control lane after it has
-//!   verified the dialer, and a dial succeeds only when that lane has arrived. With TLS 1.3 alone the dialer would be done
-//!   before it is refused.
+//! * A [`QuicLink`] exists only once both ends have verified each other: once an acceptor has verified the dialer, it says
+//!   so with the byte 255 on its first stream, and a dial succeeds only when that has arrived. With TLS 1.3 alone the
+//!   dialer would be done before it is refused.
 //! * Lane `n` is one unidirectional stream that begins with the byte `n`; the control lane has the highest priority.
 //! * The session above sends heartbeats; QUIC's own keep-alive stays off.
 //!
