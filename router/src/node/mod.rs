@@ -15,12 +15,16 @@ mod config;
 mod core;
 mod decide;
 mod flow;
+mod handle;
 mod ledger;
 mod owner;
 mod peer;
+mod report;
 mod subscribe;
 mod switch;
 
 pub use config::{NODE_OVERHEAD, NodeConfig, NodeLimits, SESSION_OVERHEAD};
 pub use core::NodeCore;
+pub use handle::{Node, NodeBuilder, StartError};
 pub use ledger::{FailureName, NodeLedger};
+pub use report::{NodeReport, PeerReport, RouteReport};

@@ -54,6 +54,11 @@ impl<O: Owner> Hub<O> {
         self.shared.clock.now()
     }
 
+    /// How many links are attached.
+    pub fn links(&self) -> usize {
+        self.shared.links.borrow().len()
+    }
+
     /// Lets `act` at the owner, then wakes whatever that concerns. `act` must not call the hub.
     pub fn with<R>(&self, act: impl FnOnce(&mut O, Time) -> R) -> R {
         let result = {
