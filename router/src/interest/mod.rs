@@ -141,6 +141,8 @@ pub struct Refused {
 pub struct Interest {
     me: NodeId,
     limits: Limits,
+    /// Most entries of one announcement; tests make it small.
+    chunk: usize,
     /// The "path" to this node itself, as it is announced.
     own: Best,
     local: Entries,
@@ -163,6 +165,7 @@ impl Interest {
         Self {
             me,
             limits,
+            chunk: MESSAGE_ENTRIES,
             own: Best {
                 next_hop: None,
                 epoch,

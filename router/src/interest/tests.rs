@@ -16,7 +16,9 @@ fn node(index: usize) -> NodeId {
 }
 
 fn entry(number: u32, members: u32) -> Entry {
-    let group = (number % 3 == 0).then(|| Arc::from(format!("g{}", number % 2)));
+    let group = number
+        .is_multiple_of(3)
+        .then(|| Arc::from(format!("g{}", number % 2)));
     Entry {
         pattern: format!("a.{number}.>").parse().unwrap(),
         group,
@@ -127,7 +129,7 @@ impl Mesh {
         for (from, to) in [(a, b), (b, a)] {
             self.notice(from, to);
             // Every other connection keeps the number, the rest get a new one.
-            let number = if self.connections % 2 == 0 {
+            let number = if self.connections.is_multiple_of(2) {
                 to as u32
             } else {
                 to as u32 + self.connections * 16
@@ -382,15 +384,18 @@ impl Mesh {
     }
 }
 
+/// Odd nodes cut what they say into small pieces.
 fn fresh(index: usize, epoch: u64) -> Interest {
-    Interest::new(
+    let mut interest = Interest::new(
         node(index),
         epoch,
         Limits {
             hold: HOLD,
             ..Limits::default()
         },
-    )
+    );
+    interest.chunk = if index % 2 == 1 { 2 } else { MESSAGE_ENTRIES };
+    interest
 }
 
 #[derive(Debug, Clone)]
@@ -439,7 +444,7 @@ proptest! {
                 Action::Remove(at, id) => mesh.remove(at % count, id),
                 Action::Steps(picks) => picks.into_iter().for_each(|pick| mesh.step(pick)),
                 Action::Wait(seconds) => {
-                    mesh.now = mesh.now + Duration::from_secs(seconds);
+                    mesh.now += Duration::from_secs(seconds);
                     for index in 0..count {
                         let now = mesh.now;
                         mesh.nodes[index].handle_timeout(now);
@@ -554,6 +559,71 @@ fn two_nodes_that_lost_the_same_origin_do_not_chase_each_other() {
     assert!(mesh.nodes[0].is_stale(node(2)) && mesh.nodes[1].is_stale(node(2)));
     mesh.finish();
     mesh.check();
+}
+
+#[test]
+fn a_newer_epoch_beats_a_shorter_path() {
+    let mut interest = fresh(9, 1);
+    for peer in 0..2 {
+        interest
+            .neighbour_up(Neighbour(peer), node(peer as usize), Time::ZERO)
+            .unwrap();
+    }
+    let mut tell = |peer: usize, epoch: u64, path: &[NodeId]| {
+        let announce = Announce {
+            origin: node(5),
+            epoch,
+            path: Arc::from(path),
+            ..announce()
+        };
+        interest
+            .handle(
+                Neighbour(peer as u32),
+                Message::Announce(announce),
+                Time::ZERO,
+            )
+            .unwrap();
+        interest.next_hop(node(5))
+    };
+    assert_eq!(tell(0, 1, &[node(0), node(5)]), Some(Neighbour(0)));
+    assert_eq!(
+        tell(1, 1, &[node(1), node(5)]),
+        Some(Neighbour(0)),
+        "the path in use stays on ties"
+    );
+    assert_eq!(tell(1, 2, &[node(1), node(4), node(5)]), Some(Neighbour(1)));
+    assert_eq!(tell(0, 2, &[node(0), node(5)]), Some(Neighbour(0)));
+}
+
+#[test]
+fn after_its_return_a_neighbour_has_time_to_hear_of_origins_again() {
+    let mut interest = fresh(9, 1);
+    let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
+    let far = Announce {
+        origin: node(5),
+        path: Arc::from([node(0), node(5)]),
+        ..announce()
+    };
+    interest.neighbour_up(Neighbour(0), node(0), at(0)).unwrap();
+    interest
+        .handle(Neighbour(0), Message::Announce(far.clone()), at(0))
+        .unwrap();
+    interest.neighbour_down(Neighbour(0), at(1));
+    assert_eq!(interest.next_timeout(), Some(at(11)));
+    interest.neighbour_up(Neighbour(0), node(0), at(5)).unwrap();
+    assert_eq!(interest.next_timeout(), Some(at(15)));
+    interest
+        .handle(Neighbour(0), Message::SyncDone, at(7))
+        .unwrap();
+    assert_eq!(interest.next_timeout(), Some(at(17)));
+    assert!(interest.is_stale(node(5)));
+    interest
+        .handle(Neighbour(0), Message::Announce(far), at(8))
+        .unwrap();
+    assert!(!interest.is_stale(node(5)));
+    interest.handle_timeout(at(17));
+    assert_eq!(interest.next_hop(node(5)), Some(Neighbour(0)));
+    assert_eq!(interest.next_timeout(), None);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use foldhash::quality::FixedState;
+use smallvec::SmallVec;
 
 use self::hash_trie::HashTrie;
 use self::values::Values;
@@ -35,6 +36,9 @@ pub struct SubjectTable<V> {
     hasher: FixedState,
 }
 
+/// A literal token. Short ones, which most are, stand in the map itself: comparing them costs no cache miss.
+type Token = SmallVec<[u8; 16]>;
+
 #[derive(Debug, Clone)]
 struct Node<V> {
     /// Values of the pattern that ends here.
@@ -44,7 +48,7 @@ struct Node<V> {
     /// What follows a `*`.
     star: Option<Arc<Node<V>>>,
     /// What follows a literal token.
-    children: HashTrie<Arc<str>, Arc<Node<V>>>,
+    children: HashTrie<Token, Arc<Node<V>>>,
     /// The table's version when an answer that involves this node last changed.
     version: u64,
 }
@@ -112,9 +116,9 @@ impl<V: Clone + Eq + Hash> SubjectTable<V> {
             let next = match token {
                 PatternToken::Rest => return node.rest.contains(value, &self.hasher),
                 PatternToken::One => node.star.as_ref(),
-                PatternToken::Literal(token) => {
-                    node.children.get(self.hash(token), |held| &**held == token)
-                }
+                PatternToken::Literal(token) => node
+                    .children
+                    .get(self.hash(token), |held| **held == *token.as_bytes()),
             };
             match next {
                 Some(next) => node = next,
@@ -145,7 +149,7 @@ impl<V: Clone + Eq + Hash> SubjectTable<V> {
                 }
                 PatternToken::Literal(token) => {
                     let hash = hasher.hash_one(token);
-                    let key: Arc<str> = Arc::from(token);
+                    let key = Token::from_slice(token.as_bytes());
                     node = Arc::make_mut(node.children.entry(hash, &key, || Arc::new(Node::new())));
                 }
             }
@@ -230,7 +234,7 @@ fn walk<V>(node: &Node<V>, tokens: &[(&str, u64)], visit: &mut impl FnMut(&Node<
             Matched::Rest
         },
     );
-    if let Some(next) = node.children.get(*hash, |held| &**held == *token) {
+    if let Some(next) = node.children.get(*hash, |held| **held == *token.as_bytes()) {
         walk(next, below, visit);
     }
     if let Some(next) = &node.star {
@@ -269,7 +273,10 @@ impl<V: Clone + Eq + Hash> Removal<'_, V> {
                 }
             }
             Some(PatternToken::Literal(token)) => {
-                let (hash, key) = (self.hasher.hash_one(token), Arc::from(token));
+                let (hash, key) = (
+                    self.hasher.hash_one(token),
+                    Token::from_slice(token.as_bytes()),
+                );
                 if let Some(next) = node.children.get_mut(hash, &key)
                     && self.apply(Arc::make_mut(next), tokens)
                 {
