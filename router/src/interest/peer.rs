@@ -7,9 +7,7 @@ use std::sync::Arc;
 use mcpbus_actors::Time;
 
 use super::confirm::ObligationId;
-use super::message::{
-    Announce, CONFIRM_WINDOW, Entry, EntryId, MESSAGE_ENTRIES, Message, Neighbour, NodeId,
-};
+use super::message::{Announce, CONFIRM_WINDOW, Entry, EntryId, Message, Neighbour, NodeId};
 
 /// An announcement is closed once its entries take this many bytes, so that control messages stay short.
 const ANNOUNCE_BYTES: usize = 16 * 1024;
@@ -103,14 +101,14 @@ impl Told {
         }
     }
 
-    /// The next announcement, without a token; `None` when there is nothing to say. With `may_ask` an empty
-    /// one is worth sending for the confirmation it will bring.
+    /// The next announcement of at most `chunk` entries, without a token; `None` when there is nothing to say.
+    /// With `may_ask` an empty one is worth sending for the confirmation it will bring.
     pub(super) fn announce(
         &mut self,
         origin: NodeId,
         best: &Best,
         entries: &Entries,
-        may_ask: bool,
+        (chunk, may_ask): (usize, bool),
     ) -> Option<Announce> {
         let mut announce = Announce {
             origin,
@@ -125,7 +123,7 @@ impl Told {
         };
         let mut bytes = 0;
         let mut room = |entry: &Entry, count: usize| {
-            let fits = count < MESSAGE_ENTRIES && bytes < ANNOUNCE_BYTES;
+            let fits = count < chunk && bytes < ANNOUNCE_BYTES;
             bytes += entry.pattern.as_str().len()
                 + entry.group.as_ref().map_or(0, |group| group.len())
                 + 16;
@@ -153,7 +151,7 @@ impl Told {
                 Some(entry) if room(entry, announce.added.len()) => {
                     announce.added.push((id, entry.clone()))
                 }
-                None if announce.removed.len() < MESSAGE_ENTRIES => announce.removed.push(id),
+                None if announce.removed.len() < chunk => announce.removed.push(id),
                 _ => break,
             }
             self.dirty.remove(&id);

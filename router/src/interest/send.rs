@@ -77,7 +77,9 @@ impl Interest {
             self.best.get(&origin)
         };
         let announce = match (best, self.entries_of(origin)) {
-            (Some(best), Some(entries)) => told.announce(origin, best, entries, may_ask),
+            (Some(best), Some(entries)) => {
+                told.announce(origin, best, entries, (self.chunk, may_ask))
+            }
             _ => None,
         };
         let peer = self.peers.get_mut(&neighbour)?;

@@ -1,11 +1,15 @@
+//! A mesh of nodes in memory: links that keep order, come, go, and are noticed late.
+
 #![allow(clippy::unwrap_used)]
+
+mod cases;
+mod random;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mcpbus_actors::Time;
-use proptest::prelude::*;
 
 use super::*;
 
@@ -16,7 +20,9 @@ fn node(index: usize) -> NodeId {
 }
 
 fn entry(number: u32, members: u32) -> Entry {
-    let group = (number % 3 == 0).then(|| Arc::from(format!("g{}", number % 2)));
+    let group = number
+        .is_multiple_of(3)
+        .then(|| Arc::from(format!("g{}", number % 2)));
     Entry {
         pattern: format!("a.{number}.>").parse().unwrap(),
         group,
@@ -127,7 +133,7 @@ impl Mesh {
         for (from, to) in [(a, b), (b, a)] {
             self.notice(from, to);
             // Every other connection keeps the number, the rest get a new one.
-            let number = if self.connections % 2 == 0 {
+            let number = if self.connections.is_multiple_of(2) {
                 to as u32
             } else {
                 to as u32 + self.connections * 16
@@ -382,105 +388,18 @@ impl Mesh {
     }
 }
 
+/// Odd nodes cut what they say into small pieces.
 fn fresh(index: usize, epoch: u64) -> Interest {
-    Interest::new(
+    let mut interest = Interest::new(
         node(index),
         epoch,
         Limits {
             hold: HOLD,
             ..Limits::default()
         },
-    )
-}
-
-#[derive(Debug, Clone)]
-enum Action {
-    Up(usize, usize),
-    Down(usize, usize, bool),
-    Notice,
-    Restart(usize),
-    Set(usize, u32, u32),
-    Remove(usize, u32),
-    Steps(Vec<usize>),
-    Wait(u64),
-}
-
-fn action() -> impl Strategy<Value = Action> {
-    let index = 0usize..8;
-    let steps = proptest::collection::vec(any::<usize>(), 1..40);
-    prop_oneof![
-        4 => (index.clone(), index.clone()).prop_map(|(a, b)| Action::Up(a, b)),
-        2 => (index.clone(), index.clone(), any::<bool>()).prop_map(|(a, b, both)| Action::Down(a, b, both)),
-        1 => Just(Action::Notice),
-        1 => index.clone().prop_map(Action::Restart),
-        4 => (index.clone(), 0u32..6, 0u32..12).prop_map(|(at, id, value)| Action::Set(at, id, value)),
-        2 => (index, 0u32..6).prop_map(|(at, id)| Action::Remove(at, id)),
-        6 => steps.prop_map(Action::Steps),
-        1 => (0u64..12).prop_map(Action::Wait),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
-    #[test]
-    fn a_mesh_at_rest_knows_exactly_what_is_wanted(
-        count in 2usize..=8,
-        actions in proptest::collection::vec(action(), 1..60),
-    ) {
-        let mut mesh = Mesh::new(count);
-        for action in actions {
-            match action {
-                Action::Up(a, b) => mesh.up(a % count, b % count),
-                Action::Down(a, b, both) => mesh.down(a % count, b % count, both),
-                Action::Notice => mesh.notice_all(),
-                Action::Restart(at) => mesh.restart(at % count),
-                Action::Set(at, id, value) => mesh.set(at % count, id, entry(value / 2, 1 + value % 2)),
-                Action::Remove(at, id) => mesh.remove(at % count, id),
-                Action::Steps(picks) => picks.into_iter().for_each(|pick| mesh.step(pick)),
-                Action::Wait(seconds) => {
-                    mesh.now = mesh.now + Duration::from_secs(seconds);
-                    for index in 0..count {
-                        let now = mesh.now;
-                        mesh.nodes[index].handle_timeout(now);
-                        mesh.settle(index);
-                    }
-                }
-            }
-        }
-        mesh.finish();
-        mesh.check();
-    }
-
-    #[test]
-    fn a_confirmed_entry_is_known_to_every_node(
-        count in 2usize..=8,
-        links in proptest::collection::vec((0usize..8, 0usize..8), 1..16),
-        sets in proptest::collection::vec((0usize..8, 0u32..6, 0u32..12), 1..20),
-        picks in proptest::collection::vec(any::<usize>(), 1..2000),
-    ) {
-        let mut mesh = Mesh::new(count);
-        links.iter().for_each(|(a, b)| mesh.up(a % count, b % count));
-        mesh.finish();
-        let mut picks = picks.into_iter();
-        for (at, id, value) in sets {
-            mesh.set(at % count, id, entry(value / 2, 1 + value % 2));
-            for pick in picks.by_ref().take(100) {
-                mesh.step(pick);
-                for index in 0..count {
-                    for id in &mesh.views[index].confirmed {
-                        let wanted = &mesh.local[index][id];
-                        for other in mesh.distances(index).into_keys().filter(|other| *other != index) {
-                            let known = mesh.views[other].entries.get(&(node(index), *id));
-                            prop_assert_eq!(known, Some(wanted), "entry of {} at {}", index, other);
-                        }
-                    }
-                }
-            }
-        }
-        mesh.finish();
-        mesh.check();
-    }
+    );
+    interest.chunk = if index % 2 == 1 { 2 } else { MESSAGE_ENTRIES };
+    interest
 }
 
 fn chain(count: usize) -> Mesh {
@@ -489,136 +408,6 @@ fn chain(count: usize) -> Mesh {
         mesh.up(index - 1, index);
     }
     mesh
-}
-
-#[test]
-fn large_states_come_whole_or_not_at_all() {
-    let mut mesh = chain(3);
-    for id in 0..2_000 {
-        mesh.set(0, id, entry(id, 1));
-    }
-    let mut sizes = BTreeSet::new();
-    for pick in 0..100_000 {
-        mesh.step(pick * 7919 % 104_729);
-        sizes.insert(mesh.views[2].entries.len());
-    }
-    mesh.finish();
-    mesh.check();
-    assert_eq!(sizes, BTreeSet::from([0, 2_000]));
-}
-
-#[test]
-fn paths_over_a_lost_link_stay_in_use_for_a_while() {
-    let mut mesh = chain(3);
-    mesh.set(2, 1, entry(1, 1));
-    mesh.finish();
-    mesh.down(0, 1, true);
-    mesh.quiesce();
-    assert!(mesh.nodes[0].is_stale(node(2)));
-    assert_eq!(mesh.views[0].entries.len(), 1);
-    // The middle node comes back without knowing anything: it gets its time, and nothing flaps.
-    mesh.restart(1);
-    mesh.up(0, 1);
-    let changes = mesh.views[0].entries.clone();
-    mesh.quiesce();
-    assert_eq!(mesh.views[0].entries, changes);
-    assert!(!mesh.nodes[0].is_stale(node(2)));
-    mesh.finish();
-    mesh.check();
-    // For good.
-    mesh.down(0, 1, true);
-    let at = mesh.nodes[0].next_timeout().unwrap();
-    assert_eq!(at, mesh.now + HOLD);
-    mesh.nodes[0].handle_timeout(at);
-    mesh.settle(0);
-    assert!(mesh.views[0].entries.is_empty() && mesh.views[0].hops.is_empty());
-}
-
-#[test]
-fn two_nodes_that_lost_the_same_origin_do_not_chase_each_other() {
-    let mut mesh = Mesh::new(3);
-    for (a, b) in [(0, 1), (1, 2), (0, 2)] {
-        mesh.up(a, b);
-    }
-    mesh.set(2, 1, entry(1, 1));
-    mesh.finish();
-    mesh.down(0, 2, true);
-    mesh.down(1, 2, true);
-    let before = mesh.delivered;
-    mesh.quiesce();
-    assert!(
-        mesh.delivered - before < 20,
-        "{} messages",
-        mesh.delivered - before
-    );
-    assert!(mesh.nodes[0].is_stale(node(2)) && mesh.nodes[1].is_stale(node(2)));
-    mesh.finish();
-    mesh.check();
-}
-
-#[test]
-fn paths_end_at_the_hop_limit() {
-    let mut mesh = chain(18);
-    mesh.finish();
-    assert!(mesh.nodes[0].next_hop(node(16)).is_some());
-    assert!(mesh.nodes[0].next_hop(node(17)).is_none());
-}
-
-#[test]
-fn what_exceeds_the_limits_is_refused_counted_and_told() {
-    let limits = Limits {
-        entries: 2,
-        origins: 1,
-        neighbours: 1,
-        hold: HOLD,
-    };
-    let mut small = Interest::new(node(9), 1, limits);
-    small
-        .neighbour_up(Neighbour(0), node(0), Time::ZERO)
-        .unwrap();
-    let full = Err(InterestError::TooManyNeighbours { limit: 1 });
-    assert_eq!(small.neighbour_up(Neighbour(1), node(1), Time::ZERO), full);
-    let mut big = fresh(0, 1);
-    big.neighbour_up(Neighbour(0), node(9), Time::ZERO).unwrap();
-    for id in 0..3 {
-        big.local_set(EntryId(id), entry(id, 1)).unwrap();
-        small.local_set(EntryId(id.min(1)), entry(id, 1)).unwrap();
-    }
-    let full = Err(InterestError::TooManyEntries { limit: 2 });
-    assert_eq!(small.local_set(EntryId(7), entry(7, 1)), full);
-    while let Some((_, message)) = big.poll_send() {
-        small.handle(Neighbour(0), message, Time::ZERO).unwrap();
-    }
-    assert_eq!(small.refused().entries, 1);
-    assert_eq!(small.entries(node(0)).count(), 2);
-    while let Some((_, message)) = small.poll_send() {
-        big.handle(Neighbour(0), message, Time::ZERO).unwrap();
-    }
-    let changes: Vec<Change> = std::iter::from_fn(|| big.poll_change()).collect();
-    assert!(changes.contains(&Change::Confirmed {
-        id: EntryId(2),
-        refused: true
-    }));
-    let other = Announce {
-        path: Arc::from([node(0), node(5)]),
-        origin: node(5),
-        ..announce()
-    };
-    small
-        .handle(Neighbour(0), Message::Announce(other), Time::ZERO)
-        .unwrap();
-    assert_eq!(small.refused().origins, 1);
-    small
-        .handle(
-            Neighbour(0),
-            Message::Confirm {
-                token: 99,
-                refused: false,
-            },
-            Time::ZERO,
-        )
-        .unwrap();
-    assert_eq!(small.refused().confirmations, 1);
 }
 
 fn announce() -> Announce {
@@ -633,92 +422,4 @@ fn announce() -> Announce {
         added: vec![],
         token: None,
     }
-}
-
-#[test]
-fn a_neighbour_that_breaks_the_protocol_is_refused_and_changes_nothing() {
-    let mut interest = fresh(9, 1);
-    assert_eq!(
-        interest.handle(Neighbour(0), Message::SyncDone, Time::ZERO),
-        Err(InterestError::UnknownNeighbour {
-            neighbour: Neighbour(0)
-        })
-    );
-    assert_eq!(
-        interest.neighbour_up(Neighbour(0), node(9), Time::ZERO),
-        Err(InterestError::LinkToSelf {
-            neighbour: Neighbour(0)
-        })
-    );
-    interest
-        .neighbour_up(Neighbour(0), node(0), Time::ZERO)
-        .unwrap();
-    let mut handle =
-        |announce: Announce| interest.handle(Neighbour(0), Message::Announce(announce), Time::ZERO);
-    let long: Vec<NodeId> = std::iter::once(node(0)).chain((20..36).map(node)).collect();
-    let paths: [&[NodeId]; 6] = [
-        &[],
-        &[node(1)],
-        &[node(0), node(1)],
-        &[node(0), node(9), node(0)],
-        &[node(0), node(1), node(1), node(0)],
-        &long,
-    ];
-    for path in paths {
-        let origin = if path.len() > 16 { node(35) } else { node(0) };
-        let refused = handle(Announce {
-            origin,
-            path: Arc::from(path),
-            ..announce()
-        });
-        assert_eq!(
-            refused,
-            Err(InterestError::Path {
-                origin,
-                nodes: path.len()
-            })
-        );
-    }
-    handle(announce()).unwrap();
-    let refused = handle(Announce {
-        first: false,
-        epoch: 2,
-        ..announce()
-    });
-    assert_eq!(
-        refused,
-        Err(InterestError::Epoch {
-            origin: node(0),
-            epoch: 2
-        })
-    );
-    assert_eq!(interest.origins().count(), 1);
-    // A neighbour that never confirms makes us owe without end; the window bounds what another may ask of us.
-    interest
-        .neighbour_up(Neighbour(1), node(1), Time::ZERO)
-        .unwrap();
-    for token in 1..=u64::from(CONFIRM_WINDOW) {
-        let asking = Announce {
-            first: false,
-            token: Some(token),
-            ..announce()
-        };
-        interest
-            .handle(Neighbour(0), Message::Announce(asking), Time::ZERO)
-            .unwrap();
-    }
-    let asking = Message::Announce(Announce {
-        first: false,
-        token: Some(77),
-        ..announce()
-    });
-    assert_eq!(
-        interest.handle(Neighbour(0), asking, Time::ZERO),
-        Err(InterestError::ConfirmWindow { origin: node(0) })
-    );
-    interest.neighbour_down(Neighbour(1), Time::ZERO);
-    let confirms = std::iter::from_fn(|| interest.poll_send_to(Neighbour(0)))
-        .filter(|message| matches!(message, Message::Confirm { .. }))
-        .count();
-    assert_eq!(confirms, CONFIRM_WINDOW as usize);
 }
