@@ -17,7 +17,11 @@ struct Order {
 }
 
 fn orders(count: u32) -> impl Iterator<Item = Order> + Send + 'static {
-    (0..count).map(|number| Order { account: number % 7, amount: u64::from(number), note: "x".repeat((number % 5) as usize) })
+    (0..count).map(|number| Order {
+        account: number % 7,
+        amount: u64::from(number),
+        note: "x".repeat((number % 5) as usize),
+    })
 }
 
 /// Orders go by parity to two processors, whose results are joined; every 10th is rejected.
@@ -33,10 +37,14 @@ fn build(results: &Arc<Mutex<Vec<u64>>>, capacity: usize) -> Topology {
         out.emit(order.amount * 2);
         Outcome::Done
     });
-    let triple = t.process("triple", odd, |order: &Order, out: &mut Out<'_, u64>| out.emit(order.amount * 3));
+    let triple = t.process("triple", odd, |order: &Order, out: &mut Out<'_, u64>| {
+        out.emit(order.amount * 3)
+    });
     let sum = t.aggregate("sum", [double, triple], 0u64, |sum, n: &u64| *sum += n);
     let results = Arc::clone(results);
-    t.consume("store", sum, move |sum: &u64| results.lock().unwrap().push(*sum));
+    t.consume("store", sum, move |sum: &u64| {
+        results.lock().unwrap().push(*sum)
+    });
     t
 }
 
@@ -55,7 +63,11 @@ fn run(placement: Placement, capacity: usize) -> Ledger {
     let mut t = build(&results, capacity);
     t.placement(placement);
     let report = t.run_blocking().unwrap();
-    assert_eq!(*results.lock().unwrap(), [expected()], "{placement:?}\n{report}");
+    assert_eq!(
+        *results.lock().unwrap(),
+        [expected()],
+        "{placement:?}\n{report}"
+    );
     assert_eq!(report.ledger.residual(), 0, "{report}");
     assert_eq!(report.ledger.total().held, 0, "{report}");
     let mut ledger = report.ledger;
@@ -68,7 +80,13 @@ fn outputs_and_ledger_are_equal_in_every_placement() {
     for capacity in [1, 3, 1024] {
         let one = run(Placement::OneThread, capacity);
         assert_eq!(one.edge("source->parity").unwrap().delivered, 5000);
-        assert_eq!(one.edge("parity->double").unwrap().dead.get(Reason::Rejected), 500);
+        assert_eq!(
+            one.edge("parity->double")
+                .unwrap()
+                .dead
+                .get(Reason::Rejected),
+            500
+        );
         assert_eq!(one, run(Placement::Tasks, capacity));
         assert_eq!(one, run(Placement::Threads, capacity));
     }
@@ -86,12 +104,22 @@ fn one_stage_on_a_thread_of_its_own_among_tasks() {
 }
 
 /// Carries one boundary edge from one part to the other, as a link would.
-fn carry<M: Message>(from: &mut Vec<Boundary>, to: &mut Vec<Boundary>, edge: &str) -> std::thread::JoinHandle<()> {
+fn carry<M: Message>(
+    from: &mut Vec<Boundary>,
+    to: &mut Vec<Boundary>,
+    edge: &str,
+) -> std::thread::JoinHandle<()> {
     let take = |ends: &mut Vec<Boundary>, direction| {
-        let index = ends.iter().position(|end| end.edge == edge && end.direction == direction).unwrap();
+        let index = ends
+            .iter()
+            .position(|end| end.edge == edge && end.direction == direction)
+            .unwrap();
         ends.swap_remove(index)
     };
-    let mut receiver = *take(from, Direction::Out).end.downcast::<Receiver<M>>().unwrap();
+    let mut receiver = *take(from, Direction::Out)
+        .end
+        .downcast::<Receiver<M>>()
+        .unwrap();
     let sender = *take(to, Direction::In).end.downcast::<Sender<M>>().unwrap();
     std::thread::spawn(move || {
         let mut batch = Batch::new();
@@ -109,7 +137,8 @@ fn the_ledgers_of_two_parts_merge_to_the_ledger_of_the_whole() {
     let part = |here: bool| {
         let mut t = build(&results, 64);
         t.placement(Placement::Threads);
-        t.start_part(move |stage| first.contains(&stage) == here).unwrap()
+        t.start_part(move |stage| first.contains(&stage) == here)
+            .unwrap()
     };
     let (mut here, mut outgoing) = part(true);
     let (mut there, mut incoming) = part(false);
