@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::running::Closer;
 use super::wiring::Wiring;
 use crate::channel::Inlet;
 use crate::message::Message;
@@ -16,7 +17,7 @@ pub(super) enum Runnable {
     /// Runs by itself on a thread.
     Blocking {
         run: Box<dyn FnOnce() + Send>,
-        close: Arc<dyn Fn() + Send + Sync>,
+        close: Closer,
     },
 }
 
