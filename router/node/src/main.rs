@@ -1,2 +1,3 @@
-//! Placeholder.
+//! The command `mcpbus`.
+
 fn main() {}
