@@ -1,0 +1,114 @@
+//! A sender that collects: for loops that want batches without writing them.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use super::inbox::Lent;
+use super::{Closed, SendError, Sender, block};
+use crate::message::{Batch, Envelope, Message};
+
+/// Collects up to [`Buffered::LIMIT`] messages and sends them together.
+///
+/// It sends when it is full, on [`Buffered::flush`], on drop, and whenever the receiver has nothing else: the receiver
+/// knows of the buffer from its first message on and empties it itself, so that nothing hides while the task sleeps.
+/// What is in the buffer is not accepted yet.
+pub struct Buffered<M: Message> {
+    sender: Sender<M>,
+    loan: Arc<Lent<M>>,
+    ticket: Option<u64>,
+}
+
+impl<M: Message> Buffered<M> {
+    /// The most messages it collects.
+    pub const LIMIT: usize = 256;
+
+    pub(super) fn new(sender: Sender<M>) -> Self {
+        // The handle's place is given back by hand in `drop`, so that a filled buffer can outlive it.
+        let loan = Arc::new(Lent { buffer: Mutex::new(Batch::new()), orphaned: AtomicBool::new(false) });
+        Self { sender, loan, ticket: None }
+    }
+
+    /// Adds a message; when the buffer is full, waits until it is sent.
+    ///
+    /// Cancel safe: dropped before it is ready, the message is in the buffer or was dropped with the future before
+    /// it ran at all.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`], with the message: the receiver is gone.
+    pub async fn send(&mut self, message: M) -> Result<(), SendError<M>> {
+        if self.push(message)? {
+            // The message is in the buffer; a closed receiver shows at the next one.
+            let _ = self.flush().await;
+        }
+        Ok(())
+    }
+
+    /// As [`Buffered::send`], on a thread that may block.
+    ///
+    /// # Errors
+    /// As [`Buffered::send`].
+    pub fn blocking_send(&mut self, message: M) -> Result<(), SendError<M>> {
+        if self.push(message)? {
+            let _ = self.blocking_flush();
+        }
+        Ok(())
+    }
+
+    /// Sends everything collected.
+    ///
+    /// Cancel safe: what was not sent stays collected.
+    ///
+    /// # Errors
+    /// [`Closed`]: the receiver is gone.
+    pub async fn flush(&mut self) -> Result<(), Closed> {
+        std::future::poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// As [`Buffered::flush`], on a thread that may block.
+    ///
+    /// # Errors
+    /// As [`Buffered::flush`].
+    pub fn blocking_flush(&mut self) -> Result<(), Closed> {
+        block::wait(|cx| self.poll_flush(cx))
+    }
+
+    /// As [`Buffered::flush`], for a driver that polls.
+    ///
+    /// # Errors
+    /// As [`Buffered::flush`].
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+        match self.sender.core().poll_flush(self.sender.edge(), &self.loan, &mut self.ticket, cx) {
+            Err(Closed) => Poll::Ready(Err(Closed)),
+            Ok(true) => Poll::Ready(Ok(())),
+            Ok(false) => Poll::Pending,
+        }
+    }
+
+    /// Adds to the buffer; whether it is full now.
+    fn push(&mut self, message: M) -> Result<bool, SendError<M>> {
+        if self.sender.is_closed() {
+            return Err(SendError::Closed(message));
+        }
+        let length = {
+            let mut buffer = self.loan.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+            buffer.push(Envelope::new(message));
+            buffer.len()
+        };
+        if length == 1 {
+            self.sender.core().lend(self.sender.edge(), &self.loan);
+        }
+        Ok(length >= Self::LIMIT)
+    }
+}
+
+impl<M: Message> Drop for Buffered<M> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.sender.core().cancel(self.sender.edge(), ticket);
+        }
+        // The buffer keeps a place of its own among the edge's senders until it is empty.
+        self.sender.core().add_sender(self.sender.edge());
+        self.sender.core().orphan(self.sender.edge(), &self.loan);
+    }
+}

@@ -1,0 +1,228 @@
+//! One edge inside an inbox: its queue, its bound, its counters, and who waits for room in it. Plain data
+//! under the inbox's lock.
+
+use std::collections::BTreeMap;
+use std::task::Waker;
+
+use super::{Capacity, Overflow};
+use crate::message::{Batch, EdgeCounts, Envelope, Message, ShedReason};
+
+/// Wakers to call after the lock is released.
+pub(super) type Wakers = smallvec::SmallVec<[Waker; 4]>;
+
+/// How much room a waiting sender asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Need {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
+}
+
+struct Waiter {
+    need: Need,
+    waker: Waker,
+}
+
+pub(super) struct Edge<M> {
+    pub(super) queue: Batch<M>,
+    pub(super) capacity: Capacity,
+    pub(super) overflow: Overflow,
+    pub(super) senders: usize,
+    pub(super) paused: bool,
+    /// Whether the edge stands in the inbox's list of ready edges.
+    pub(super) listed: bool,
+    pub(super) counts: EdgeCounts,
+    pub(super) in_hand: u64,
+    pub(super) peak: usize,
+    // Tickets rise, so the order of the map is the order of arrival: the longest waiting comes first.
+    waiting: BTreeMap<u64, Waiter>,
+    granted: BTreeMap<u64, Need>,
+    reserved: Need,
+    next_ticket: u64,
+}
+
+impl<M: Message> Edge<M> {
+    pub(super) fn new(capacity: Capacity, overflow: Overflow) -> Self {
+        Self {
+            queue: Batch::new(),
+            capacity,
+            overflow,
+            senders: 1,
+            paused: false,
+            listed: false,
+            counts: EdgeCounts::default(),
+            in_hand: 0,
+            peak: 0,
+            waiting: BTreeMap::new(),
+            granted: BTreeMap::new(),
+            reserved: Need { messages: 0, bytes: 0 },
+            next_ticket: 0,
+        }
+    }
+
+    /// Whether there is room for `need` beside what is queued and reserved.
+    fn fits(&self, need: Need) -> bool {
+        let messages = self.queue.len() + self.reserved.messages;
+        if messages == 0 {
+            return true;
+        }
+        messages + need.messages <= self.capacity.max_messages()
+            && self.queue.bytes() + self.reserved.bytes + need.bytes <= self.capacity.max_bytes()
+    }
+
+    /// Whether a message that asks now may enter: nobody waits longer, and there is room.
+    pub(super) fn admits(&self, weight: usize) -> bool {
+        self.waiting.is_empty() && self.fits(Need { messages: 1, bytes: weight })
+    }
+
+    pub(super) fn free(&self) -> (usize, usize) {
+        if !self.waiting.is_empty() {
+            return (0, 0);
+        }
+        (
+            self.capacity.max_messages().saturating_sub(self.queue.len() + self.reserved.messages),
+            self.capacity.max_bytes().saturating_sub(self.queue.bytes() + self.reserved.bytes),
+        )
+    }
+
+    pub(super) fn push(&mut self, envelope: Envelope<M>, weight: usize) {
+        self.counts.accepted += 1;
+        self.queue.push_weighed(envelope, weight);
+        self.peak = self.peak.max(self.queue.len());
+    }
+
+    /// Moves as much of `batch` as fits, in order; the whole of it by swapping when that is possible. With a
+    /// `grant` its room is used even though others wait, and while they do, no more than that.
+    pub(super) fn push_batch(&mut self, batch: &mut Batch<M>, grant: Option<Need>) -> usize {
+        let limit = match grant {
+            _ if self.waiting.is_empty() => usize::MAX,
+            Some(grant) => grant.messages,
+            None => 0,
+        };
+        if batch.is_empty() || limit == 0 {
+            return 0;
+        }
+        let whole = Need { messages: batch.len(), bytes: batch.bytes() };
+        let moved = if whole.messages <= self.capacity.max_messages().min(limit)
+            && whole.bytes <= self.capacity.max_bytes()
+            && self.fits(whole)
+        {
+            self.queue.append(batch);
+            whole.messages
+        } else {
+            let mut moved = 0;
+            while moved < limit
+                && let Some(weight) = batch.front().map(Envelope::weight)
+                && self.fits(Need { messages: 1, bytes: weight })
+                && let Some(envelope) = batch.pop()
+            {
+                self.queue.push_weighed(envelope, weight);
+                moved += 1;
+            }
+            moved
+        };
+        self.counts.accepted += moved as u64;
+        self.peak = self.peak.max(self.queue.len());
+        moved
+    }
+
+    /// Takes the oldest messages out until a message of `weight` fits, and counts them as shed.
+    pub(super) fn make_room(&mut self, weight: usize, dropped: &mut Vec<Envelope<M>>) {
+        while !self.fits(Need { messages: 1, bytes: weight }) {
+            let Some(oldest) = self.queue.pop() else { break };
+            self.counts.shed.add(ShedReason::Overflow, 1);
+            dropped.push(oldest);
+        }
+    }
+
+    pub(super) fn refuse_newest(&mut self) {
+        self.counts.accepted += 1;
+        self.counts.shed.add(ShedReason::Overflow, 1);
+    }
+
+    /// What a sender of `batch` should wait for: not one place, which would wake it for every message, but half of
+    /// the edge or the whole batch, whichever is less.
+    pub(super) fn need_for(&self, batch: &Batch<M>) -> Need {
+        let first = batch.front().map_or(0, Envelope::weight);
+        let messages = batch.len().min(self.capacity.max_messages() / 2).max(1);
+        if messages == 1 || batch.bytes() / batch.len().max(1) * messages > self.capacity.max_bytes() / 2 {
+            return Need { messages: 1, bytes: first };
+        }
+        Need { messages, bytes: (batch.bytes() / batch.len() * messages).max(first) }
+    }
+
+    /// Puts a sender at the end of the waiting ones, or renews its waker.
+    pub(super) fn wait(&mut self, ticket: &mut Option<u64>, need: Need, waker: &Waker) {
+        match ticket.and_then(|ticket| self.waiting.get_mut(&ticket)) {
+            Some(waiter) => {
+                waiter.need = need;
+                waiter.waker.clone_from(waker);
+            }
+            None => {
+                let number = self.next_ticket;
+                self.next_ticket += 1;
+                *ticket = Some(number);
+                self.waiting.insert(number, Waiter { need, waker: waker.clone() });
+            }
+        }
+    }
+
+    pub(super) fn is_waiting(&self, ticket: u64) -> bool {
+        self.waiting.contains_key(&ticket)
+    }
+
+    /// Reserves room at once if nobody waits longer and it is there.
+    pub(super) fn try_reserve(&mut self, need: Need) -> bool {
+        let free = self.waiting.is_empty() && self.fits(need);
+        if free {
+            self.hold(need);
+        }
+        free
+    }
+
+    /// Ends a wait; gives the room that had been reserved for it, which is free again.
+    pub(super) fn leave(&mut self, ticket: u64) -> Option<Need> {
+        if self.waiting.remove(&ticket).is_some() {
+            return None;
+        }
+        let need = self.granted.remove(&ticket)?;
+        self.release(need);
+        Some(need)
+    }
+
+    pub(super) fn hold(&mut self, need: Need) {
+        self.reserved.messages += need.messages;
+        self.reserved.bytes += need.bytes;
+    }
+
+    pub(super) fn release(&mut self, need: Need) {
+        self.reserved.messages -= need.messages;
+        self.reserved.bytes -= need.bytes;
+    }
+
+    /// Gives free room to those who wait longest, in their order; each is woken once, when it has its room.
+    pub(super) fn grant(&mut self, wakers: &mut Wakers) {
+        while let Some(first) = self.waiting.first_entry() {
+            let need = first.get().need;
+            let messages = self.queue.len() + self.reserved.messages;
+            let bytes = self.queue.bytes() + self.reserved.bytes;
+            let fits = messages == 0
+                || (messages + need.messages <= self.capacity.max_messages()
+                    && bytes + need.bytes <= self.capacity.max_bytes());
+            if !fits {
+                break;
+            }
+            let (ticket, waiter) = first.remove_entry();
+            self.reserved.messages += need.messages;
+            self.reserved.bytes += need.bytes;
+            self.granted.insert(ticket, need);
+            wakers.push(waiter.waker);
+        }
+    }
+
+    /// Nobody will ever take anything: all who wait are woken to find out.
+    pub(super) fn wake_all(&mut self, wakers: &mut Wakers) {
+        for (_, waiter) in std::mem::take(&mut self.waiting) {
+            wakers.push(waiter.waker);
+        }
+    }
+}

@@ -1,0 +1,618 @@
+//! The shared inside of a channel: one inbox, its edges, one lock. Senders and receiver are thin handles on it.
+//!
+//! The lock is held for the time of a push or a swap, once per batch; wakers are called and dropped messages are
+//! dropped after it is released.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use super::edge::{Edge, Need, Wakers};
+use super::{Capacity, Closed, EdgeStats, Overflow, SendError, TrySendError};
+use crate::message::{Batch, DeadCounts, Envelope, Message, ShedCounts};
+
+/// Outcomes of messages of one edge, added in one step.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settlement {
+    /// Handled.
+    pub delivered: u64,
+    /// Dead letters by reason.
+    pub dead: DeadCounts,
+    /// Expired before a handler saw them.
+    pub expired: u64,
+    /// Dropped on purpose.
+    pub shed: ShedCounts,
+    /// Given up.
+    pub cancelled: u64,
+    /// Owned by a peer that died.
+    pub lost: u64,
+}
+
+impl Settlement {
+    /// Whether it says nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.total() == 0
+    }
+
+    /// How many messages it settles.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.delivered + self.dead.total() + self.expired + self.shed.total() + self.cancelled + self.lost
+    }
+}
+
+pub(super) struct Core<M> {
+    state: Mutex<State<M>>,
+}
+
+struct State<M> {
+    edges: Vec<Edge<M>>,
+    ready: VecDeque<usize>,
+    queued: usize,
+    open_edges: usize,
+    receiver: Option<Waker>,
+    /// Buffers of buffered senders that hold something: the receiver empties them when it has nothing else.
+    lent: Vec<(usize, Arc<Lent<M>>)>,
+    /// No sender may add anything any more.
+    closed: bool,
+}
+
+/// The buffer of a buffered sender. Its lock is taken after the inbox's, or alone.
+pub(super) struct Lent<M> {
+    pub(super) buffer: Mutex<Batch<M>>,
+    /// Its sender handle is gone; whoever empties it gives the handle's place back.
+    pub(super) orphaned: std::sync::atomic::AtomicBool,
+}
+
+impl<M: Message> State<M> {
+    /// Takes what buffered senders hold, as far as it fits: so nothing hides in a buffer while the receiver waits.
+    fn collect_lent(&mut self) {
+        let lent = std::mem::take(&mut self.lent);
+        for (edge, loan) in lent {
+            let emptied = {
+                let mut buffer = loan.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+                self.queued += self.edges[edge].push_batch(&mut buffer, None);
+                buffer.is_empty()
+            };
+            // The receiver itself is looking, so nobody has to be woken.
+            let _ = self.list_only(edge);
+            if !emptied {
+                self.lent.push((edge, loan));
+            } else if loan.orphaned.load(std::sync::atomic::Ordering::Acquire) {
+                self.edges[edge].senders -= 1;
+                if self.edges[edge].senders == 0 {
+                    self.open_edges -= 1;
+                }
+            }
+        }
+    }
+
+    fn send_batch(
+        &mut self,
+        edge: usize,
+        batch: &mut Batch<M>,
+        ticket: &mut Option<u64>,
+        cx: Option<&mut Context<'_>>,
+        dropped: &mut Vec<Envelope<M>>,
+        wakers: &mut Wakers,
+    ) -> (usize, Result<bool, Closed>) {
+        if self.closed {
+            *ticket = None;
+            return (0, Err(Closed));
+        }
+        let slot = &mut self.edges[edge];
+        let mut grant = None;
+        if let Some(number) = *ticket
+            && !slot.is_waiting(number)
+        {
+            grant = slot.leave(number);
+            *ticket = None;
+        }
+        let before = slot.queue.len();
+        let mut moved = if ticket.is_none() { slot.push_batch(batch, grant) } else { 0 };
+        let mut finished = batch.is_empty();
+        if finished {
+            if let Some(number) = ticket.take() {
+                slot.leave(number);
+            }
+        } else {
+            match slot.overflow {
+                Overflow::Wait => {
+                    if let Some(cx) = cx {
+                        let need = slot.need_for(batch);
+                        slot.wait(ticket, need, cx.waker());
+                    }
+                }
+                Overflow::Fail => finished = true,
+                Overflow::DropNewest => {
+                    while let Some(envelope) = batch.pop() {
+                        slot.refuse_newest();
+                        dropped.push(envelope);
+                        moved += 1;
+                    }
+                    finished = true;
+                }
+                Overflow::DropOldest => {
+                    while let Some(envelope) = batch.pop() {
+                        let weight = envelope.weight();
+                        slot.make_room(weight, dropped);
+                        slot.push(envelope, weight);
+                        moved += 1;
+                    }
+                    finished = true;
+                }
+            }
+        }
+        // What is left of a grant, or came free since, may suffice for those who wait, this one included.
+        slot.grant(wakers);
+        self.queued = self.queued + slot.queue.len() - before;
+        wakers.extend(self.list(edge));
+        (moved, Ok(finished))
+    }
+
+    fn list_only(&mut self, edge: usize) -> bool {
+        let slot = &mut self.edges[edge];
+        if slot.paused || slot.queue.is_empty() {
+            return false;
+        }
+        if !slot.listed {
+            slot.listed = true;
+            self.ready.push_back(edge);
+        }
+        true
+    }
+
+    /// Notes that an edge has messages; gives the receiver's waker if it waits.
+    fn list(&mut self, edge: usize) -> Option<Waker> {
+        if !self.list_only(edge) {
+            return None;
+        }
+        self.receiver.take()
+    }
+}
+
+impl<M: Message> Core<M> {
+    pub(super) fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                edges: Vec::new(),
+                ready: VecDeque::new(),
+                queued: 0,
+                open_edges: 0,
+                receiver: None,
+                lent: Vec::new(),
+                closed: false,
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<M>> {
+        // A panic under the lock can only come from a message's own `weight`; the counters stay usable.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add_edge(&self, capacity: Capacity, overflow: Overflow) -> usize {
+        let mut state = self.lock();
+        state.edges.push(Edge::new(capacity, overflow));
+        state.open_edges += 1;
+        state.edges.len() - 1
+    }
+
+    pub(super) fn edge_count(&self) -> usize {
+        self.lock().edges.len()
+    }
+
+    pub(super) fn add_sender(&self, edge: usize) {
+        self.lock().edges[edge].senders += 1;
+    }
+
+    pub(super) fn drop_sender(&self, edge: usize) {
+        let waker = {
+            let mut state = self.lock();
+            let slot = &mut state.edges[edge];
+            slot.senders -= 1;
+            if slot.senders > 0 {
+                return;
+            }
+            state.open_edges -= 1;
+            state.receiver.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    pub(super) fn room(&self, edge: usize) -> (usize, usize) {
+        self.lock().edges[edge].free()
+    }
+
+    pub(super) fn stats(&self, edge: usize) -> EdgeStats {
+        let state = self.lock();
+        let slot = &state.edges[edge];
+        let mut counts = slot.counts.clone();
+        counts.held = slot.queue.iter().count() as u64 + slot.in_hand;
+        EdgeStats {
+            counts,
+            queued_messages: slot.queue.len(),
+            queued_bytes: slot.queue.bytes(),
+            peak_messages: slot.peak,
+            capacity: slot.capacity,
+            overflow: slot.overflow,
+            senders: slot.senders,
+        }
+    }
+
+    /// Sends now or not at all.
+    pub(super) fn try_send(&self, edge: usize, envelope: Envelope<M>) -> Result<(), TrySendError<Envelope<M>>> {
+        let weight = envelope.weight();
+        let mut dropped = Vec::new();
+        let mut state = self.lock();
+        if state.closed {
+            return Err(TrySendError::Closed(envelope));
+        }
+        let slot = &mut state.edges[edge];
+        if !slot.admits(weight) {
+            match slot.overflow {
+                Overflow::Wait | Overflow::Fail => return Err(TrySendError::Full(envelope)),
+                Overflow::DropNewest => {
+                    slot.refuse_newest();
+                    drop(state);
+                    drop(envelope);
+                    return Ok(());
+                }
+                Overflow::DropOldest => slot.make_room(weight, &mut dropped),
+            }
+        }
+        slot.push(envelope, weight);
+        state.queued = state.queued + 1 - dropped.len();
+        let waker = state.list(edge);
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    /// Sends, or waits for room by the edge's policy. The message is in `slot` until it is sent; the wait is in
+    /// `ticket` and must be given to [`Core::cancel`] when it is given up.
+    pub(super) fn poll_send(
+        &self,
+        edge: usize,
+        message: &mut Option<Envelope<M>>,
+        ticket: &mut Option<u64>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), SendError<Envelope<M>>>> {
+        let Some(envelope) = message.take() else { return Poll::Ready(Ok(())) };
+        if ticket.is_none() {
+            let returned = match self.try_send(edge, envelope) {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(TrySendError::Closed(envelope)) => return Poll::Ready(Err(SendError::Closed(envelope))),
+                Err(TrySendError::Full(envelope)) => envelope,
+            };
+            return self.poll_wait(edge, returned, message, ticket, cx);
+        }
+        self.poll_wait(edge, envelope, message, ticket, cx)
+    }
+
+    fn poll_wait(
+        &self,
+        edge: usize,
+        envelope: Envelope<M>,
+        message: &mut Option<Envelope<M>>,
+        ticket: &mut Option<u64>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), SendError<Envelope<M>>>> {
+        let weight = envelope.weight();
+        let mut state = self.lock();
+        if state.closed {
+            *ticket = None;
+            return Poll::Ready(Err(SendError::Closed(envelope)));
+        }
+        let slot = &mut state.edges[edge];
+        if slot.overflow != Overflow::Wait {
+            return Poll::Ready(Err(SendError::Full(envelope)));
+        }
+        let may_enter = match *ticket {
+            // Room may have come between the first attempt and this one.
+            None => slot.admits(weight),
+            Some(number) if slot.is_waiting(number) => false,
+            Some(number) => {
+                slot.leave(number);
+                *ticket = None;
+                true
+            }
+        };
+        if !may_enter {
+            slot.wait(ticket, Need { messages: 1, bytes: weight }, cx.waker());
+            *message = Some(envelope);
+            return Poll::Pending;
+        }
+        slot.push(envelope, weight);
+        state.queued += 1;
+        let waker = state.list(edge);
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Moves as much of `batch` as the edge takes now; how many were moved or, by policy, dropped.
+    pub(super) fn offer(&self, edge: usize, batch: &mut Batch<M>) -> Result<usize, Closed> {
+        match self.poll_send_batch(edge, batch, &mut None, None) {
+            (_, Err(Closed)) => Err(Closed),
+            (count, Ok(_)) => Ok(count),
+        }
+    }
+
+    /// Moves `batch` into the edge as room comes. `Ok(true)`: everything was moved, or the policy forbids to wait for
+    /// the rest, which then remains in the batch (`Fail`). With a context, a wait is registered in `ticket`.
+    pub(super) fn poll_send_batch(
+        &self,
+        edge: usize,
+        batch: &mut Batch<M>,
+        ticket: &mut Option<u64>,
+        cx: Option<&mut Context<'_>>,
+    ) -> (usize, Result<bool, Closed>) {
+        let mut dropped = Vec::new();
+        let mut wakers = Wakers::new();
+        let result = self.lock().send_batch(edge, batch, ticket, cx, &mut dropped, &mut wakers);
+        for waker in wakers {
+            waker.wake();
+        }
+        result
+    }
+
+    /// As [`Core::poll_send_batch`], from a buffer that the receiver can empty too.
+    pub(super) fn poll_flush(
+        &self,
+        edge: usize,
+        loan: &Lent<M>,
+        ticket: &mut Option<u64>,
+        cx: &mut Context<'_>,
+    ) -> Result<bool, Closed> {
+        let mut dropped = Vec::new();
+        let mut wakers = Wakers::new();
+        let result = {
+            let mut state = self.lock();
+            let mut buffer = loan.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+            let result = state.send_batch(edge, &mut buffer, ticket, Some(cx), &mut dropped, &mut wakers).1;
+            if buffer.is_empty() {
+                state.lent.retain(|(_, other)| !std::ptr::eq(&**other, loan));
+            }
+            result
+        };
+        for waker in wakers {
+            waker.wake();
+        }
+        result
+    }
+
+    /// Tells the receiver that a buffer holds something.
+    pub(super) fn lend(&self, edge: usize, loan: &Arc<Lent<M>>) {
+        let waker = {
+            let mut state = self.lock();
+            state.lent.push((edge, Arc::clone(loan)));
+            state.receiver.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Gives a buffer's sender handle up: at once if the buffer is empty, otherwise when it is emptied.
+    pub(super) fn orphan(&self, edge: usize, loan: &Lent<M>) {
+        let empty = {
+            let state = self.lock();
+            let empty = loan.buffer.lock().unwrap_or_else(PoisonError::into_inner).is_empty() || state.closed;
+            if !empty {
+                loan.orphaned.store(true, std::sync::atomic::Ordering::Release);
+            }
+            empty
+        };
+        if empty {
+            self.drop_sender(edge);
+        }
+    }
+
+    /// Reserves room for one message of `bytes`.
+    pub(super) fn poll_reserve(
+        &self,
+        edge: usize,
+        bytes: usize,
+        ticket: &mut Option<u64>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Closed>> {
+        let need = Need { messages: 1, bytes };
+        let mut state = self.lock();
+        if state.closed {
+            *ticket = None;
+            return Poll::Ready(Err(Closed));
+        }
+        let slot = &mut state.edges[edge];
+        match *ticket {
+            None if slot.try_reserve(need) => Poll::Ready(Ok(())),
+            Some(number) if !slot.is_waiting(number) => {
+                // Hand the grant over to the permit: release and take again under the same lock.
+                if slot.leave(number).is_some() {
+                    slot.hold(need);
+                }
+                *ticket = None;
+                Poll::Ready(Ok(()))
+            }
+            _ => {
+                slot.wait(ticket, need, cx.waker());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Uses or returns a reservation made by [`Core::poll_reserve`].
+    pub(super) fn redeem(
+        &self,
+        edge: usize,
+        bytes: usize,
+        message: Option<Envelope<M>>,
+    ) -> Result<(), SendError<Envelope<M>>> {
+        let mut wakers = Wakers::new();
+        let mut state = self.lock();
+        let closed = state.closed;
+        let slot = &mut state.edges[edge];
+        slot.release(Need { messages: 1, bytes });
+        let result = match message {
+            None => Ok(()),
+            Some(envelope) if closed => Err(SendError::Closed(envelope)),
+            Some(envelope) => {
+                let weight = envelope.weight();
+                slot.push(envelope, weight);
+                state.queued += 1;
+                Ok(())
+            }
+        };
+        state.edges[edge].grant(&mut wakers);
+        wakers.extend(state.list(edge));
+        drop(state);
+        for waker in wakers {
+            waker.wake();
+        }
+        result
+    }
+
+    /// Gives up a wait: its place, or the room it had been granted, goes to the next.
+    pub(super) fn cancel(&self, edge: usize, ticket: u64) {
+        let mut wakers = Wakers::new();
+        {
+            let mut state = self.lock();
+            let slot = &mut state.edges[edge];
+            slot.leave(ticket);
+            slot.grant(&mut wakers);
+        }
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+
+    /// Takes up to `max` messages of one ready edge into `batch` (which keeps what it has). Edges take turns.
+    /// `None`: nothing will come any more. The taken ones are counted as in hand until they are settled.
+    pub(super) fn poll_take(
+        &self,
+        batch: &mut Batch<M>,
+        max: usize,
+        deliver: bool,
+        cx: Option<&mut Context<'_>>,
+    ) -> Poll<Option<usize>> {
+        let mut wakers = Wakers::new();
+        let mut state = self.lock();
+        let edge = loop {
+            if state.ready.is_empty() && !state.lent.is_empty() {
+                state.collect_lent();
+            }
+            let Some(edge) = state.ready.pop_front() else {
+                if state.queued == 0 && (state.open_edges == 0 || state.closed) {
+                    return Poll::Ready(None);
+                }
+                if let Some(cx) = cx {
+                    match &mut state.receiver {
+                        Some(waker) => waker.clone_from(cx.waker()),
+                        none => *none = Some(cx.waker().clone()),
+                    }
+                }
+                return Poll::Pending;
+            };
+            let slot = &mut state.edges[edge];
+            slot.listed = false;
+            if !slot.paused && !slot.queue.is_empty() {
+                break edge;
+            }
+        };
+        let slot = &mut state.edges[edge];
+        let taken = slot.queue.move_to(batch, max.max(1));
+        if deliver {
+            slot.counts.delivered += taken as u64;
+        } else {
+            slot.in_hand += taken as u64;
+        }
+        if !slot.queue.is_empty() {
+            slot.listed = true;
+            state.ready.push_back(edge);
+        }
+        state.queued -= taken;
+        state.edges[edge].grant(&mut wakers);
+        drop(state);
+        for waker in wakers {
+            waker.wake();
+        }
+        Poll::Ready(Some(edge))
+    }
+
+    /// Counts outcomes of messages taken before, and notes how many of this edge the receiver still has in hand.
+    pub(super) fn settle(&self, edge: usize, settlement: &Settlement, in_hand: u64) {
+        let mut state = self.lock();
+        let slot = &mut state.edges[edge];
+        slot.counts.delivered += settlement.delivered;
+        slot.counts.dead.merge(&settlement.dead);
+        slot.counts.expired += settlement.expired;
+        slot.counts.shed.merge(&settlement.shed);
+        slot.counts.cancelled += settlement.cancelled;
+        slot.counts.lost += settlement.lost;
+        slot.in_hand = in_hand;
+    }
+
+    pub(super) fn set_paused(&self, edge: usize, paused: bool) {
+        let waker = {
+            let mut state = self.lock();
+            state.edges[edge].paused = paused;
+            state.list(edge)
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// No more sends; what is queued stays to be taken.
+    pub(super) fn close(&self) {
+        let mut wakers = Wakers::new();
+        {
+            let mut state = self.lock();
+            state.closed = true;
+            for edge in &mut state.edges {
+                edge.wake_all(&mut wakers);
+            }
+            wakers.extend(state.receiver.take());
+        }
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+
+    /// The receiver is gone: what is queued is given up and counted as cancelled.
+    pub(super) fn abandon(&self) {
+        self.close();
+        let mut given_up = Vec::new();
+        {
+            let mut state = self.lock();
+            state.queued = 0;
+            state.ready.clear();
+            for edge in &mut state.edges {
+                edge.counts.cancelled += edge.queue.len() as u64;
+                given_up.push(std::mem::take(&mut edge.queue));
+            }
+        }
+    }
+
+    /// Makes one queued message disappear without a trace, to prove that the ledger notices.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn forget_one(&self, edge: usize) -> bool {
+        let mut state = self.lock();
+        let forgotten = state.edges[edge].queue.pop().is_some();
+        if forgotten {
+            state.queued -= 1;
+        }
+        forgotten
+    }
+}

@@ -1,0 +1,51 @@
+//! Bounded channels: one inbox, many edges, many senders.
+//!
+//! An [`channel`] has one [`Sender`] (clone it) and one [`Receiver`]. An [`inbox`] has a receiver to which edges are
+//! added; each edge has its own bound in messages and bytes, its own overflow policy, its own order and its own account.
+//!
+//! Invariants:
+//! * an edge never holds more than its [`Capacity`]; a message heavier than the byte bound enters only an empty edge;
+//! * what is sent by one sender is received in that order; senders that wait get room in the order of their arrival;
+//! * `send` is cancel safe: what was not accepted comes back or stays with the caller;
+//! * one lock and at most one wake-up per batch; the lock is never held while foreign code runs.
+
+mod block;
+mod buffered;
+mod capacity;
+mod edge;
+mod error;
+mod inbox;
+mod latest;
+mod receiver;
+mod sender;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+pub use buffered::Buffered;
+pub use capacity::{Capacity, Overflow};
+pub use error::{Closed, SendError, SendTimeoutError, TryReceiveError, TrySendError};
+pub use inbox::Settlement;
+pub use latest::{LatestReader, LatestWriter, latest};
+pub use receiver::{EdgeId, Receiver};
+pub(crate) use sender::PollSender;
+pub use sender::{Permit, SendFuture, Sender};
+pub use stats::EdgeStats;
+
+use std::sync::Arc;
+
+use crate::message::Message;
+
+/// A channel with one edge, whose overflow policy is [`Overflow::Wait`].
+#[must_use]
+pub fn channel<M: Message>(capacity: Capacity) -> (Sender<M>, Receiver<M>) {
+    let receiver = inbox();
+    let (_, sender) = receiver.add_edge(capacity, Overflow::Wait);
+    (sender, receiver)
+}
+
+/// An inbox without edges; add them with [`Receiver::add_edge`]. Until the first is added it reads as finished.
+#[must_use]
+pub fn inbox<M: Message>() -> Receiver<M> {
+    Receiver::new(Arc::new(inbox::Core::new()))
+}

@@ -1,0 +1,301 @@
+//! What travels beside every body: one cache line, no allocation for an ordinary message.
+
+use std::fmt;
+
+use super::{Key, Time};
+
+/// The header of a message: at most 64 bytes; what most messages do not need lies behind one pointer.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Header {
+    producer: u32,
+    epoch: u32,
+    sequence: u64,
+    key: u64,
+    deadline: Option<std::num::NonZeroU64>,
+    event_time: i64,
+    rest: Option<Box<Rest>>,
+    flags: Flags,
+    priority: u8,
+    hops: u8,
+    attempt: u8,
+}
+
+const _: () = assert!(size_of::<Header>() <= 64, "a header fits into one cache line");
+
+/// Yes/no properties of a message. Bits below 8 belong to this library, the others to whoever forwards it.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+pub struct Flags(pub u16);
+
+impl Flags {
+    const HAS_KEY: u16 = 1;
+    const HAS_EVENT_TIME: u16 = 2;
+    /// Order per key is not asked for.
+    pub const UNORDERED: Self = Self(4);
+
+    /// Whether all bits of `other` are set.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// What few messages carry: trace context, labels, a reply address.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Rest {
+    /// W3C trace context, if this message is sampled.
+    pub trace: Option<TraceContext>,
+    /// Labels, in the order in which they were set.
+    pub labels: Vec<(Box<str>, Box<str>)>,
+    /// Where an answer goes: opaque to this crate.
+    pub reply_to: Option<Box<[u8]>>,
+}
+
+/// The identity of a sampled trace (W3C trace context).
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+pub struct TraceContext {
+    /// The trace.
+    pub trace_id: u128,
+    /// The span that caused this message.
+    pub span_id: u64,
+    /// W3C trace flags.
+    pub flags: u8,
+}
+
+impl Header {
+    /// A header that says nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A header with this key.
+    #[must_use]
+    pub fn with_key(key: Option<Key>) -> Self {
+        let mut header = Self::default();
+        header.set_key(key);
+        header
+    }
+
+    /// The header of an output that this message causes: key, deadline, event time, priority, hops and trace
+    /// are inherited; identity and attempt are not.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self {
+            producer: 0,
+            epoch: 0,
+            sequence: 0,
+            key: self.key,
+            deadline: self.deadline,
+            event_time: self.event_time,
+            rest: match &self.rest {
+                Some(rest) if rest.trace.is_some() => Some(Box::new(Rest { trace: rest.trace, ..Rest::default() })),
+                _ => None,
+            },
+            flags: self.flags,
+            priority: self.priority,
+            hops: self.hops,
+            attempt: 0,
+        }
+    }
+
+    /// Who made it, as a handle local to its process (0: unknown).
+    #[must_use]
+    pub const fn producer(&self) -> u32 {
+        self.producer
+    }
+
+    /// The start of its producer that it belongs to.
+    #[must_use]
+    pub const fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Its number among its producer's messages.
+    #[must_use]
+    pub const fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Sets the identity: producer handle, the producer's epoch, sequence.
+    pub fn set_identity(&mut self, producer: u32, epoch: u32, sequence: u64) {
+        self.producer = producer;
+        self.epoch = epoch;
+        self.sequence = sequence;
+    }
+
+    /// Its key, if it has one.
+    #[must_use]
+    pub const fn key(&self) -> Option<Key> {
+        if self.flags.0 & Flags::HAS_KEY != 0 { Some(Key(self.key)) } else { None }
+    }
+
+    /// Sets or removes the key.
+    pub fn set_key(&mut self, key: Option<Key>) {
+        match key {
+            Some(Key(key)) => {
+                self.key = key;
+                self.flags.0 |= Flags::HAS_KEY;
+            }
+            None => {
+                self.key = 0;
+                self.flags.0 &= !Flags::HAS_KEY;
+            }
+        }
+    }
+
+    /// The point after which nobody should work on it any more.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        self.deadline.map(|nanoseconds| Time::from_nanos(nanoseconds.get()))
+    }
+
+    /// Sets or removes the deadline. A deadline at the origin of the clock is moved one nanosecond later.
+    pub fn set_deadline(&mut self, deadline: Option<Time>) {
+        self.deadline = deadline.and_then(|time| std::num::NonZeroU64::new(time.as_nanos().max(1)));
+    }
+
+    /// Whether its deadline has passed at `now`.
+    #[must_use]
+    pub fn is_expired(&self, now: Time) -> bool {
+        self.deadline.is_some_and(|deadline| deadline.get() <= now.as_nanos())
+    }
+
+    /// When what it tells happened: nanoseconds since the Unix epoch.
+    #[must_use]
+    pub const fn event_time(&self) -> Option<i64> {
+        if self.flags.0 & Flags::HAS_EVENT_TIME != 0 { Some(self.event_time) } else { None }
+    }
+
+    /// Sets or removes the event time (nanoseconds since the Unix epoch).
+    pub fn set_event_time(&mut self, event_time: Option<i64>) {
+        match event_time {
+            Some(time) => {
+                self.event_time = time;
+                self.flags.0 |= Flags::HAS_EVENT_TIME;
+            }
+            None => {
+                self.event_time = 0;
+                self.flags.0 &= !Flags::HAS_EVENT_TIME;
+            }
+        }
+    }
+
+    /// Its flags.
+    #[must_use]
+    pub const fn flags(&self) -> Flags {
+        self.flags
+    }
+
+    /// Sets the bits of `flags`.
+    pub fn set_flags(&mut self, flags: Flags) {
+        self.flags.0 |= flags.0 & !(Flags::HAS_KEY | Flags::HAS_EVENT_TIME);
+    }
+
+    /// Its priority; 0 is ordinary, higher is more urgent.
+    #[must_use]
+    pub const fn priority(&self) -> u8 {
+        self.priority
+    }
+
+    /// Sets the priority.
+    pub fn set_priority(&mut self, priority: u8) {
+        self.priority = priority;
+    }
+
+    /// How many nodes it has passed.
+    #[must_use]
+    pub const fn hops(&self) -> u8 {
+        self.hops
+    }
+
+    /// Sets the number of nodes passed.
+    pub fn set_hops(&mut self, hops: u8) {
+        self.hops = hops;
+    }
+
+    /// How many times it has been given to a handler and did not end there.
+    #[must_use]
+    pub const fn attempt(&self) -> u8 {
+        self.attempt
+    }
+
+    /// Sets the number of failed attempts.
+    pub fn set_attempt(&mut self, attempt: u8) {
+        self.attempt = attempt;
+    }
+
+    /// The rare rest, if there is one.
+    #[must_use]
+    pub fn rest(&self) -> Option<&Rest> {
+        self.rest.as_deref()
+    }
+
+    /// The rare rest, made if there is none: this allocates.
+    pub fn rest_mut(&mut self) -> &mut Rest {
+        self.rest.get_or_insert_default()
+    }
+
+    /// Bytes this header holds, itself included.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        size_of::<Self>() + self.rest.as_ref().map_or(0, |rest| rest.weight())
+    }
+}
+
+impl Rest {
+    fn weight(&self) -> usize {
+        let labels: usize = self.labels.iter().map(|(name, value)| 32 + name.len() + value.len()).sum();
+        size_of::<Self>() + labels + self.reply_to.as_ref().map_or(0, |address| address.len())
+    }
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Header")
+            .field("producer", &self.producer)
+            .field("epoch", &self.epoch)
+            .field("sequence", &self.sequence)
+            .field("key", &self.key())
+            .field("deadline", &self.deadline())
+            .field("event_time", &self.event_time())
+            .field("flags", &self.flags)
+            .field("priority", &self.priority)
+            .field("hops", &self.hops)
+            .field("attempt", &self.attempt)
+            .field("rest", &self.rest)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_child_inherits_what_belongs_to_the_matter_and_not_the_identity() {
+        let mut header = Header::with_key(Some(Key(0)));
+        header.set_identity(3, 1, 9);
+        header.set_deadline(Some(Time::from_nanos(50)));
+        header.set_event_time(Some(-4));
+        header.set_attempt(2);
+        header.rest_mut().trace = Some(TraceContext { trace_id: 1, span_id: 2, flags: 1 });
+        header.rest_mut().reply_to = Some(Box::from(&b"x"[..]));
+        let child = header.child();
+        assert_eq!(child.key(), Some(Key(0)));
+        assert_eq!(child.deadline(), Some(Time::from_nanos(50)));
+        assert_eq!(child.event_time(), Some(-4));
+        assert_eq!((child.producer(), child.sequence(), child.attempt()), (0, 0, 0));
+        let rest = child.rest().cloned().unwrap_or_default();
+        assert!(rest.trace.is_some() && rest.reply_to.is_none());
+    }
+
+    #[test]
+    fn a_deadline_expires_at_its_instant() {
+        let mut header = Header::new();
+        assert!(!header.is_expired(Time::MAX));
+        header.set_deadline(Some(Time::ZERO + Duration::from_nanos(5)));
+        assert!(!header.is_expired(Time::from_nanos(4)));
+        assert!(header.is_expired(Time::from_nanos(5)));
+    }
+}
