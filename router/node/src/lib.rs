@@ -1,10 +1,15 @@
 //! What stands behind the command `mcpbus`: the node file, the built-in stages, the demo and the command line.
 //!
 //! * [`config`]: from the text of a node file to a verified value, with every mistake shown where it stands;
+//! * [`check`]: the topology as text or as a diagram, and its memory bound;
 //! * [`record`] and [`template`]: what built-in stages hand to each other, and texts with placeholders;
-//! * [`stages`]: the built-in stages as plain logic.
+//! * [`stages`] and [`exec`]: the built-in stages as plain logic, and child processes as stages;
+//! * [`demo`]: the bank case.
 
+pub mod check;
 pub mod config;
+pub mod demo;
+pub mod exec;
 pub mod record;
 pub mod stages;
 pub mod template;

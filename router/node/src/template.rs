@@ -64,12 +64,27 @@ pub enum TemplateError {
 impl fmt::Display for TemplateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unclosed { at } => write!(f, "the `{{` at position {} is never closed; write `{{{{` for a brace", at + 1),
-            Self::Unopened { at } => write!(f, "the `}}` at position {} was never opened; write `}}}}` for a brace", at + 1),
+            Self::Unclosed { at } => write!(
+                f,
+                "the `{{` at position {} is never closed; write `{{{{` for a brace",
+                at + 1
+            ),
+            Self::Unopened { at } => write!(
+                f,
+                "the `}}` at position {} was never opened; write `}}}}` for a brace",
+                at + 1
+            ),
             Self::NoField { at } => {
-                write!(f, "the placeholder at position {} names no field; fields are counted from 1", at + 1)
+                write!(
+                    f,
+                    "the placeholder at position {} names no field; fields are counted from 1",
+                    at + 1
+                )
             }
-            Self::Length { text } => write!(f, "`{text}` is not a number of characters; write for example {{status:1}}"),
+            Self::Length { text } => write!(
+                f,
+                "`{text}` is not a number of characters; write for example {{status:1}}"
+            ),
         }
     }
 }
@@ -118,7 +133,10 @@ impl fmt::Display for RenderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing { field } => write!(f, "the message has no field `{field}`"),
-            Self::Token { field: Some(field), cause } => write!(f, "field `{field}` {cause}"),
+            Self::Token {
+                field: Some(field),
+                cause,
+            } => write!(f, "field `{field}` {cause}"),
             Self::Token { field: None, cause } => write!(f, "a token of the subject {cause}"),
         }
     }
@@ -135,7 +153,10 @@ pub fn verify_token(bytes: &[u8]) -> Result<&str, TokenFault> {
     if text.is_empty() {
         return Err(TokenFault::Empty);
     }
-    match text.chars().find(|c| matches!(c, '.' | '*' | '>') || c.is_whitespace() || c.is_control()) {
+    match text
+        .chars()
+        .find(|c| matches!(c, '.' | '*' | '>') || c.is_whitespace() || c.is_control())
+    {
         Some(c) => Err(TokenFault::Reserved(c)),
         None => Ok(text),
     }
@@ -177,7 +198,10 @@ impl Template {
         if !literal.is_empty() {
             parts.push(Part::Literal(literal));
         }
-        Ok(Self { text: text.to_owned(), parts })
+        Ok(Self {
+            text: text.to_owned(),
+            parts,
+        })
     }
 
     /// The text it was parsed from.
@@ -214,11 +238,14 @@ impl Template {
                 Part::Field { field, first } => {
                     let start = out.len();
                     if !lookup(field, out) {
-                        return Err(RenderError::Missing { field: field.clone() });
+                        return Err(RenderError::Missing {
+                            field: field.clone(),
+                        });
                     }
                     if let Some(first) = first {
-                        let kept = std::str::from_utf8(&out[start..])
-                            .map_or(*first, |text| text.chars().take(*first).map(char::len_utf8).sum());
+                        let kept = std::str::from_utf8(&out[start..]).map_or(*first, |text| {
+                            text.chars().take(*first).map(char::len_utf8).sum()
+                        });
                         out.truncate(out.len().min(start + kept));
                     }
                 }
@@ -242,13 +269,18 @@ impl Template {
         for field in self.fields() {
             value.clear();
             lookup(field, &mut value);
-            verify_token(&value)
-                .map_err(|cause| RenderError::Token { field: Some(field.clone()), cause })?;
+            verify_token(&value).map_err(|cause| RenderError::Token {
+                field: Some(field.clone()),
+                cause,
+            })?;
         }
         for token in whole.split(|byte| *byte == b'.') {
             verify_token(token).map_err(|cause| RenderError::Token { field: None, cause })?;
         }
-        String::from_utf8(whole).map_err(|_| RenderError::Token { field: None, cause: TokenFault::NotUtf8 })
+        String::from_utf8(whole).map_err(|_| RenderError::Token {
+            field: None,
+            cause: TokenFault::NotUtf8,
+        })
     }
 }
 
@@ -256,7 +288,11 @@ fn placeholder(inner: &str, at: usize) -> Result<Part, TemplateError> {
     let (name, first) = match inner.split_once(':') {
         Some((name, length)) => match length.parse::<usize>() {
             Ok(length) if length > 0 => (name, Some(length)),
-            _ => return Err(TemplateError::Length { text: length.to_owned() }),
+            _ => {
+                return Err(TemplateError::Length {
+                    text: length.to_owned(),
+                });
+            }
         },
         None => (inner, None),
     };
@@ -298,31 +334,78 @@ mod tests {
     fn renders_names_numbers_lengths_and_braces() {
         let render = |text: &str| {
             let mut out = Vec::new();
-            Template::parse(text).unwrap().render(&mut out, lookup).map(|()| String::from_utf8(out).unwrap())
+            Template::parse(text)
+                .unwrap()
+                .render(&mut out, lookup)
+                .map(|()| String::from_utf8(out).unwrap())
         };
         assert_eq!(render("bank.tx.{2}").unwrap(), "bank.tx.2378");
         assert_eq!(render("{status:1}xx").unwrap(), "4xx");
         assert_eq!(render("{{{status}}}").unwrap(), "{404}");
         assert_eq!(render("").unwrap(), "");
-        assert_eq!(render("{9}"), Err(RenderError::Missing { field: Field::Number(9) }));
+        assert_eq!(
+            render("{9}"),
+            Err(RenderError::Missing {
+                field: Field::Number(9)
+            })
+        );
     }
 
     #[test]
     fn a_subject_refuses_what_is_no_token() {
         let subject = |text: &str| Template::parse(text).unwrap().render_subject(lookup);
         assert_eq!(subject("bank.tx.{2}").unwrap(), "bank.tx.2378");
-        assert!(matches!(subject("x.{dotted}"), Err(RenderError::Token { cause: TokenFault::Reserved('.'), .. })));
-        assert!(matches!(subject("x.{empty}"), Err(RenderError::Token { cause: TokenFault::Empty, .. })));
-        assert!(matches!(subject("x.{bytes}"), Err(RenderError::Token { cause: TokenFault::NotUtf8, .. })));
-        assert!(matches!(subject("x..y"), Err(RenderError::Token { field: None, cause: TokenFault::Empty })));
+        assert!(matches!(
+            subject("x.{dotted}"),
+            Err(RenderError::Token {
+                cause: TokenFault::Reserved('.'),
+                ..
+            })
+        ));
+        assert!(matches!(
+            subject("x.{empty}"),
+            Err(RenderError::Token {
+                cause: TokenFault::Empty,
+                ..
+            })
+        ));
+        assert!(matches!(
+            subject("x.{bytes}"),
+            Err(RenderError::Token {
+                cause: TokenFault::NotUtf8,
+                ..
+            })
+        ));
+        assert!(matches!(
+            subject("x..y"),
+            Err(RenderError::Token {
+                field: None,
+                cause: TokenFault::Empty
+            })
+        ));
     }
 
     #[test]
     fn mistakes_have_positions() {
-        assert_eq!(Template::parse("a{b"), Err(TemplateError::Unclosed { at: 1 }));
-        assert_eq!(Template::parse("a}b"), Err(TemplateError::Unopened { at: 1 }));
-        assert_eq!(Template::parse("a{}"), Err(TemplateError::NoField { at: 1 }));
-        assert_eq!(Template::parse("a{0}"), Err(TemplateError::NoField { at: 1 }));
-        assert!(matches!(Template::parse("{a:x}"), Err(TemplateError::Length { .. })));
+        assert_eq!(
+            Template::parse("a{b"),
+            Err(TemplateError::Unclosed { at: 1 })
+        );
+        assert_eq!(
+            Template::parse("a}b"),
+            Err(TemplateError::Unopened { at: 1 })
+        );
+        assert_eq!(
+            Template::parse("a{}"),
+            Err(TemplateError::NoField { at: 1 })
+        );
+        assert_eq!(
+            Template::parse("a{0}"),
+            Err(TemplateError::NoField { at: 1 })
+        );
+        assert!(matches!(
+            Template::parse("{a:x}"),
+            Err(TemplateError::Length { .. })
+        ));
     }
 }

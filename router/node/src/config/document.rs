@@ -95,14 +95,23 @@ impl Override {
     pub fn from_flag(flag: &str) -> Result<Self, Mistake> {
         let place = Place::Flag(flag.to_owned());
         let Some((path, text)) = flag.split_once('=') else {
-            return Err(Mistake::new(place, flag, "has no `=`").hint("write --set key=value, for example node.name=edge"));
+            return Err(Mistake::new(place, flag, "has no `=`")
+                .hint("write --set key=value, for example node.name=edge"));
         };
-        let elements: Vec<String> = path.split('.').map(|element| element.trim().to_owned()).collect();
+        let elements: Vec<String> = path
+            .split('.')
+            .map(|element| element.trim().to_owned())
+            .collect();
         if elements.iter().any(String::is_empty) {
             return Err(Mistake::new(place, path, "has an empty key")
                 .hint("write a dotted path, for example stage.lines.path=FILE"));
         }
-        Ok(Self { path: elements, text: text.to_owned(), place, loose_names: false })
+        Ok(Self {
+            path: elements,
+            text: text.to_owned(),
+            place,
+            loose_names: false,
+        })
     }
 }
 
@@ -110,7 +119,9 @@ impl Override {
 ///
 /// `MCPBUS_NODE__NAME=edge` is `node.name`; `MCPBUS_STAGE__LINES__PATH` is `path` of the stage `lines`. Variables
 /// without `__` (such as `MCPBUS_STATE`) have other meanings and are passed over.
-pub fn environment_overrides(variables: impl IntoIterator<Item = (String, String)>) -> Vec<Override> {
+pub fn environment_overrides(
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Vec<Override> {
     let mut found: Vec<Override> = variables
         .into_iter()
         .filter_map(|(name, text)| {
@@ -141,14 +152,21 @@ impl Document {
     /// # Errors
     /// [`ConfigError`] with line and column of what is not TOML.
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
-        let source = Arc::new(Source { name: name.to_owned(), text: text.to_owned() });
+        let source = Arc::new(Source {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        });
         let (table, errors) = DeTable::parse_recoverable(&source.text);
         if !errors.is_empty() {
             let mistakes = errors
                 .iter()
                 .map(|error| {
                     let place = error.span().map_or(Place::Whole, |span| source.place(span));
-                    Mistake::new(place, "", format!("is not valid TOML: {}", error.message().trim()))
+                    Mistake::new(
+                        place,
+                        "",
+                        format!("is not valid TOML: {}", error.message().trim()),
+                    )
                 })
                 .collect();
             return Err(ConfigError::new(source, mistakes));
@@ -181,24 +199,48 @@ fn same_name(written: &str, asked: &str, loose: bool) -> bool {
     written == asked || (loose && written.to_lowercase().replace('-', "_") == asked)
 }
 
-fn set(table: &mut Table, path: &[String], given: &Override, walked: &mut Vec<String>) -> Result<(), Mistake> {
-    let Some((first, rest)) = path.split_first() else { return Ok(()) };
+fn set(
+    table: &mut Table,
+    path: &[String],
+    given: &Override,
+    walked: &mut Vec<String>,
+) -> Result<(), Mistake> {
+    let Some((first, rest)) = path.split_first() else {
+        return Ok(());
+    };
     walked.push(first.clone());
-    let position = table.entries.iter().position(|entry| same_name(&entry.key, first, given.loose_names));
+    let position = table
+        .entries
+        .iter()
+        .position(|entry| same_name(&entry.key, first, given.loose_names));
     if rest.is_empty() {
-        let node = Node { place: given.place.clone(), value: Value::Loose(given.text.clone()) };
+        let node = Node {
+            place: given.place.clone(),
+            value: Value::Loose(given.text.clone()),
+        };
         match position {
             Some(at) => table.entries[at].node = node,
             // A key that is new here is checked by the reader like any other.
             None => {
-                table.entries.push(Entry { key: first.clone(), key_place: given.place.clone(), node });
+                table.entries.push(Entry {
+                    key: first.clone(),
+                    key_place: given.place.clone(),
+                    node,
+                });
             }
         }
         return Ok(());
     }
     let at = position.unwrap_or_else(|| {
-        let node = Node { place: given.place.clone(), value: Value::Table(Table::default()) };
-        table.entries.push(Entry { key: first.clone(), key_place: given.place.clone(), node });
+        let node = Node {
+            place: given.place.clone(),
+            value: Value::Table(Table::default()),
+        };
+        table.entries.push(Entry {
+            key: first.clone(),
+            key_place: given.place.clone(),
+            node,
+        });
         table.entries.len() - 1
     });
     match &mut table.entries[at].node.value {
@@ -207,7 +249,11 @@ fn set(table: &mut Table, path: &[String], given: &Override, walked: &mut Vec<St
         other => Err(Mistake::new(
             given.place.clone(),
             walked.join("."),
-            format!("`{}` is {}, it has no keys inside", walked.join("."), other.type_name()),
+            format!(
+                "`{}` is {}, it has no keys inside",
+                walked.join("."),
+                other.type_name()
+            ),
         )),
     }
 }
@@ -218,7 +264,9 @@ fn set_in_array(
     given: &Override,
     walked: &mut Vec<String>,
 ) -> Result<(), Mistake> {
-    let Some((asked, rest)) = path.split_first() else { return Ok(()) };
+    let Some((asked, rest)) = path.split_first() else {
+        return Ok(());
+    };
     let names: Vec<String> = items
         .iter()
         .map(|item| match &item.value {
@@ -229,18 +277,39 @@ fn set_in_array(
             _ => String::new(),
         })
         .collect();
-    let by_name = names.iter().position(|name| same_name(name, asked, given.loose_names));
-    let at = by_name.or_else(|| asked.parse::<usize>().ok().filter(|index| *index < items.len()));
+    let by_name = names
+        .iter()
+        .position(|name| same_name(name, asked, given.loose_names));
+    let at = by_name.or_else(|| {
+        asked
+            .parse::<usize>()
+            .ok()
+            .filter(|index| *index < items.len())
+    });
     let list = walked.join(".");
     let Some(at) = at else {
-        return Err(Mistake::new(given.place.clone(), list.clone(), format!("there is no `{asked}` in [[{list}]]"))
-            .suggest(asked, names.iter().map(String::as_str).filter(|name| !name.is_empty())));
+        return Err(Mistake::new(
+            given.place.clone(),
+            list.clone(),
+            format!("there is no `{asked}` in [[{list}]]"),
+        )
+        .suggest(
+            asked,
+            names
+                .iter()
+                .map(String::as_str)
+                .filter(|name| !name.is_empty()),
+        ));
     };
     walked.push(asked.clone());
     match &mut items[at].value {
         Value::Table(table) if !rest.is_empty() => set(table, rest, given, walked),
-        _ => Err(Mistake::new(given.place.clone(), walked.join("."), "names a whole entry, not a key of it")
-            .hint(format!("write {}.KEY=value", walked.join(".")))),
+        _ => Err(Mistake::new(
+            given.place.clone(),
+            walked.join("."),
+            "names a whole entry, not a key of it",
+        )
+        .hint(format!("write {}.KEY=value", walked.join(".")))),
     }
 }
 
@@ -258,23 +327,30 @@ fn convert_table(source: &Source, table: &DeTable<'_>) -> Table {
         .collect();
     // The parser hands tables out sorted by key; people expect messages in the order of the file.
     entries.sort_by_key(|(start, _)| *start);
-    Table { entries: entries.into_iter().map(|(_, entry)| entry).collect() }
+    Table {
+        entries: entries.into_iter().map(|(_, entry)| entry).collect(),
+    }
 }
 
 fn convert(source: &Source, span: std::ops::Range<usize>, value: &DeValue<'_>) -> Node {
     let place = source.place(span);
     let value = match value {
         DeValue::String(text) => Value::Text(text.to_string()),
-        DeValue::Integer(integer) => match i64::from_str_radix(&integer.as_str().replace('_', ""), integer.radix()) {
-            Ok(number) => Value::Integer(number),
-            Err(_) => Value::Float(integer.as_str().parse().unwrap_or(f64::INFINITY)),
-        },
+        DeValue::Integer(integer) => {
+            match i64::from_str_radix(&integer.as_str().replace('_', ""), integer.radix()) {
+                Ok(number) => Value::Integer(number),
+                Err(_) => Value::Float(integer.as_str().parse().unwrap_or(f64::INFINITY)),
+            }
+        }
         DeValue::Float(float) => Value::Float(float.as_str().parse().unwrap_or(f64::NAN)),
         DeValue::Boolean(boolean) => Value::Boolean(*boolean),
         DeValue::Datetime(_) => Value::DateTime,
-        DeValue::Array(items) => {
-            Value::Array(items.iter().map(|item| convert(source, item.span(), item.get_ref())).collect())
-        }
+        DeValue::Array(items) => Value::Array(
+            items
+                .iter()
+                .map(|item| convert(source, item.span(), item.get_ref()))
+                .collect(),
+        ),
         DeValue::Table(table) => Value::Table(convert_table(source, table)),
     };
     Node { place, value }

@@ -54,21 +54,40 @@ impl Limits {
     pub(super) fn read(reader: TableReader<'_>) -> Self {
         let d = Self::default();
         let limits = Self {
-            budget: reader.size("budget", 1024 * KIB..=1024 * GIB).unwrap_or(d.budget),
-            credit: reader.size("credit", 64 * KIB..=1024 * GIB).unwrap_or(d.credit),
-            sessions: reader.integer("sessions", 1..=100_000).unwrap_or(d.sessions),
-            session_buffer: reader.size("session_buffer", 64 * KIB..=GIB).unwrap_or(d.session_buffer),
+            budget: reader
+                .size("budget", 1024 * KIB..=1024 * GIB)
+                .unwrap_or(d.budget),
+            credit: reader
+                .size("credit", 64 * KIB..=1024 * GIB)
+                .unwrap_or(d.credit),
+            sessions: reader
+                .integer("sessions", 1..=100_000)
+                .unwrap_or(d.sessions),
+            session_buffer: reader
+                .size("session_buffer", 64 * KIB..=GIB)
+                .unwrap_or(d.session_buffer),
             message: reader.size("message", 1..=64 << 20).unwrap_or(d.message),
-            edge_messages: reader.integer("edge_messages", 1..=1 << 24).unwrap_or(d.edge_messages),
-            edge_bytes: reader.size("edge_bytes", 1..=64 * GIB).unwrap_or(d.edge_bytes),
-            dead_letters: reader.integer("dead_letters", 0..=1 << 24).unwrap_or(d.dead_letters),
-            dead_letter_bytes: reader.size("dead_letter_bytes", 0..=64 * GIB).unwrap_or(d.dead_letter_bytes),
+            edge_messages: reader
+                .integer("edge_messages", 1..=1 << 24)
+                .unwrap_or(d.edge_messages),
+            edge_bytes: reader
+                .size("edge_bytes", 1..=64 * GIB)
+                .unwrap_or(d.edge_bytes),
+            dead_letters: reader
+                .integer("dead_letters", 0..=1 << 24)
+                .unwrap_or(d.dead_letters),
+            dead_letter_bytes: reader
+                .size("dead_letter_bytes", 0..=64 * GIB)
+                .unwrap_or(d.dead_letter_bytes),
             drain: reader
                 .duration("drain", Duration::ZERO..=Duration::from_secs(3600))
                 .unwrap_or(d.drain),
         };
         if limits.message > limits.credit {
-            reader.mistake("credit", "`limits.credit` is smaller than `limits.message`: no message could be admitted");
+            reader.mistake(
+                "credit",
+                "`limits.credit` is smaller than `limits.message`: no message could be admitted",
+            );
         }
         reader.finish();
         limits

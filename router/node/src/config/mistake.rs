@@ -55,7 +55,12 @@ pub struct Mistake {
 impl Mistake {
     /// A mistake without a hint.
     pub fn new(place: Place, key: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { place, key: key.into(), problem: problem.into(), hint: None }
+        Self {
+            place,
+            key: key.into(),
+            problem: problem.into(),
+            hint: None,
+        }
     }
 
     /// Adds a hint.
@@ -75,7 +80,11 @@ impl Mistake {
         if known.is_empty() || known.len() > 24 {
             return self;
         }
-        let list = known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let list = known
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
         self.hint(format!("known here: {list}"))
     }
 }
@@ -85,7 +94,13 @@ pub fn closest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     // Similarity rather than plain distance, so that a swap of two letters in a short key still counts as close.
     known
         .into_iter()
-        .map(|name| (strsim::jaro_winkler(given, name), strsim::damerau_levenshtein(given, name), name))
+        .map(|name| {
+            (
+                strsim::jaro_winkler(given, name),
+                strsim::damerau_levenshtein(given, name),
+                name,
+            )
+        })
         .filter(|(similarity, distance, name)| {
             *distance <= 1 + name.chars().count() / 4 || (*similarity > 0.88 && *distance <= 4)
         })
@@ -108,7 +123,10 @@ impl Source {
         let start = range.start.min(self.text.len());
         let before = self.text.get(..start).unwrap_or("");
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let covered = self.text.get(start..range.end.min(self.text.len())).unwrap_or("");
+        let covered = self
+            .text
+            .get(start..range.end.min(self.text.len()))
+            .unwrap_or("");
         let first_line = covered.split('\n').next().unwrap_or("");
         Place::File {
             line: before.matches('\n').count() + 1,
@@ -131,7 +149,10 @@ impl ConfigError {
     }
 
     pub(super) fn unreadable(name: &str, error: &std::io::Error) -> Self {
-        let source = Source { name: name.to_owned(), text: String::new() };
+        let source = Source {
+            name: name.to_owned(),
+            text: String::new(),
+        };
         let mistake = Mistake::new(Place::Whole, "", format!("cannot be read: {error}"))
             .hint("give the path of a node file in TOML");
         Self::new(Arc::new(source), vec![mistake])
@@ -144,19 +165,33 @@ impl ConfigError {
 
     fn write_one(&self, f: &mut fmt::Formatter<'_>, mistake: &Mistake) -> fmt::Result {
         match &mistake.place {
-            Place::File { line, column, .. } => write!(f, "{}:{line}:{column}: ", self.source.name)?,
+            Place::File { line, column, .. } => {
+                write!(f, "{}:{line}:{column}: ", self.source.name)?
+            }
             Place::Environment(name) => write!(f, "environment variable {name}: ")?,
             Place::Flag(flag) => write!(f, "--set {flag}: ")?,
             Place::Whole => write!(f, "{}: ", self.source.name)?,
         }
         write!(f, "{}", mistake.problem)?;
-        if let Place::File { line, column, width } = mistake.place {
+        if let Place::File {
+            line,
+            column,
+            width,
+        } = mistake.place
+        {
             let text = self.source.text.lines().nth(line - 1).unwrap_or("");
             let number = line.to_string();
             let margin = " ".repeat(number.len());
-            let indent: String =
-                text.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-            write!(f, "\n {margin} |\n {number} | {text}\n {margin} | {indent}{}", "^".repeat(width))?;
+            let indent: String = text
+                .chars()
+                .take(column - 1)
+                .map(|c| if c == '\t' { '\t' } else { ' ' })
+                .collect();
+            write!(
+                f,
+                "\n {margin} |\n {number} | {text}\n {margin} | {indent}{}",
+                "^".repeat(width)
+            )?;
             if let Some(hint) = &mistake.hint {
                 write!(f, " {hint}")?;
             }

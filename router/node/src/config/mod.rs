@@ -45,7 +45,8 @@ pub fn load(
     flags: &[String],
 ) -> Result<(NodeFile, Vec<Warning>), ConfigError> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(&name, &error))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(&name, &error))?;
     parse(&name, &text, environment, flags)
 }
 
@@ -72,7 +73,11 @@ pub fn parse(
     }
     let file = node_file::read(&document, &mut mistakes);
     let warnings = verify::verify(&file, &mut mistakes);
-    if mistakes.is_empty() { Ok((file, warnings)) } else { Err(ConfigError::new(document.source(), mistakes)) }
+    if mistakes.is_empty() {
+        Ok((file, warnings))
+    } else {
+        Err(ConfigError::new(document.source(), mistakes))
+    }
 }
 
 #[cfg(test)]

@@ -76,7 +76,10 @@ pub const POLICIES: [(&str, Policy); 4] = [
 impl Policy {
     /// The word in the file.
     pub fn word(self) -> &'static str {
-        POLICIES.iter().find(|(_, policy)| *policy == self).map_or("", |(word, _)| word)
+        POLICIES
+            .iter()
+            .find(|(_, policy)| *policy == self)
+            .map_or("", |(word, _)| word)
     }
 }
 
@@ -104,22 +107,39 @@ pub(super) fn read(document: &Document, mistakes: &mut Vec<Mistake>) -> NodeFile
         name.map(|name| name.value)
     });
     let listen = root.table("listen").and_then(|listen| {
-        let address = listen.required_text("quic").and_then(|text| match text.value.parse::<SocketAddr>() {
-            Ok(address) => Some(address),
-            Err(_) => {
-                listen.report(
-                    Mistake::new(text.place, "listen.quic", format!("`{}` is not an address with a port", text.value))
-                        .hint("write for example \"127.0.0.1:7400\" or \"[::]:7400\""),
-                );
-                None
-            }
-        });
+        let address =
+            listen
+                .required_text("quic")
+                .and_then(|text| match text.value.parse::<SocketAddr>() {
+                    Ok(address) => Some(address),
+                    Err(_) => {
+                        listen.report(
+                            Mistake::new(
+                                text.place,
+                                "listen.quic",
+                                format!("`{}` is not an address with a port", text.value),
+                            )
+                            .hint("write for example \"127.0.0.1:7400\" or \"[::]:7400\""),
+                        );
+                        None
+                    }
+                });
         listen.finish();
         address
     });
-    let links = root.tables("link").into_iter().filter_map(read_link).collect();
-    let routes = root.tables("route").into_iter().filter_map(read_route).collect();
-    let limits = root.table("limits").map_or_else(Limits::default, Limits::read);
+    let links = root
+        .tables("link")
+        .into_iter()
+        .filter_map(read_link)
+        .collect();
+    let routes = root
+        .tables("route")
+        .into_iter()
+        .filter_map(read_route)
+        .collect();
+    let limits = root
+        .table("limits")
+        .map_or_else(Limits::default, Limits::read);
     let tls = root.table("tls").map_or_else(Tls::default, |tls| {
         let read = Tls {
             identity: tls.text("identity").map(|text| PathBuf::from(text.value)),
@@ -131,17 +151,43 @@ pub(super) fn read(document: &Document, mistakes: &mut Vec<Mistake>) -> NodeFile
         tls.finish();
         read
     });
-    let stages = root.tables("stage").into_iter().filter_map(|reader| Stage::read(reader, &limits)).collect();
+    let stages = root
+        .tables("stage")
+        .into_iter()
+        .filter_map(|reader| Stage::read(reader, &limits))
+        .collect();
     root.finish();
     mistakes.append(&mut found.borrow_mut());
-    NodeFile { name: name.unwrap_or_else(host_name), listen, links, routes, limits, tls, stages }
+    NodeFile {
+        name: name.unwrap_or_else(host_name),
+        listen,
+        links,
+        routes,
+        limits,
+        tls,
+        stages,
+    }
 }
 
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name: String =
-        name.trim().chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' }).take(64).collect();
-    if name.is_empty() { "node".to_owned() } else { name }
+    let name: String = name
+        .trim()
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '-' {
+                c
+            } else {
+                '-'
+            }
+        })
+        .take(64)
+        .collect();
+    if name.is_empty() {
+        "node".to_owned()
+    } else {
+        name
+    }
 }
 
 /// Checks the name of a node, a stage, an edge or a group.
@@ -152,15 +198,24 @@ pub(super) fn verify_name(name: &str) -> Result<(), String> {
     if name.len() > 64 {
         return Err(format!("the name `{name}` is longer than 64 bytes"));
     }
-    match name.chars().find(|c| !(c.is_ascii_alphanumeric() || *c == '-' || *c == '_')) {
-        Some(c) => Err(format!("the name `{name}` holds `{c}`; use letters, digits, `-` and `_`")),
+    match name
+        .chars()
+        .find(|c| !(c.is_ascii_alphanumeric() || *c == '-' || *c == '_'))
+    {
+        Some(c) => Err(format!(
+            "the name `{name}` holds `{c}`; use letters, digits, `-` and `_`"
+        )),
         None => Ok(()),
     }
 }
 
 /// Checks an address of another node: `HOST:PORT`.
 pub fn verify_host_port(text: &str) -> Result<(), String> {
-    let wrong = || format!("`{text}` is not HOST:PORT; write for example \"127.0.0.1:7500\" or \"node-b:7500\"");
+    let wrong = || {
+        format!(
+            "`{text}` is not HOST:PORT; write for example \"127.0.0.1:7500\" or \"node-b:7500\""
+        )
+    };
     if text.parse::<SocketAddr>().is_ok() {
         return Ok(());
     }
@@ -186,7 +241,10 @@ fn read_link(reader: TableReader<'_>) -> Option<Spotted<String>> {
 fn read_route(reader: TableReader<'_>) -> Option<Route> {
     let subject = reader.required_text("subject");
     if !reader.has("policy") {
-        reader.mistake("policy", format!("`{}` is missing", reader.path_of("policy")));
+        reader.mistake(
+            "policy",
+            format!("`{}` is missing", reader.path_of("policy")),
+        );
     }
     let policy = reader.one_of("policy", &POLICIES);
     let mut to = Vec::new();
@@ -195,27 +253,50 @@ fn read_route(reader: TableReader<'_>) -> Option<Route> {
         if let Some(Err(problem)) = group.as_ref().map(|group| verify_name(&group.value)) {
             destination.mistake("group", problem);
         }
-        let weight = destination.integer("weight", 0..=1_000_000).and_then(|weight| u32::try_from(weight).ok());
+        let weight = destination
+            .integer("weight", 0..=1_000_000)
+            .and_then(|weight| u32::try_from(weight).ok());
         let weighs = matches!(policy, Some(Policy::Weighted | Policy::Hash) | None);
         if weight.is_some() && !weighs {
             let word = policy.map_or("", Policy::word);
-            destination.mistake("weight", format!("`weight` has no meaning under the policy `{word}`"));
+            destination.mistake(
+                "weight",
+                format!("`weight` has no meaning under the policy `{word}`"),
+            );
         }
         destination.finish();
         if let Some(group) = group {
-            to.push(Destination { group, weight: weight.unwrap_or(1) });
+            to.push(Destination {
+                group,
+                weight: weight.unwrap_or(1),
+            });
         }
     }
     if to.is_empty() {
-        reader.mistake("to", format!("`{}` names no group: the route leads nowhere", reader.path_of("to")));
+        reader.mistake(
+            "to",
+            format!(
+                "`{}` names no group: the route leads nowhere",
+                reader.path_of("to")
+            ),
+        );
     } else if to.iter().all(|destination| destination.weight == 0) {
         reader.mistake("to", "all weights are 0: the route leads nowhere");
     }
     let sticky = reader.boolean("sticky");
     if sticky == Some(true) && !matches!(policy, Some(Policy::Weighted) | None) {
-        reader.mistake("sticky", "`sticky` belongs to the policy `weighted`; `hash` is always sticky");
+        reader.mistake(
+            "sticky",
+            "`sticky` belongs to the policy `weighted`; `hash` is always sticky",
+        );
     }
     let exclusive = reader.boolean("exclusive").unwrap_or(false);
     reader.finish();
-    Some(Route { subject: subject?, policy: policy?, to, sticky: sticky.unwrap_or(false), exclusive })
+    Some(Route {
+        subject: subject?,
+        policy: policy?,
+        to,
+        sticky: sticky.unwrap_or(false),
+        exclusive,
+    })
 }

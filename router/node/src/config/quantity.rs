@@ -17,11 +17,17 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let mut rest = text;
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
         let (number, after) = rest.split_at(digits);
-        let number: f64 = number.parse().map_err(|_| format!("`{text}` is not a duration; write for example `2s`"))?;
+        let number: f64 = number
+            .parse()
+            .map_err(|_| format!("`{text}` is not a duration; write for example `2s`"))?;
         let after = after.trim_start();
-        let letters = after.find(|c: char| !c.is_alphabetic()).unwrap_or(after.len());
+        let letters = after
+            .find(|c: char| !c.is_alphabetic())
+            .unwrap_or(after.len());
         let (unit, after) = after.split_at(letters);
         let seconds = match unit {
             "ns" => 1e-9,
@@ -32,11 +38,17 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
             "h" => 3600.0,
             "d" => 86_400.0,
             "" => return Err(format!("`{text}` has no unit; write for example `{text}s`")),
-            other => return Err(format!("`{other}` is not a unit of time; use ns, us, ms, s, m, h or d")),
+            other => {
+                return Err(format!(
+                    "`{other}` is not a unit of time; use ns, us, ms, s, m, h or d"
+                ));
+            }
         };
         let part = Duration::try_from_secs_f64(number * seconds)
             .map_err(|_| format!("`{text}` is too long for a duration"))?;
-        total = total.checked_add(part).ok_or_else(|| format!("`{text}` is too long for a duration"))?;
+        total = total
+            .checked_add(part)
+            .ok_or_else(|| format!("`{text}` is too long for a duration"))?;
         rest = after.trim_start();
     }
     Ok(total)
@@ -72,12 +84,13 @@ pub fn format_duration(duration: Duration) -> String {
 /// A clause that says what is wrong.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '_')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let number: u64 = number
-        .replace('_', "")
-        .parse()
-        .map_err(|_| format!("`{text}` is not a size; write for example `64KiB` or a number of bytes"))?;
+    let number: u64 = number.replace('_', "").parse().map_err(|_| {
+        format!("`{text}` is not a size; write for example `64KiB` or a number of bytes")
+    })?;
     let factor: u64 = match unit.trim() {
         "" | "B" => 1,
         "KB" | "kB" => 1_000,
@@ -86,9 +99,15 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
-        other => return Err(format!("`{other}` is not a unit of size; use B, KB, MB, GB, KiB, MiB or GiB")),
+        other => {
+            return Err(format!(
+                "`{other}` is not a unit of size; use B, KB, MB, GB, KiB, MiB or GiB"
+            ));
+        }
     };
-    number.checked_mul(factor).ok_or_else(|| format!("`{text}` is too large for a size"))
+    number
+        .checked_mul(factor)
+        .ok_or_else(|| format!("`{text}` is too large for a size"))
 }
 
 /// Writes a size with the largest binary unit that divides it.

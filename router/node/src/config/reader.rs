@@ -25,8 +25,19 @@ pub struct TableReader<'a> {
 
 impl<'a> TableReader<'a> {
     /// A reader of `table`, whose keys are reported below `path` (empty for the root).
-    pub fn new(table: &'a Table, place: Place, path: impl Into<String>, mistakes: &'a Mistakes) -> Self {
-        Self { table, place, path: path.into(), asked: RefCell::default(), mistakes }
+    pub fn new(
+        table: &'a Table,
+        place: Place,
+        path: impl Into<String>,
+        mistakes: &'a Mistakes,
+    ) -> Self {
+        Self {
+            table,
+            place,
+            path: path.into(),
+            asked: RefCell::default(),
+            mistakes,
+        }
     }
 
     /// Where the table itself stands.
@@ -36,12 +47,18 @@ impl<'a> TableReader<'a> {
 
     /// The dotted path of `key` in this table.
     pub fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
     }
 
     /// Where `key` is written, or the table when it is not.
     pub fn place_of(&self, key: &str) -> Place {
-        self.table.get(key).map_or_else(|| self.place.clone(), |entry| entry.node.place.clone())
+        self.table
+            .get(key)
+            .map_or_else(|| self.place.clone(), |entry| entry.node.place.clone())
     }
 
     /// Whether `key` is written, without counting it as read.
@@ -83,7 +100,9 @@ impl<'a> TableReader<'a> {
     pub fn text(&self, key: &'static str) -> Option<Spotted<String>> {
         let entry = self.entry(key)?;
         match &entry.node.value {
-            Value::Text(text) | Value::Loose(text) => Some(Spotted::new(text.clone(), entry.node.place.clone())),
+            Value::Text(text) | Value::Loose(text) => {
+                Some(Spotted::new(text.clone(), entry.node.place.clone()))
+            }
             _ => {
                 self.wrong_type(key, "a string", &entry.node);
                 None
@@ -159,7 +178,12 @@ impl<'a> TableReader<'a> {
             _ => {
                 self.mistake(
                     key,
-                    format!("`{}` must lie between {} and {}", self.path_of(key), bounds.start(), bounds.end()),
+                    format!(
+                        "`{}` must lie between {} and {}",
+                        self.path_of(key),
+                        bounds.start(),
+                        bounds.end()
+                    ),
                 );
                 None
             }
@@ -167,13 +191,23 @@ impl<'a> TableReader<'a> {
     }
 
     /// A duration within `bounds`.
-    pub fn duration(&self, key: &'static str, bounds: RangeInclusive<Duration>) -> Option<Duration> {
+    pub fn duration(
+        &self,
+        key: &'static str,
+        bounds: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
         let text = self.text(key)?;
         match parse_duration(&text.value) {
             Ok(duration) if bounds.contains(&duration) => Some(duration),
             Ok(_) => {
-                let (low, high) = (format_duration(*bounds.start()), format_duration(*bounds.end()));
-                self.mistake(key, format!("`{}` must lie between {low} and {high}", self.path_of(key)));
+                let (low, high) = (
+                    format_duration(*bounds.start()),
+                    format_duration(*bounds.end()),
+                );
+                self.mistake(
+                    key,
+                    format!("`{}` must lie between {low} and {high}", self.path_of(key)),
+                );
                 None
             }
             Err(problem) => {
@@ -187,7 +221,9 @@ impl<'a> TableReader<'a> {
     pub fn size(&self, key: &'static str, bounds: RangeInclusive<u64>) -> Option<u64> {
         let entry = self.entry(key)?;
         let parsed = match &entry.node.value {
-            Value::Integer(number) => u64::try_from(*number).map_err(|_| "a size cannot be negative".to_owned()),
+            Value::Integer(number) => {
+                u64::try_from(*number).map_err(|_| "a size cannot be negative".to_owned())
+            }
             Value::Text(text) | Value::Loose(text) => parse_size(text),
             _ => {
                 self.wrong_type(key, "a size such as \"64KiB\"", &entry.node);
@@ -198,7 +234,10 @@ impl<'a> TableReader<'a> {
             Ok(size) if bounds.contains(&size) => Some(size),
             Ok(_) => {
                 let (low, high) = (format_size(*bounds.start()), format_size(*bounds.end()));
-                self.mistake(key, format!("`{}` must lie between {low} and {high}", self.path_of(key)));
+                self.mistake(
+                    key,
+                    format!("`{}` must lie between {low} and {high}", self.path_of(key)),
+                );
                 None
             }
             Err(problem) => {
@@ -213,14 +252,18 @@ impl<'a> TableReader<'a> {
         let entry = self.entry(key)?;
         match &entry.node.value {
             Value::Text(text) => Some(vec![Spotted::new(text.clone(), entry.node.place.clone())]),
-            Value::Loose(text) => {
-                Some(text.split(',').map(|part| Spotted::new(part.trim().to_owned(), entry.node.place.clone())).collect())
-            }
+            Value::Loose(text) => Some(
+                text.split(',')
+                    .map(|part| Spotted::new(part.trim().to_owned(), entry.node.place.clone()))
+                    .collect(),
+            ),
             Value::Array(items) => {
                 let mut texts = Vec::with_capacity(items.len());
                 for item in items {
                     match &item.value {
-                        Value::Text(text) => texts.push(Spotted::new(text.clone(), item.place.clone())),
+                        Value::Text(text) => {
+                            texts.push(Spotted::new(text.clone(), item.place.clone()))
+                        }
                         _ => self.wrong_type(key, "a list of strings", item),
                     }
                 }
@@ -235,7 +278,9 @@ impl<'a> TableReader<'a> {
 
     /// A table of free keys with string values, in the order of the file; numbers and booleans are taken as text.
     pub fn text_map(&self, key: &'static str) -> Vec<(Spotted<String>, Spotted<String>)> {
-        let Some(entry) = self.entry(key) else { return Vec::new() };
+        let Some(entry) = self.entry(key) else {
+            return Vec::new();
+        };
         let Value::Table(table) = &entry.node.value else {
             self.wrong_type(key, "a table", &entry.node);
             return Vec::new();
@@ -263,11 +308,18 @@ impl<'a> TableReader<'a> {
     pub fn table(&self, key: &'static str) -> Option<TableReader<'a>> {
         let entry = self.entry(key)?;
         match &entry.node.value {
-            Value::Table(table) => {
-                Some(TableReader::new(table, entry.key_place.clone(), self.path_of(key), self.mistakes))
-            }
+            Value::Table(table) => Some(TableReader::new(
+                table,
+                entry.key_place.clone(),
+                self.path_of(key),
+                self.mistakes,
+            )),
             _ => {
-                self.wrong_type(key, &format!("a table: write [{}]", self.path_of(key)), &entry.node);
+                self.wrong_type(
+                    key,
+                    &format!("a table: write [{}]", self.path_of(key)),
+                    &entry.node,
+                );
                 None
             }
         }
@@ -275,9 +327,15 @@ impl<'a> TableReader<'a> {
 
     /// The tables of an array of tables, `[[key]]` or `key = [{ … }]`.
     pub fn tables(&self, key: &'static str) -> Vec<TableReader<'a>> {
-        let Some(entry) = self.entry(key) else { return Vec::new() };
+        let Some(entry) = self.entry(key) else {
+            return Vec::new();
+        };
         let Value::Array(items) = &entry.node.value else {
-            self.wrong_type(key, &format!("a list of tables: write [[{}]]", self.path_of(key)), &entry.node);
+            self.wrong_type(
+                key,
+                &format!("a list of tables: write [[{}]]", self.path_of(key)),
+                &entry.node,
+            );
             return Vec::new();
         };
         let mut readers = Vec::with_capacity(items.len());
@@ -285,7 +343,12 @@ impl<'a> TableReader<'a> {
             match &item.value {
                 Value::Table(table) => {
                     let path = format!("{}.{index}", self.path_of(key));
-                    readers.push(TableReader::new(table, item.place.clone(), path, self.mistakes));
+                    readers.push(TableReader::new(
+                        table,
+                        item.place.clone(),
+                        path,
+                        self.mistakes,
+                    ));
                 }
                 _ => self.wrong_type(key, "a list of tables", item),
             }
@@ -305,8 +368,12 @@ impl<'a> TableReader<'a> {
             if !asked.contains(&entry.key.as_str()) {
                 let whole = self.path_of(&entry.key);
                 self.report(
-                    Mistake::new(entry.key_place.clone(), whole.clone(), format!("unknown key `{whole}`"))
-                        .suggest(&entry.key, asked.iter().copied()),
+                    Mistake::new(
+                        entry.key_place.clone(),
+                        whole.clone(),
+                        format!("unknown key `{whole}`"),
+                    )
+                    .suggest(&entry.key, asked.iter().copied()),
                 );
             }
         }

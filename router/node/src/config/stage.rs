@@ -59,8 +59,17 @@ pub enum StageKind {
 }
 
 /// The words of `kind`, in the order of the documentation.
-pub const KINDS: [&str; 9] =
-    ["lines", "generator", "parse", "filter", "project", "exec", "aggregate", "write", "discard"];
+pub const KINDS: [&str; 9] = [
+    "lines",
+    "generator",
+    "parse",
+    "filter",
+    "project",
+    "exec",
+    "aggregate",
+    "write",
+    "discard",
+];
 
 impl StageKind {
     /// The word in the file.
@@ -134,13 +143,19 @@ pub enum Ack {
 }
 
 /// The words of `ack`.
-pub const ACKS: [(&str, Ack); 4] =
-    [("none", Ack::None), ("accepted", Ack::Accepted), ("stored", Ack::Stored), ("processed", Ack::Processed)];
+pub const ACKS: [(&str, Ack); 4] = [
+    ("none", Ack::None),
+    ("accepted", Ack::Accepted),
+    ("stored", Ack::Stored),
+    ("processed", Ack::Processed),
+];
 
 impl Ack {
     /// The word in the file and on the command line.
     pub fn word(self) -> &'static str {
-        ACKS.iter().find(|(_, ack)| *ack == self).map_or("", |(word, _)| word)
+        ACKS.iter()
+            .find(|(_, ack)| *ack == self)
+            .map_or("", |(word, _)| word)
     }
 }
 
@@ -157,13 +172,19 @@ pub enum Overflow {
 }
 
 /// The words of `overflow`.
-pub const OVERFLOWS: [(&str, Overflow); 3] =
-    [("wait", Overflow::Wait), ("drop-newest", Overflow::DropNewest), ("drop-oldest", Overflow::DropOldest)];
+pub const OVERFLOWS: [(&str, Overflow); 3] = [
+    ("wait", Overflow::Wait),
+    ("drop-newest", Overflow::DropNewest),
+    ("drop-oldest", Overflow::DropOldest),
+];
 
 impl Overflow {
     /// The word in the file.
     pub fn word(self) -> &'static str {
-        OVERFLOWS.iter().find(|(_, overflow)| *overflow == self).map_or("", |(word, _)| word)
+        OVERFLOWS
+            .iter()
+            .find(|(_, overflow)| *overflow == self)
+            .map_or("", |(word, _)| word)
     }
 }
 
@@ -186,8 +207,12 @@ impl Stage {
         }
         let place = reader.place().clone();
         let edge = EdgeBounds {
-            messages: reader.integer("capacity", 1..=1 << 24).unwrap_or(limits.edge_messages),
-            bytes: reader.size("capacity_bytes", 1..=64 << 30).unwrap_or(limits.edge_bytes),
+            messages: reader
+                .integer("capacity", 1..=1 << 24)
+                .unwrap_or(limits.edge_messages),
+            bytes: reader
+                .size("capacity_bytes", 1..=64 << 30)
+                .unwrap_or(limits.edge_bytes),
             overflow: reader.one_of("overflow", &OVERFLOWS).unwrap_or_default(),
         };
         let input = read_input(&reader);
@@ -212,18 +237,47 @@ impl Stage {
         let word = kind.word();
         if kind.is_producer() && input.is_some() {
             let key = if reader.has("in") { "in" } else { "subscribe" };
-            reader.mistake(key, format!("a stage of kind `{word}` makes its messages itself and has no input"));
-        } else if !kind.is_producer() && input.is_none() && !reader.has("in") && !reader.has("subscribe") {
-            reader.mistake("in", format!("the stage has no input: give `in = \"EDGE\"` or `subscribe = \"SUBJECT\"`"));
+            reader.mistake(
+                key,
+                format!("a stage of kind `{word}` makes its messages itself and has no input"),
+            );
+        } else if !kind.is_producer()
+            && input.is_none()
+            && !reader.has("in")
+            && !reader.has("subscribe")
+        {
+            reader.mistake(
+                "in",
+                format!(
+                    "the stage has no input: give `in = \"EDGE\"` or `subscribe = \"SUBJECT\"`"
+                ),
+            );
         }
         if kind.is_sink() && output.is_some() {
             let key = if reader.has("out") { "out" } else { "publish" };
-            reader.mistake(key, format!("messages end in a stage of kind `{word}`: it has no output"));
-        } else if !kind.is_sink() && output.is_none() && !reader.has("out") && !reader.has("publish") {
-            reader.mistake("out", "the stage has no output: give `out = \"EDGE\"` or `publish = \"SUBJECT\"`");
+            reader.mistake(
+                key,
+                format!("messages end in a stage of kind `{word}`: it has no output"),
+            );
+        } else if !kind.is_sink()
+            && output.is_none()
+            && !reader.has("out")
+            && !reader.has("publish")
+        {
+            reader.mistake(
+                "out",
+                "the stage has no output: give `out = \"EDGE\"` or `publish = \"SUBJECT\"`",
+            );
         }
         reader.finish();
-        Some(Self { name: name?, kind, input, output, edge, place })
+        Some(Self {
+            name: name?,
+            kind,
+            input,
+            output,
+            edge,
+            place,
+        })
     }
 
     /// The path of a stage of kind `lines` is replaced, for `--input`.
@@ -243,7 +297,11 @@ fn read_input(reader: &TableReader<'_>) -> Option<Input> {
     }
     for edge in edges.iter().flatten() {
         if let Err(problem) = verify_name(&edge.value) {
-            reader.report(Mistake::new(edge.place.clone(), reader.path_of("in"), problem));
+            reader.report(Mistake::new(
+                edge.place.clone(),
+                reader.path_of("in"),
+                problem,
+            ));
         }
     }
     if edges.as_ref().is_some_and(Vec::is_empty) {
@@ -251,7 +309,10 @@ fn read_input(reader: &TableReader<'_>) -> Option<Input> {
     }
     match (edges, pattern) {
         (Some(_), Some(_)) => {
-            reader.mistake("subscribe", "a stage has either `in` or `subscribe`, not both");
+            reader.mistake(
+                "subscribe",
+                "a stage has either `in` or `subscribe`, not both",
+            );
             None
         }
         (Some(edges), None) => {
@@ -295,14 +356,23 @@ fn read_output(reader: &TableReader<'_>) -> Option<Output> {
         return None;
     }
     if let Some(subject) = subject {
-        let filled = subject.value.render_subject(|_: &Field, out: &mut Vec<u8>| {
-            out.push(b'x');
-            true
-        });
+        let filled = subject
+            .value
+            .render_subject(|_: &Field, out: &mut Vec<u8>| {
+                out.push(b'x');
+                true
+            });
         if let Err(error) = filled {
-            reader.mistake("publish", format!("`{}` is not a subject: {error}", subject.value));
+            reader.mistake(
+                "publish",
+                format!("`{}` is not a subject: {error}", subject.value),
+            );
         }
-        return Some(Output::Publish { subject, key, ack: ack.unwrap_or_default() });
+        return Some(Output::Publish {
+            subject,
+            key,
+            ack: ack.unwrap_or_default(),
+        });
     }
     edge.map(Output::Edge)
 }
@@ -327,7 +397,11 @@ pub fn verify_pattern(pattern: &str) -> Result<(), String> {
         match *token {
             "*" => {}
             ">" if last => {}
-            ">" => return Err(format!("`{pattern}` has `>` before its end: it stands for the rest")),
+            ">" => {
+                return Err(format!(
+                    "`{pattern}` has `>` before its end: it stands for the rest"
+                ));
+            }
             token => {
                 if let Err(fault) = verify_token(token.as_bytes()) {
                     return Err(format!("token {} of `{pattern}` {fault}", index + 1));

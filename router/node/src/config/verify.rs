@@ -18,7 +18,9 @@ pub struct Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Place::File { line, column, .. } => write!(f, "line {line}, column {column}: {}", self.text),
+            Place::File { line, column, .. } => {
+                write!(f, "line {line}, column {column}: {}", self.text)
+            }
             _ => f.write_str(&self.text),
         }
     }
@@ -42,11 +44,18 @@ pub struct Edge {
 pub fn edges(stages: &[Stage]) -> Vec<Edge> {
     let mut edges = Vec::new();
     for (to, taker) in stages.iter().enumerate() {
-        let Some(Input::Edges(names)) = &taker.input else { continue };
+        let Some(Input::Edges(names)) = &taker.input else {
+            continue;
+        };
         for name in names {
             for (from, feeder) in stages.iter().enumerate() {
                 if matches!(&feeder.output, Some(Output::Edge(out)) if out.value == name.value) {
-                    edges.push(Edge { name: name.value.clone(), from, to, bounds: feeder.edge });
+                    edges.push(Edge {
+                        name: name.value.clone(),
+                        from,
+                        to,
+                        bounds: feeder.edge,
+                    });
                 }
             }
         }
@@ -77,9 +86,16 @@ fn verify_routes(file: &NodeFile, mistakes: &mut Vec<Mistake>, warnings: &mut Ve
     for (index, route) in file.routes.iter().enumerate() {
         let subject = &route.subject;
         if let Err(problem) = verify_pattern(&subject.value) {
-            mistakes.push(Mistake::new(subject.place.clone(), format!("route.{index}.subject"), problem));
+            mistakes.push(Mistake::new(
+                subject.place.clone(),
+                format!("route.{index}.subject"),
+                problem,
+            ));
         }
-        if let Some(earlier) = file.routes[..index].iter().find(|earlier| earlier.subject.value == subject.value) {
+        if let Some(earlier) = file.routes[..index]
+            .iter()
+            .find(|earlier| earlier.subject.value == subject.value)
+        {
             let at = match &earlier.subject.place {
                 Place::File { line, .. } => format!(" in line {line}"),
                 _ => String::new(),
@@ -90,7 +106,9 @@ fn verify_routes(file: &NodeFile, mistakes: &mut Vec<Mistake>, warnings: &mut Ve
                     format!("route.{index}.subject"),
                     format!("there is a route for `{}` already{at}", subject.value),
                 )
-                .hint("of two routes the more specific one wins; two equal ones cannot be told apart"),
+                .hint(
+                    "of two routes the more specific one wins; two equal ones cannot be told apart",
+                ),
             );
         }
         let mut seen: Vec<&str> = Vec::new();
@@ -110,7 +128,11 @@ fn verify_routes(file: &NodeFile, mistakes: &mut Vec<Mistake>, warnings: &mut Ve
             Policy::Hash | Policy::Broadcast => false,
         };
         if unordered && route.to.len() > 1 {
-            let way = if route.policy == Policy::Weighted { "`sticky = true` or " } else { "" };
+            let way = if route.policy == Policy::Weighted {
+                "`sticky = true` or "
+            } else {
+                ""
+            };
             warnings.push(Warning {
                 place: subject.place.clone(),
                 text: format!(
@@ -126,22 +148,43 @@ fn verify_routes(file: &NodeFile, mistakes: &mut Vec<Mistake>, warnings: &mut Ve
 
 fn verify_links(file: &NodeFile, mistakes: &mut Vec<Mistake>) {
     for (index, link) in file.links.iter().enumerate() {
-        if file.links[..index].iter().any(|earlier| earlier.value == link.value) {
+        if file.links[..index]
+            .iter()
+            .any(|earlier| earlier.value == link.value)
+        {
             let problem = format!("there is a link to `{}` already", link.value);
-            mistakes.push(Mistake::new(link.place.clone(), format!("link.{index}.to"), problem));
+            mistakes.push(Mistake::new(
+                link.place.clone(),
+                format!("link.{index}.to"),
+                problem,
+            ));
         }
-        if file.listen.is_some_and(|listen| listen.to_string() == link.value) {
+        if file
+            .listen
+            .is_some_and(|listen| listen.to_string() == link.value)
+        {
             let problem = format!("`{}` is this node's own address", link.value);
-            mistakes.push(Mistake::new(link.place.clone(), format!("link.{index}.to"), problem));
+            mistakes.push(Mistake::new(
+                link.place.clone(),
+                format!("link.{index}.to"),
+                problem,
+            ));
         }
     }
 }
 
 fn verify_names(file: &NodeFile, mistakes: &mut Vec<Mistake>) {
     for (index, stage) in file.stages.iter().enumerate() {
-        if file.stages[..index].iter().any(|earlier| earlier.name.value == stage.name.value) {
+        if file.stages[..index]
+            .iter()
+            .any(|earlier| earlier.name.value == stage.name.value)
+        {
             let problem = format!("there is a stage `{}` already", stage.name.value);
-            mistakes.push(Mistake::new(stage.name.place.clone(), format!("stage.{index}.name"), problem));
+            mistakes.push(Mistake::new(
+                stage.name.place.clone(),
+                format!("stage.{index}.name"),
+                problem,
+            ));
         }
     }
 }
@@ -157,24 +200,39 @@ fn verify_edges(file: &NodeFile, mistakes: &mut Vec<Mistake>) {
         .collect();
     let mut read: Vec<&str> = Vec::new();
     for (index, stage) in file.stages.iter().enumerate() {
-        let Some(Input::Edges(names)) = &stage.input else { continue };
+        let Some(Input::Edges(names)) = &stage.input else {
+            continue;
+        };
         for (at, name) in names.iter().enumerate() {
-            if names[..at].iter().any(|earlier| earlier.value == name.value) {
+            if names[..at]
+                .iter()
+                .any(|earlier| earlier.value == name.value)
+            {
                 let problem = format!("the edge `{}` is named twice", name.value);
-                mistakes.push(Mistake::new(name.place.clone(), format!("stage.{index}.in"), problem));
+                mistakes.push(Mistake::new(
+                    name.place.clone(),
+                    format!("stage.{index}.in"),
+                    problem,
+                ));
             }
             read.push(&name.value);
             if !fed.contains(&name.value.as_str()) {
                 let problem = format!("no stage has `out = \"{}\"`", name.value);
-                let mistake = Mistake::new(name.place.clone(), format!("stage.{index}.in"), problem);
+                let mistake =
+                    Mistake::new(name.place.clone(), format!("stage.{index}.in"), problem);
                 mistakes.push(mistake.suggest(&name.value, fed.iter().copied()));
             }
         }
     }
     for (index, stage) in file.stages.iter().enumerate() {
-        let Some(Output::Edge(edge)) = &stage.output else { continue };
+        let Some(Output::Edge(edge)) = &stage.output else {
+            continue;
+        };
         if !read.contains(&edge.value.as_str()) {
-            let problem = format!("no stage has `in = \"{}\"`: its messages would go nowhere", edge.value);
+            let problem = format!(
+                "no stage has `in = \"{}\"`: its messages would go nowhere",
+                edge.value
+            );
             let mistake = Mistake::new(edge.place.clone(), format!("stage.{index}.out"), problem);
             mistakes.push(match closest(&edge.value, read.iter().copied()) {
                 Some(close) => mistake.hint(format!("did you mean `{close}`?")),
@@ -191,8 +249,11 @@ fn verify_cycles(file: &NodeFile, mistakes: &mut Vec<Mistake>) {
     let mut remaining: Vec<usize> = (0..file.stages.len()).collect();
     loop {
         let before = remaining.len();
-        let fed: Vec<usize> =
-            edges.iter().filter(|edge| remaining.contains(&edge.from)).map(|edge| edge.to).collect();
+        let fed: Vec<usize> = edges
+            .iter()
+            .filter(|edge| remaining.contains(&edge.from))
+            .map(|edge| edge.to)
+            .collect();
         remaining.retain(|stage| fed.contains(stage));
         if remaining.is_empty() {
             return;
@@ -203,11 +264,15 @@ fn verify_cycles(file: &NodeFile, mistakes: &mut Vec<Mistake>) {
     }
     // Walking against the edges stays among what remains, so it must come back to a stage it has seen.
     let mut path = vec![remaining[0]];
-    while let Some(edge) = edges.iter().find(|edge| {
-        path.last() == Some(&edge.to) && remaining.contains(&edge.from)
-    }) {
+    while let Some(edge) = edges
+        .iter()
+        .find(|edge| path.last() == Some(&edge.to) && remaining.contains(&edge.from))
+    {
         if let Some(start) = path.iter().position(|seen| *seen == edge.from) {
-            let mut names: Vec<&str> = path[start..].iter().map(|at| file.stages[*at].name.value.as_str()).collect();
+            let mut names: Vec<&str> = path[start..]
+                .iter()
+                .map(|at| file.stages[*at].name.value.as_str())
+                .collect();
             names.reverse();
             names.push(names[0]);
             let stage = &file.stages[edge.from];
@@ -217,7 +282,9 @@ fn verify_cycles(file: &NodeFile, mistakes: &mut Vec<Mistake>) {
                     format!("stage.{}", edge.from),
                     format!("the stages form a cycle: {}", names.join(" -> ")),
                 )
-                .hint("a full cycle could only wait for itself; let messages come back by a subject"),
+                .hint(
+                    "a full cycle could only wait for itself; let messages come back by a subject",
+                ),
             );
             return;
         }
@@ -235,8 +302,12 @@ fn verify_outputs(file: &NodeFile, mistakes: &mut Vec<Mistake>) {
                 if seen.contains(&spec.path.as_path()) {
                     let problem = format!("two stages write to `{}`", spec.path.display());
                     mistakes.push(
-                        Mistake::new(stage.name.place.clone(), format!("stage.{index}.path"), problem)
-                            .hint("one stage can read several edges: in = [\"a\", \"b\"]"),
+                        Mistake::new(
+                            stage.name.place.clone(),
+                            format!("stage.{index}.path"),
+                            problem,
+                        )
+                        .hint("one stage can read several edges: in = [\"a\", \"b\"]"),
                     );
                 }
                 seen.push(&spec.path);
@@ -245,7 +316,11 @@ fn verify_outputs(file: &NodeFile, mistakes: &mut Vec<Mistake>) {
                 inputs += 1;
                 if inputs > 1 {
                     let problem = "two stages read standard input";
-                    mistakes.push(Mistake::new(stage.name.place.clone(), format!("stage.{index}.path"), problem));
+                    mistakes.push(Mistake::new(
+                        stage.name.place.clone(),
+                        format!("stage.{index}.path"),
+                        problem,
+                    ));
                 }
             }
             _ => {}

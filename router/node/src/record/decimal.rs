@@ -27,7 +27,10 @@ impl fmt::Display for DecimalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotANumber => write!(f, "is not a number"),
-            Self::OutOfRange => write!(f, "has more digits than an exact number holds (38, of them 28 after the point)"),
+            Self::OutOfRange => write!(
+                f,
+                "has more digits than an exact number holds (38, of them 28 after the point)"
+            ),
         }
     }
 }
@@ -44,7 +47,10 @@ impl Decimal {
 
     /// A whole number.
     pub fn from_integer(number: i128) -> Self {
-        Self { units: number, scale: 0 }
+        Self {
+            units: number,
+            scale: 0,
+        }
     }
 
     /// `units` of `10^-scale`; hundredths with a scale of 2. A scale above 28 is out of range.
@@ -52,7 +58,11 @@ impl Decimal {
     /// # Errors
     /// [`DecimalError::OutOfRange`].
     pub fn from_units(units: i128, scale: u8) -> Result<Self, DecimalError> {
-        if scale > MAX_SCALE { Err(DecimalError::OutOfRange) } else { Ok(Self { units, scale }) }
+        if scale > MAX_SCALE {
+            Err(DecimalError::OutOfRange)
+        } else {
+            Ok(Self { units, scale })
+        }
     }
 
     /// The number in units of `10^-scale`, if it is a whole number of them.
@@ -103,9 +113,19 @@ impl Decimal {
             Ordering::Equal => quotient % 2 != 0,
             Ordering::Less => false,
         };
-        let mut result = Self { units: if up { quotient + units.signum() } else { quotient }, scale };
+        let mut result = Self {
+            units: if up {
+                quotient + units.signum()
+            } else {
+                quotient
+            },
+            scale,
+        };
         while result.scale > self.scale && result.units % 10 == 0 {
-            result = Self { units: result.units / 10, scale: result.scale - 1 };
+            result = Self {
+                units: result.units / 10,
+                scale: result.scale - 1,
+            };
         }
         Some(result)
     }
@@ -117,7 +137,9 @@ impl FromStr for Decimal {
     fn from_str(text: &str) -> Result<Self, DecimalError> {
         let (mantissa, exponent) = match text.find(['e', 'E']) {
             Some(at) => {
-                let exponent: i32 = text[at + 1..].parse().map_err(|_| DecimalError::NotANumber)?;
+                let exponent: i32 = text[at + 1..]
+                    .parse()
+                    .map_err(|_| DecimalError::NotANumber)?;
                 (&text[..at], exponent)
             }
             None => (text, 0),
@@ -146,10 +168,19 @@ impl FromStr for Decimal {
             .and_then(|scale| scale.checked_sub(exponent))
             .ok_or(DecimalError::OutOfRange)?;
         let (units, scale) = if scale < 0 {
-            let grow = u32::try_from(-scale).ok().and_then(|by| 10i128.checked_pow(by));
-            (grow.and_then(|by| units.checked_mul(by)).ok_or(DecimalError::OutOfRange)?, 0)
+            let grow = u32::try_from(-scale)
+                .ok()
+                .and_then(|by| 10i128.checked_pow(by));
+            (
+                grow.and_then(|by| units.checked_mul(by))
+                    .ok_or(DecimalError::OutOfRange)?,
+                0,
+            )
         } else {
-            (units, u8::try_from(scale).map_err(|_| DecimalError::OutOfRange)?)
+            (
+                units,
+                u8::try_from(scale).map_err(|_| DecimalError::OutOfRange)?,
+            )
         };
         Self::from_units(if negative { -units } else { units }, scale)
     }
@@ -163,7 +194,13 @@ impl fmt::Display for Decimal {
         let unit = power(self.scale).unsigned_abs();
         let magnitude = self.units.unsigned_abs();
         let sign = if self.units < 0 { "-" } else { "" };
-        write!(f, "{sign}{}.{:0width$}", magnitude / unit, magnitude % unit, width = usize::from(self.scale))
+        write!(
+            f,
+            "{sign}{}.{:0width$}",
+            magnitude / unit,
+            magnitude % unit,
+            width = usize::from(self.scale)
+        )
     }
 }
 
@@ -172,7 +209,10 @@ impl Ord for Decimal {
         // Whole parts first: bringing both to one scale could overflow.
         let parts = |d: &Self| {
             let unit = power(d.scale);
-            (d.units.div_euclid(unit), d.units.rem_euclid(unit) * power(MAX_SCALE - d.scale))
+            (
+                d.units.div_euclid(unit),
+                d.units.rem_euclid(unit) * power(MAX_SCALE - d.scale),
+            )
         };
         parts(self).cmp(&parts(other))
     }
@@ -204,17 +244,36 @@ mod tests {
 
     #[test]
     fn reads_and_prints() {
-        for text in ["0", "700.00", "-18.90", "315486449.80", "0.0000000000000000000000000001", "12345678901234567890"] {
+        for text in [
+            "0",
+            "700.00",
+            "-18.90",
+            "315486449.80",
+            "0.0000000000000000000000000001",
+            "12345678901234567890",
+        ] {
             assert_eq!(d(text).to_string(), text);
         }
         assert_eq!(d("1e3").to_string(), "1000");
         assert_eq!(d("1.25E-2").to_string(), "0.0125");
         assert_eq!(d(".5"), d("0.50"));
         for text in ["", ".", "-", "1,5", "0x10", "1e", "NaN", "1 "] {
-            assert_eq!(text.parse::<Decimal>(), Err(DecimalError::NotANumber), "{text:?}");
+            assert_eq!(
+                text.parse::<Decimal>(),
+                Err(DecimalError::NotANumber),
+                "{text:?}"
+            );
         }
-        for text in ["1e99", "0.00000000000000000000000000001", "999999999999999999999999999999999999999999"] {
-            assert_eq!(text.parse::<Decimal>(), Err(DecimalError::OutOfRange), "{text:?}");
+        for text in [
+            "1e99",
+            "0.00000000000000000000000000001",
+            "999999999999999999999999999999999999999999",
+        ] {
+            assert_eq!(
+                text.parse::<Decimal>(),
+                Err(DecimalError::OutOfRange),
+                "{text:?}"
+            );
         }
     }
 
@@ -227,14 +286,18 @@ mod tests {
         assert_eq!(sum.to_string(), "1.00");
         assert_eq!(sum.to_units(2), Some(100));
         assert_eq!(d("0.005").to_units(2), None);
-        assert!(d("99999999999999999999999999999999999999").checked_add(d("0.1")).is_err());
+        assert!(
+            d("99999999999999999999999999999999999999")
+                .checked_add(d("0.1"))
+                .is_err()
+        );
     }
 
     #[test]
     fn means_round_half_to_even() {
         assert_eq!(d("10").divided_by(4).unwrap().to_string(), "2.5");
         assert_eq!(d("1.00").divided_by(3).unwrap().to_string(), "0.333333");
-        assert_eq!(d("0.000001").divided_by(2).unwrap().to_string(), "0");
+        assert_eq!(d("0.000001").divided_by(2).unwrap(), Decimal::ZERO);
         assert_eq!(d("0.000003").divided_by(2).unwrap(), d("0.000002"));
         assert_eq!(d("1").divided_by(0), None);
     }

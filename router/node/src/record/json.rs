@@ -39,7 +39,9 @@ impl<'de> Visitor<'de> for Object {
         let mut values = Vec::new();
         while let Some(name) = map.next_key::<String>()? {
             if names.len() == MAX_FIELDS {
-                return Err(serde::de::Error::custom(format_args!("more than {MAX_FIELDS} fields")));
+                return Err(serde::de::Error::custom(format_args!(
+                    "more than {MAX_FIELDS} fields"
+                )));
             }
             let raw: &RawValue = map.next_value()?;
             let value = read_value(raw.get()).map_err(serde::de::Error::custom)?;
@@ -61,7 +63,9 @@ fn read_value(text: &str) -> Result<Value, String> {
         Some(b'n') => Value::Null,
         Some(b't') => Value::Boolean(true),
         Some(b'f') => Value::Boolean(false),
-        Some(b'"') => Value::Text(serde_json::from_str::<Box<str>>(text).map_err(|error| error.to_string())?),
+        Some(b'"') => {
+            Value::Text(serde_json::from_str::<Box<str>>(text).map_err(|error| error.to_string())?)
+        }
         Some(b'{' | b'[') => Value::Nested(text.into()),
         _ => Value::Number(text.parse().map_err(|error| format!("`{text}` {error}"))?),
     })
@@ -73,8 +77,12 @@ fn read_value(text: &str) -> Result<Value, String> {
 /// [`JsonError`] with the parser's words.
 pub fn parse_object(bytes: &[u8], number: u64) -> Result<Record, JsonError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let record = deserializer.deserialize_map(Object(number)).map_err(|error| JsonError(error.to_string()))?;
-    deserializer.end().map_err(|error| JsonError(error.to_string()))?;
+    let record = deserializer
+        .deserialize_map(Object(number))
+        .map_err(|error| JsonError(error.to_string()))?;
+    deserializer
+        .end()
+        .map_err(|error| JsonError(error.to_string()))?;
     Ok(record)
 }
 
@@ -119,7 +127,13 @@ fn write_value(value: &Value, out: &mut Vec<u8>) {
         Value::Text(text) => write_text(text, out),
         Value::Nested(text) => {
             // Line breaks between tokens are white space in JSON; in our output a record is one line.
-            out.extend(text.bytes().map(|byte| if byte == b'\n' || byte == b'\r' { b' ' } else { byte }));
+            out.extend(text.bytes().map(|byte| {
+                if byte == b'\n' || byte == b'\r' {
+                    b' '
+                } else {
+                    byte
+                }
+            }));
         }
         other => out.extend_from_slice(other.as_text().as_bytes()),
     }
@@ -184,7 +198,15 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_refused() {
-        for text in ["", "1", "[]", "{", "{\"a\":}", "{\"a\":1}x", "{\"a\":1e999}"] {
+        for text in [
+            "",
+            "1",
+            "[]",
+            "{",
+            "{\"a\":}",
+            "{\"a\":1}x",
+            "{\"a\":1e999}",
+        ] {
             assert!(parse_object(text.as_bytes(), 0).is_err(), "{text}");
         }
     }
@@ -197,10 +219,16 @@ mod tests {
     #[test]
     fn bytes_that_are_not_text_become_base64() {
         let mut out = Vec::new();
-        write_object(&Record::from_line(Bytes::from_static(&[0xff, 0x00]), 0), &mut out);
+        write_object(
+            &Record::from_line(Bytes::from_static(&[0xff, 0x00]), 0),
+            &mut out,
+        );
         assert_eq!(out, br#"{"line_base64":"/wA="}"#);
         let back = parse_object(&out, 0).unwrap();
-        assert_eq!(bytes_member(&back, "line").unwrap(), Bytes::from_static(&[0xff, 0x00]));
+        assert_eq!(
+            bytes_member(&back, "line").unwrap(),
+            Bytes::from_static(&[0xff, 0x00])
+        );
     }
 
     proptest! {

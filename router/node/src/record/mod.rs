@@ -25,7 +25,9 @@ pub struct Schema {
 impl Schema {
     /// A schema of these names, in this order.
     pub fn new<N: Into<Box<str>>>(names: impl IntoIterator<Item = N>) -> Arc<Self> {
-        Arc::new(Self { names: names.into_iter().map(Into::into).collect() })
+        Arc::new(Self {
+            names: names.into_iter().map(Into::into).collect(),
+        })
     }
 
     /// The names in order.
@@ -124,13 +126,23 @@ pub struct Record {
 impl Record {
     /// A line that nothing has parsed; `number` is its 1-based position in its source, 0 if unknown.
     pub fn from_line(line: Bytes, number: u64) -> Self {
-        Self { schema: Arc::default(), values: Vec::new(), line: Some(line), number }
+        Self {
+            schema: Arc::default(),
+            values: Vec::new(),
+            line: Some(line),
+            number,
+        }
     }
 
     /// A record with fields. Values beyond the schema's length are dropped, missing ones are null.
     pub fn from_values(schema: Arc<Schema>, mut values: Vec<Value>, number: u64) -> Self {
         values.resize(schema.len(), Value::Null);
-        Self { schema, values, line: None, number }
+        Self {
+            schema,
+            values,
+            line: None,
+            number,
+        }
     }
 
     /// The 1-based position in its source, 0 if unknown.
@@ -214,12 +226,18 @@ mod tests {
 
     #[test]
     fn a_line_from_another_process_gets_its_fields() {
-        let mut record = Record::from_line(Bytes::from_static(br#"{"account":"2378","amount":700.00}"#), 7);
+        let mut record = Record::from_line(
+            Bytes::from_static(br#"{"account":"2378","amount":700.00}"#),
+            7,
+        );
         record.ensure_fields().unwrap();
         assert_eq!(record.get("account").unwrap().as_text(), "2378");
         assert_eq!(record.get("amount").unwrap().as_text(), "700.00");
         assert_eq!(record.number(), 7);
-        assert_eq!(&record.to_body()[..], br#"{"account":"2378","amount":700.00}"#);
+        assert_eq!(
+            &record.to_body()[..],
+            br#"{"account":"2378","amount":700.00}"#
+        );
     }
 
     #[test]
@@ -233,7 +251,10 @@ mod tests {
     #[test]
     fn values_compare_as_numbers_where_they_are_numbers() {
         assert_eq!(Value::text("9").compare(&Value::text("10")), Ordering::Less);
-        assert_eq!(Value::text("a9").compare(&Value::text("a10")), Ordering::Greater);
+        assert_eq!(
+            Value::text("a9").compare(&Value::text("a10")),
+            Ordering::Greater
+        );
         assert_eq!(Value::text("1").compare(&Value::text("a")), Ordering::Less);
     }
 }

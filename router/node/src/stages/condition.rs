@@ -46,8 +46,20 @@ const COMPARISONS: [(&str, Comparison); 6] = [
 ];
 
 /// The operators that a condition may have.
-pub const OPERATORS: [&str; 12] =
-    ["==", "!=", "<", "<=", ">", ">=", "contains", "starts-with", "ends-with", "matches", "exists", "missing"];
+pub const OPERATORS: [&str; 12] = [
+    "==",
+    "!=",
+    "<",
+    "<=",
+    ">",
+    ">=",
+    "contains",
+    "starts-with",
+    "ends-with",
+    "matches",
+    "exists",
+    "missing",
+];
 
 /// Why a text is no condition. The person who wrote it recovers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,16 +90,28 @@ impl fmt::Display for ConditionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Short { text } => {
-                write!(f, "`{text}` is not a condition; write field operator value, for example amount >= 50000")
+                write!(
+                    f,
+                    "`{text}` is not a condition; write field operator value, for example amount >= 50000"
+                )
             }
             Self::Operator { found } => {
-                write!(f, "`{found}` is not an operator; known: {}", OPERATORS.join(" "))
+                write!(
+                    f,
+                    "`{found}` is not an operator; known: {}",
+                    OPERATORS.join(" ")
+                )
             }
             Self::Operand { operator } if matches!(operator.as_str(), "exists" | "missing") => {
                 write!(f, "`{operator}` takes no value")
             }
-            Self::Operand { operator } => write!(f, "`{operator}` needs a value; write \"\" for an empty text"),
-            Self::Pattern { cause } => write!(f, "the pattern is not a regular expression: {cause}"),
+            Self::Operand { operator } => write!(
+                f,
+                "`{operator}` needs a value; write \"\" for an empty text"
+            ),
+            Self::Pattern { cause } => {
+                write!(f, "the pattern is not a regular expression: {cause}")
+            }
         }
     }
 }
@@ -100,19 +124,32 @@ impl Condition {
     /// # Errors
     /// [`ConditionError`] says what is missing or unknown.
     pub fn parse(text: &str) -> Result<Self, ConditionError> {
-        let short = || ConditionError::Short { text: text.to_owned() };
-        let (field, rest) = text.trim().split_once(char::is_whitespace).ok_or_else(short)?;
+        let short = || ConditionError::Short {
+            text: text.to_owned(),
+        };
+        let (field, rest) = text
+            .trim()
+            .split_once(char::is_whitespace)
+            .ok_or_else(short)?;
         let rest = rest.trim_start();
         let (operator, operand) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
         let operand = operand.trim();
         let quoted = operand.len() >= 2 && operand.starts_with('"') && operand.ends_with('"');
-        let value = if quoted { &operand[1..operand.len() - 1] } else { operand };
+        let value = if quoted {
+            &operand[1..operand.len() - 1]
+        } else {
+            operand
+        };
         let comparison = COMPARISONS.iter().find(|(word, _)| *word == operator);
         if !OPERATORS.contains(&operator) {
-            return Err(ConditionError::Operator { found: operator.to_owned() });
+            return Err(ConditionError::Operator {
+                found: operator.to_owned(),
+            });
         }
         if operand.is_empty() != matches!(operator, "exists" | "missing") {
-            return Err(ConditionError::Operand { operator: operator.to_owned() });
+            return Err(ConditionError::Operand {
+                operator: operator.to_owned(),
+            });
         }
         let test = match (comparison, operator) {
             (Some((_, comparison)), _) => Test::Compare(*comparison, Value::text(value)),
@@ -121,11 +158,17 @@ impl Condition {
             (None, "ends-with") => Test::EndsWith(value.to_owned()),
             (None, "exists") => Test::Exists,
             (None, "missing") => Test::Missing,
-            (None, _) => Test::Matches(
-                Regex::new(value).map_err(|error| ConditionError::Pattern { cause: error.to_string() })?,
-            ),
+            (None, _) => {
+                Test::Matches(Regex::new(value).map_err(|error| ConditionError::Pattern {
+                    cause: error.to_string(),
+                })?)
+            }
         };
-        Ok(Self { text: text.trim().to_owned(), field: field.to_owned(), test })
+        Ok(Self {
+            text: text.trim().to_owned(),
+            field: field.to_owned(),
+            test,
+        })
     }
 
     /// The text it was parsed from.
@@ -141,9 +184,14 @@ impl Condition {
     /// Whether the record fulfils it. A record without the field fulfils only `missing` and `!=`; a null counts as
     /// no value.
     pub fn holds(&self, record: &Record) -> bool {
-        let value = record.get(&self.field).filter(|value| **value != Value::Null);
+        let value = record
+            .get(&self.field)
+            .filter(|value| **value != Value::Null);
         let Some(value) = value else {
-            return matches!(self.test, Test::Missing | Test::Compare(Comparison::Unequal, _));
+            return matches!(
+                self.test,
+                Test::Missing | Test::Compare(Comparison::Unequal, _)
+            );
         };
         match &self.test {
             Test::Exists => true,
@@ -180,7 +228,10 @@ mod tests {
     use crate::record::json::parse_object;
 
     fn holds(condition: &str) -> bool {
-        let record = parse_object(br#"{"amount":900.00,"kind":"PREVOD NA UCET","empty":"","none":null,"text":"12"}"#, 0);
+        let record = parse_object(
+            br#"{"amount":900.00,"kind":"PREVOD NA UCET","empty":"","none":null,"text":"12"}"#,
+            0,
+        );
         Condition::parse(condition).unwrap().holds(&record.unwrap())
     }
 
@@ -206,17 +257,38 @@ mod tests {
         ] {
             assert!(holds(condition), "{condition}");
         }
-        for condition in ["amount > 900", "nothing == 1", "none exists", "kind == prevod na ucet", "text < 9"] {
+        for condition in [
+            "amount > 900",
+            "nothing == 1",
+            "none exists",
+            "kind == prevod na ucet",
+            "text < 9",
+        ] {
             assert!(!holds(condition), "{condition}");
         }
     }
 
     #[test]
     fn mistakes() {
-        assert!(matches!(Condition::parse("amount"), Err(ConditionError::Short { .. })));
-        assert!(matches!(Condition::parse("amount => 5"), Err(ConditionError::Operator { .. })));
-        assert!(matches!(Condition::parse("amount >"), Err(ConditionError::Operand { .. })));
-        assert!(matches!(Condition::parse("amount exists 5"), Err(ConditionError::Operand { .. })));
-        assert!(matches!(Condition::parse("amount matches ("), Err(ConditionError::Pattern { .. })));
+        assert!(matches!(
+            Condition::parse("amount"),
+            Err(ConditionError::Short { .. })
+        ));
+        assert!(matches!(
+            Condition::parse("amount => 5"),
+            Err(ConditionError::Operator { .. })
+        ));
+        assert!(matches!(
+            Condition::parse("amount >"),
+            Err(ConditionError::Operand { .. })
+        ));
+        assert!(matches!(
+            Condition::parse("amount exists 5"),
+            Err(ConditionError::Operand { .. })
+        ));
+        assert!(matches!(
+            Condition::parse("amount matches ("),
+            Err(ConditionError::Pattern { .. })
+        ));
     }
 }

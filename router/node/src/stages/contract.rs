@@ -1,7 +1,7 @@
 //! The contract of a built-in stage.
 
+use mcpbus_actors::Time;
 use std::fmt;
-use std::time::Duration;
 
 use crate::record::Record;
 
@@ -15,15 +15,15 @@ pub trait RecordStage: Send {
     ///
     /// # Errors
     /// [`Refusal`] gives the record back with the reason under which it becomes a dead letter.
-    fn take(&mut self, record: Record, now: Duration, out: &mut Vec<Record>) -> Result<(), Refusal>;
+    fn take(&mut self, record: Record, now: Time, out: &mut Vec<Record>) -> Result<(), Refusal>;
 
     /// When [`RecordStage::handle_timeout`] wants to be called, if ever.
-    fn next_timeout(&self) -> Option<Duration> {
+    fn next_timeout(&self) -> Option<Time> {
         None
     }
 
     /// Called at or after [`RecordStage::next_timeout`].
-    fn handle_timeout(&mut self, now: Duration, out: &mut Vec<Record>) {
+    fn handle_timeout(&mut self, now: Time, out: &mut Vec<Record>) {
         let _nothing_is_due = (now, out);
     }
 
@@ -72,18 +72,32 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal as `decode`.
     pub fn decode(record: Record, detail: impl fmt::Display) -> Self {
-        Self { record: Box::new(record), reason: RefusalReason::Decode, detail: detail.to_string() }
+        Self {
+            record: Box::new(record),
+            reason: RefusalReason::Decode,
+            detail: detail.to_string(),
+        }
     }
 
     /// A refusal for another reason.
     pub fn new(record: Record, reason: RefusalReason, detail: impl fmt::Display) -> Self {
-        Self { record: Box::new(record), reason, detail: detail.to_string() }
+        Self {
+            record: Box::new(record),
+            reason,
+            detail: detail.to_string(),
+        }
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "record {} {} ({})", self.record.number(), self.detail, self.reason.name())
+        write!(
+            f,
+            "record {} {} ({})",
+            self.record.number(),
+            self.detail,
+            self.reason.name()
+        )
     }
 }
 

@@ -30,8 +30,12 @@ pub enum SplitError {
 impl fmt::Display for SplitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unclosed { field } => write!(f, "opens a quote in field {field} and never closes it"),
-            Self::AfterQuote { field } => write!(f, "has text after the closing quote of field {field}"),
+            Self::Unclosed { field } => {
+                write!(f, "opens a quote in field {field} and never closes it")
+            }
+            Self::AfterQuote { field } => {
+                write!(f, "has text after the closing quote of field {field}")
+            }
         }
     }
 }
@@ -48,16 +52,25 @@ impl Delimited {
     ///
     /// # Errors
     /// [`SplitError`]; the fields before the fault have been handed out.
-    pub fn split<'a>(&self, line: &'a [u8], mut field: impl FnMut(Cow<'a, [u8]>)) -> Result<usize, SplitError> {
+    pub fn split<'a>(
+        &self,
+        line: &'a [u8],
+        mut field: impl FnMut(Cow<'a, [u8]>),
+    ) -> Result<usize, SplitError> {
         let mut rest = line;
         let mut number = 0;
         loop {
             number += 1;
             let quoted = self.quote.filter(|quote| rest.first() == Some(quote));
             let (value, after) = match quoted {
-                Some(quote) => unquote(&rest[1..], quote).ok_or(SplitError::Unclosed { field: number })?,
+                Some(quote) => {
+                    unquote(&rest[1..], quote).ok_or(SplitError::Unclosed { field: number })?
+                }
                 None => {
-                    let end = rest.iter().position(|byte| *byte == self.delimiter).unwrap_or(rest.len());
+                    let end = rest
+                        .iter()
+                        .position(|byte| *byte == self.delimiter)
+                        .unwrap_or(rest.len());
                     (Cow::Borrowed(&rest[..end]), &rest[end..])
                 }
             };
@@ -97,11 +110,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const BANK: Delimited = Delimited { delimiter: b';', quote: Some(b'"') };
+    const BANK: Delimited = Delimited {
+        delimiter: b';',
+        quote: Some(b'"'),
+    };
 
     fn split(line: &str) -> Result<Vec<String>, SplitError> {
         let mut fields = Vec::new();
-        BANK.split(line.as_bytes(), |field| fields.push(String::from_utf8(field.into_owned()).unwrap()))?;
+        BANK.split(line.as_bytes(), |field| {
+            fields.push(String::from_utf8(field.into_owned()).unwrap())
+        })?;
         Ok(fields)
     }
 
@@ -116,7 +134,10 @@ mod tests {
 
     #[test]
     fn a_line_cut_short_is_refused() {
-        assert_eq!(split(r#"3526882;11021;940331;"PRIJE"#), Err(SplitError::Unclosed { field: 4 }));
+        assert_eq!(
+            split(r#"3526882;11021;940331;"PRIJE"#),
+            Err(SplitError::Unclosed { field: 4 })
+        );
         assert_eq!(split(r#""a"b;c"#), Err(SplitError::AfterQuote { field: 1 }));
         assert_eq!(split(r#""a""#).unwrap(), ["a"]);
         assert_eq!(split(r#""a"""#), Err(SplitError::Unclosed { field: 1 }));

@@ -27,13 +27,19 @@ pub struct UnknownDirective(pub char);
 
 impl fmt::Display for UnknownDirective {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`%{}` is not understood; known: %Y %y %m %d %b %H %M %S %z %%", self.0)
+        write!(
+            f,
+            "`%{}` is not understood; known: %Y %y %m %d %b %H %M %S %z %%",
+            self.0
+        )
     }
 }
 
 impl std::error::Error for UnknownDirective {}
 
-const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+const MONTHS: [&str; 12] = [
+    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+];
 
 impl TimeFormat {
     /// Reads the word or pattern of a file: `rfc3339`, `unix`, `unix-ms`, or a pattern with `%`.
@@ -105,7 +111,11 @@ pub fn format_milliseconds(at: i64) -> String {
 }
 
 fn digits(text: &mut &str, at_most: usize) -> Option<u16> {
-    let count = text.bytes().take(at_most).take_while(u8::is_ascii_digit).count();
+    let count = text
+        .bytes()
+        .take(at_most)
+        .take_while(u8::is_ascii_digit)
+        .count();
     let (number, rest) = text.split_at(count);
     *text = rest;
     number.parse().ok()
@@ -143,7 +153,11 @@ fn read_pattern(pattern: &str, text: &str) -> Option<i64> {
             'Y' => year = i32::from(digits(&mut rest, 4)?),
             'y' => {
                 let short = i32::from(digits(&mut rest, 2)?);
-                year = if short < 69 { 2000 + short } else { 1900 + short };
+                year = if short < 69 {
+                    2000 + short
+                } else {
+                    1900 + short
+                };
             }
             'm' => month = u8::try_from(digits(&mut rest, 2)?).ok()?,
             'd' => day = u8::try_from(digits(&mut rest, 2)?).ok()?,
@@ -174,19 +188,35 @@ mod tests {
     use super::*;
 
     fn read(format: &str, text: &str) -> Option<String> {
-        TimeFormat::parse(format).unwrap().unwrap().read(&Value::text(text)).map(format_milliseconds)
+        TimeFormat::parse(format)
+            .unwrap()
+            .unwrap()
+            .read(&Value::text(text))
+            .map(format_milliseconds)
     }
 
     #[test]
     fn formats() {
         let same = Some("2015-05-17T10:05:03Z".to_owned());
-        assert_eq!(read("%d/%b/%Y:%H:%M:%S %z", "17/May/2015:10:05:03 +0000"), same);
-        assert_eq!(read("%d/%b/%Y:%H:%M:%S %z", "17/May/2015:12:05:03 +0200"), same);
+        assert_eq!(
+            read("%d/%b/%Y:%H:%M:%S %z", "17/May/2015:10:05:03 +0000"),
+            same
+        );
+        assert_eq!(
+            read("%d/%b/%Y:%H:%M:%S %z", "17/May/2015:12:05:03 +0200"),
+            same
+        );
         assert_eq!(read("rfc3339", "2015-05-17T12:05:03+02:00"), same);
         assert_eq!(read("unix", "1431857103"), same);
         assert_eq!(read("unix-ms", "1431857103000"), same);
-        assert_eq!(read("unix", "1431857103.25"), Some("2015-05-17T10:05:03.25Z".to_owned()));
-        assert_eq!(read("%y%m%d", "930101"), Some("1993-01-01T00:00:00Z".to_owned()));
+        assert_eq!(
+            read("unix", "1431857103.25"),
+            Some("2015-05-17T10:05:03.25Z".to_owned())
+        );
+        assert_eq!(
+            read("%y%m%d", "930101"),
+            Some("1993-01-01T00:00:00Z".to_owned())
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `filter`: passes records that fulfil conditions and ends the others as done.
 
-use std::time::Duration;
+use mcpbus_actors::Time;
 
 use super::condition::Condition;
 use super::contract::{RecordStage, Refusal};
@@ -27,12 +27,18 @@ impl Filter {
 }
 
 impl RecordStage for Filter {
-    fn take(&mut self, mut record: Record, _now: Duration, out: &mut Vec<Record>) -> Result<(), Refusal> {
+    fn take(
+        &mut self,
+        mut record: Record,
+        _now: Time,
+        out: &mut Vec<Record>,
+    ) -> Result<(), Refusal> {
         if let Err(error) = record.ensure_fields() {
             return Err(Refusal::decode(record, error));
         }
         let all = self.0.all.iter().all(|condition| condition.holds(&record));
-        let any = self.0.any.is_empty() || self.0.any.iter().any(|condition| condition.holds(&record));
+        let any =
+            self.0.any.is_empty() || self.0.any.iter().any(|condition| condition.holds(&record));
         if all && any {
             out.push(record);
         }
@@ -48,15 +54,37 @@ mod tests {
 
     #[test]
     fn all_and_any() {
-        let conditions = |texts: &[&str]| texts.iter().map(|text| Condition::parse(text).unwrap()).collect();
-        let mut stage =
-            Filter::new(FilterSpec { all: conditions(&["a > 1"]), any: conditions(&["b == x", "b == y"]) });
+        let conditions = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|text| Condition::parse(text).unwrap())
+                .collect()
+        };
+        let mut stage = Filter::new(FilterSpec {
+            all: conditions(&["a > 1"]),
+            any: conditions(&["b == x", "b == y"]),
+        });
         let mut out = Vec::new();
-        for line in [r#"{"a":2,"b":"x"}"#, r#"{"a":1,"b":"x"}"#, r#"{"a":2,"b":"z"}"#, r#"{"a":3,"b":"y"}"#] {
-            stage.take(Record::from_line(Bytes::from(line), 0), Duration::ZERO, &mut out).unwrap();
+        for line in [
+            r#"{"a":2,"b":"x"}"#,
+            r#"{"a":1,"b":"x"}"#,
+            r#"{"a":2,"b":"z"}"#,
+            r#"{"a":3,"b":"y"}"#,
+        ] {
+            stage
+                .take(
+                    Record::from_line(Bytes::from(line), 0),
+                    Time::ZERO,
+                    &mut out,
+                )
+                .unwrap();
         }
         assert_eq!(out.len(), 2);
-        let refused = stage.take(Record::from_line(Bytes::from_static(b"no json"), 9), Duration::ZERO, &mut out);
+        let refused = stage.take(
+            Record::from_line(Bytes::from_static(b"no json"), 9),
+            Time::ZERO,
+            &mut out,
+        );
         assert_eq!(refused.unwrap_err().record.number(), 9);
     }
 }

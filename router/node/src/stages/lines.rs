@@ -72,7 +72,11 @@ impl fmt::Display for LinesError {
         match self {
             Self::Open { path, cause } => write!(f, "cannot open {}: {cause}", path.display()),
             Self::Read { path, lines, cause } => {
-                write!(f, "cannot read {} further after {lines} lines: {cause}", path.display())
+                write!(
+                    f,
+                    "cannot read {} further after {lines} lines: {cause}",
+                    path.display()
+                )
             }
         }
     }
@@ -100,7 +104,13 @@ pub struct LineSplitter<R> {
 impl<R: BufRead> LineSplitter<R> {
     /// A splitter; `max_line` is at least 1.
     pub fn new(reader: R, max_line: usize) -> Self {
-        Self { reader, max_line: max_line.max(1), number: 0, partial: Vec::new(), length: 0 }
+        Self {
+            reader,
+            max_line: max_line.max(1),
+            number: 0,
+            partial: Vec::new(),
+            length: 0,
+        }
     }
 
     /// Lines completed so far.
@@ -127,7 +137,8 @@ impl<R: BufRead> LineSplitter<R> {
             let piece = &buffer[..end.unwrap_or(buffer.len())];
             // One byte over the bound is kept as the mark of a line that is too long.
             let room = (self.max_line + 1).saturating_sub(self.partial.len());
-            self.partial.extend_from_slice(&piece[..piece.len().min(room)]);
+            self.partial
+                .extend_from_slice(&piece[..piece.len().min(room)]);
             self.length += piece.len() as u64;
             let used = piece.len() + usize::from(end.is_some());
             self.reader.consume(used);
@@ -147,9 +158,16 @@ impl<R: BufRead> LineSplitter<R> {
         let length = std::mem::take(&mut self.length);
         let line = if self.partial.len() > self.max_line {
             let beginning = Bytes::copy_from_slice(&self.partial[..self.max_line.min(BEGINNING)]);
-            Line::TooLong { beginning, length, number: self.number }
+            Line::TooLong {
+                beginning,
+                length,
+                number: self.number,
+            }
         } else {
-            Line::Whole { bytes: Bytes::copy_from_slice(&self.partial), number: self.number }
+            Line::Whole {
+                bytes: Bytes::copy_from_slice(&self.partial),
+                number: self.number,
+            }
         };
         self.partial.clear();
         // A single huge line must not keep its memory for ever.
@@ -179,7 +197,10 @@ pub struct LineSource {
 
 impl fmt::Debug for LineSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LineSource").field("spec", &self.spec).field("lines", &self.splitter.number()).finish()
+        f.debug_struct("LineSource")
+            .field("spec", &self.spec)
+            .field("lines", &self.splitter.number())
+            .finish()
     }
 }
 
@@ -190,8 +211,15 @@ impl LineSource {
     /// [`LinesError::Open`].
     pub fn open(spec: LinesSpec) -> Result<Self, LinesError> {
         let (reader, identity) = open(&spec.path)?;
-        let splitter = LineSplitter::new(BufReader::with_capacity(READ_BUFFER, reader), spec.max_line);
-        Ok(Self { header_pending: spec.header, spec, splitter, identity, ended: false })
+        let splitter =
+            LineSplitter::new(BufReader::with_capacity(READ_BUFFER, reader), spec.max_line);
+        Ok(Self {
+            header_pending: spec.header,
+            spec,
+            splitter,
+            identity,
+            ended: false,
+        })
     }
 
     /// The next line; none at the end of the input, or when `stopped` says so while a file is followed. Blocks until
@@ -199,13 +227,19 @@ impl LineSource {
     ///
     /// # Errors
     /// [`LinesError`] when the input cannot be read further; lines given before are good.
-    pub fn next_line(&mut self, mut stopped: impl FnMut() -> bool) -> Result<Option<Line>, LinesError> {
+    pub fn next_line(
+        &mut self,
+        mut stopped: impl FnMut() -> bool,
+    ) -> Result<Option<Line>, LinesError> {
         loop {
-            let next = self.splitter.next_line().map_err(|cause| LinesError::Read {
-                path: self.spec.path.clone(),
-                lines: self.splitter.number(),
-                cause,
-            })?;
+            let next = self
+                .splitter
+                .next_line()
+                .map_err(|cause| LinesError::Read {
+                    path: self.spec.path.clone(),
+                    lines: self.splitter.number(),
+                    cause,
+                })?;
             let line = match next {
                 Some(line) => Some(line),
                 None if self.follows() => {
@@ -266,7 +300,10 @@ fn open(path: &Path) -> Result<Opened, LinesError> {
     if path == Path::new("-") {
         return Ok((Box::new(io::stdin()), None));
     }
-    let failed = |cause| LinesError::Open { path: path.to_owned(), cause };
+    let failed = |cause| LinesError::Open {
+        path: path.to_owned(),
+        cause,
+    };
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if metadata.is_dir() {
@@ -312,14 +349,22 @@ mod tests {
         let mut input = vec![b'x'; 10 << 20];
         input.extend_from_slice(b"\nshort\n");
         let mut splitter = LineSplitter::new(&input[..], 1000);
-        let Some(Line::TooLong { beginning, length, number }) = splitter.next_line().unwrap() else {
+        let Some(Line::TooLong {
+            beginning,
+            length,
+            number,
+        }) = splitter.next_line().unwrap()
+        else {
             panic!("the line is longer than the bound");
         };
         assert_eq!((beginning.len(), length, number), (BEGINNING, 10 << 20, 1));
         assert!(splitter.partial.capacity() <= 64 << 10);
         assert_eq!(
             splitter.next_line().unwrap(),
-            Some(Line::Whole { bytes: Bytes::from_static(b"short"), number: 2 })
+            Some(Line::Whole {
+                bytes: Bytes::from_static(b"short"),
+                number: 2
+            })
         );
     }
 
@@ -327,10 +372,21 @@ mod tests {
     fn a_header_is_skipped_and_a_missing_file_named() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"head\none\n").unwrap();
-        let spec = |path: &Path| LinesSpec { path: path.to_owned(), header: true, follow: false, max_line: 100 };
+        let spec = |path: &Path| LinesSpec {
+            path: path.to_owned(),
+            header: true,
+            follow: false,
+            max_line: 100,
+        };
         let mut source = LineSource::open(spec(file.path())).unwrap();
         let line = source.next_line(|| false).unwrap().unwrap();
-        assert_eq!(line, Line::Whole { bytes: Bytes::from_static(b"one"), number: 2 });
+        assert_eq!(
+            line,
+            Line::Whole {
+                bytes: Bytes::from_static(b"one"),
+                number: 2
+            }
+        );
         assert_eq!(source.next_line(|| false).unwrap(), None);
         assert_eq!(source.next_line(|| false).unwrap(), None);
         let error = LineSource::open(spec(Path::new("/nonexistent/file"))).unwrap_err();
@@ -343,7 +399,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
         std::fs::write(&path, b"one\npart").unwrap();
-        let spec = LinesSpec { path: path.clone(), header: false, follow: true, max_line: 100 };
+        let spec = LinesSpec {
+            path: path.clone(),
+            header: false,
+            follow: true,
+            max_line: 100,
+        };
         let mut source = LineSource::open(spec).unwrap();
         let mut steps = 0;
         let mut lines = Vec::new();
@@ -365,7 +426,9 @@ mod tests {
             })
             .unwrap()
         {
-            let Line::Whole { bytes, .. } = line else { panic!("no line is long") };
+            let Line::Whole { bytes, .. } = line else {
+                panic!("no line is long")
+            };
             lines.push(bytes);
         }
         assert_eq!(lines, ["one", "partial", "new"]);

@@ -1,8 +1,8 @@
 //! `parse`: a line becomes a record with named fields.
 
+use mcpbus_actors::Time;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use regex::Regex;
 
@@ -51,7 +51,10 @@ pub const FIELD_TYPES: [(&str, FieldType); 4] = [
 impl FieldType {
     /// The word in the file.
     pub fn word(self) -> &'static str {
-        FIELD_TYPES.iter().find(|(_, kind)| *kind == self).map_or("", |(word, _)| word)
+        FIELD_TYPES
+            .iter()
+            .find(|(_, kind)| *kind == self)
+            .map_or("", |(word, _)| word)
     }
 }
 
@@ -79,11 +82,20 @@ pub struct Parse {
 enum Unfit {
     NotUtf8,
     Split(super::delimited::SplitError),
-    Count { found: usize, wanted: usize },
+    Count {
+        found: usize,
+        wanted: usize,
+    },
     NoMatch,
     Json(json::JsonError),
-    Type { field: String, wanted: FieldType, found: String },
-    MissingField { field: String },
+    Type {
+        field: String,
+        wanted: FieldType,
+        found: String,
+    },
+    MissingField {
+        field: String,
+    },
 }
 
 impl fmt::Display for Unfit {
@@ -91,11 +103,21 @@ impl fmt::Display for Unfit {
         match self {
             Self::NotUtf8 => write!(f, "is not UTF-8"),
             Self::Split(error) => write!(f, "{error}"),
-            Self::Count { found, wanted } => write!(f, "has {found} fields where {wanted} are expected"),
+            Self::Count { found, wanted } => {
+                write!(f, "has {found} fields where {wanted} are expected")
+            }
             Self::NoMatch => write!(f, "does not match the pattern"),
             Self::Json(error) => write!(f, "{error}"),
-            Self::Type { field, wanted, found } => {
-                write!(f, "has `{found}` in field `{field}`, which must be of type {}", wanted.word())
+            Self::Type {
+                field,
+                wanted,
+                found,
+            } => {
+                write!(
+                    f,
+                    "has `{found}` in field `{field}`, which must be of type {}",
+                    wanted.word()
+                )
             }
             Self::MissingField { field } => write!(f, "has no field `{field}`"),
         }
@@ -113,10 +135,18 @@ impl Parse {
         let by_position = names
             .iter()
             .map(|name| {
-                spec.types.iter().find(|(typed, _)| typed == name).map_or(FieldType::Text, |(_, kind)| *kind)
+                spec.types
+                    .iter()
+                    .find(|(typed, _)| typed == name)
+                    .map_or(FieldType::Text, |(_, kind)| *kind)
             })
             .collect();
-        Self { format: spec.format, types: spec.types, schema: Schema::new(names), by_position }
+        Self {
+            format: spec.format,
+            types: spec.types,
+            schema: Schema::new(names),
+            by_position,
+        }
     }
 
     fn parse(&self, line: &[u8], number: u64) -> Result<Record, Unfit> {
@@ -146,21 +176,35 @@ impl Parse {
             })
             .map_err(Unfit::Split)?;
         if found != self.schema.len() {
-            return Err(Unfit::Count { found, wanted: self.schema.len() });
+            return Err(Unfit::Count {
+                found,
+                wanted: self.schema.len(),
+            });
         }
         match fault {
             Some(unfit) => Err(unfit),
-            None => Ok(Record::from_values(Arc::clone(&self.schema), values, number)),
+            None => Ok(Record::from_values(
+                Arc::clone(&self.schema),
+                values,
+                number,
+            )),
         }
     }
 
     fn parse_regex(&self, regex: &Regex, line: &[u8], number: u64) -> Result<Record, Unfit> {
-        let text = std::str::from_utf8(without_carriage_return(line)).map_err(|_| Unfit::NotUtf8)?;
+        let text =
+            std::str::from_utf8(without_carriage_return(line)).map_err(|_| Unfit::NotUtf8)?;
         let captures = regex.captures(text).ok_or(Unfit::NoMatch)?;
-        if captures.get(0).is_none_or(|whole| whole.as_str().len() != text.len()) {
+        if captures
+            .get(0)
+            .is_none_or(|whole| whole.as_str().len() != text.len())
+        {
             return Err(Unfit::NoMatch);
         }
-        let named = regex.capture_names().enumerate().filter(|(_, name)| name.is_some());
+        let named = regex
+            .capture_names()
+            .enumerate()
+            .filter(|(_, name)| name.is_some());
         let mut values = Vec::with_capacity(self.schema.len());
         for (position, (group, _)) in named.enumerate() {
             values.push(match captures.get(group) {
@@ -168,7 +212,11 @@ impl Parse {
                 None => Value::Null,
             });
         }
-        Ok(Record::from_values(Arc::clone(&self.schema), values, number))
+        Ok(Record::from_values(
+            Arc::clone(&self.schema),
+            values,
+            number,
+        ))
     }
 
     fn parse_json(&self, line: &[u8], number: u64) -> Result<Record, Unfit> {
@@ -178,9 +226,13 @@ impl Parse {
         }
         let (schema, mut values, _, number) = record.into_parts();
         for (name, kind) in &self.types {
-            let position = schema.position(name).ok_or_else(|| Unfit::MissingField { field: name.clone() })?;
+            let position = schema.position(name).ok_or_else(|| Unfit::MissingField {
+                field: name.clone(),
+            })?;
             let fits = match (kind, &values[position]) {
-                (_, Value::Null) | (FieldType::Text, Value::Text(_)) | (FieldType::Boolean, Value::Boolean(_)) => true,
+                (_, Value::Null)
+                | (FieldType::Text, Value::Text(_))
+                | (FieldType::Boolean, Value::Boolean(_)) => true,
                 (FieldType::Decimal, Value::Number(_)) => true,
                 (FieldType::Integer, Value::Number(number)) => number.to_integer().is_some(),
                 _ => false,
@@ -220,13 +272,18 @@ fn typed(name: &str, kind: FieldType, text: &str) -> Result<Value, Unfit> {
 }
 
 impl RecordStage for Parse {
-    fn take(&mut self, record: Record, _now: Duration, out: &mut Vec<Record>) -> Result<(), Refusal> {
+    fn take(&mut self, record: Record, _now: Time, out: &mut Vec<Record>) -> Result<(), Refusal> {
         // A record that has fields already (from another process or stage) is parsed from its JSON form only when
         // JSON is asked for; other formats describe lines.
         let body = match (record.line(), &self.format) {
             (Some(line), _) => line.clone(),
             (None, Format::Json) => record.to_body(),
-            (None, _) => return Err(Refusal::decode(record, "has been parsed before: `parse` takes lines")),
+            (None, _) => {
+                return Err(Refusal::decode(
+                    record,
+                    "has been parsed before: `parse` takes lines",
+                ));
+            }
         };
         match self.parse(&body, record.number()) {
             Ok(parsed) => {
@@ -246,17 +303,27 @@ mod tests {
 
     fn parse(stage: &mut Parse, line: &[u8]) -> Result<Record, Refusal> {
         let mut out = Vec::new();
-        stage.take(Record::from_line(Bytes::copy_from_slice(line), 5), Duration::ZERO, &mut out)?;
+        stage.take(
+            Record::from_line(Bytes::copy_from_slice(line), 5),
+            Time::ZERO,
+            &mut out,
+        )?;
         Ok(out.remove(0))
     }
 
     fn delimited() -> Parse {
         Parse::new(ParseSpec {
             format: Format::Delimited {
-                split: Delimited { delimiter: b';', quote: Some(b'"') },
+                split: Delimited {
+                    delimiter: b';',
+                    quote: Some(b'"'),
+                },
                 columns: vec!["id".to_owned(), "amount".to_owned(), "kind".to_owned()],
             },
-            types: vec![("id".to_owned(), FieldType::Integer), ("amount".to_owned(), FieldType::Decimal)],
+            types: vec![
+                ("id".to_owned(), FieldType::Integer),
+                ("amount".to_owned(), FieldType::Decimal),
+            ],
         })
     }
 
@@ -264,8 +331,14 @@ mod tests {
     fn delimited_rows() {
         let mut stage = delimited();
         let record = parse(&mut stage, b"7;18.90;\"UROK; x\"\r").unwrap();
-        assert_eq!(&record.to_body()[..], br#"{"id":7,"amount":18.90,"kind":"UROK; x"}"#);
-        assert_eq!(parse(&mut stage, b"7;;x").unwrap().get("amount"), Some(&Value::Null));
+        assert_eq!(
+            &record.to_body()[..],
+            br#"{"id":7,"amount":18.90,"kind":"UROK; x"}"#
+        );
+        assert_eq!(
+            parse(&mut stage, b"7;;x").unwrap().get("amount"),
+            Some(&Value::Null)
+        );
     }
 
     #[test]
@@ -297,7 +370,12 @@ mod tests {
         let record = parse(&mut stage, br#"{"amount":"12.50","x":1}"#).unwrap();
         assert_eq!(&record.to_body()[..], br#"{"amount":12.50,"x":1}"#);
         assert!(parse(&mut stage, b"[1]").is_err());
-        assert!(parse(&mut stage, br#"{"x":1}"#).unwrap_err().detail.contains("no field `amount`"));
+        assert!(
+            parse(&mut stage, br#"{"x":1}"#)
+                .unwrap_err()
+                .detail
+                .contains("no field `amount`")
+        );
     }
 
     #[test]
@@ -306,8 +384,14 @@ mod tests {
             format: Format::Regex(Regex::new(r"(?P<word>\w+)(?: (?P<number>\d+))?").unwrap()),
             types: vec![("number".to_owned(), FieldType::Integer)],
         });
-        assert_eq!(&parse(&mut stage, b"abc 5").unwrap().to_body()[..], br#"{"word":"abc","number":5}"#);
-        assert_eq!(&parse(&mut stage, b"abc").unwrap().to_body()[..], br#"{"word":"abc","number":null}"#);
+        assert_eq!(
+            &parse(&mut stage, b"abc 5").unwrap().to_body()[..],
+            br#"{"word":"abc","number":5}"#
+        );
+        assert_eq!(
+            &parse(&mut stage, b"abc").unwrap().to_body()[..],
+            br#"{"word":"abc","number":null}"#
+        );
         assert!(parse(&mut stage, b"abc 5 tail").is_err());
     }
 }

@@ -3,8 +3,8 @@
 //! Steps in this order: `set` (templates over the record as it came), `choose` (by conditions), `rename`, then `keep`
 //! or `drop`.
 
+use mcpbus_actors::Time;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::condition::Condition;
 use super::contract::{RecordStage, Refusal};
@@ -128,20 +128,39 @@ fn render(template: &Template, record: &Record) -> Result<Value, String> {
 }
 
 impl RecordStage for Project {
-    fn take(&mut self, mut record: Record, _now: Duration, out: &mut Vec<Record>) -> Result<(), Refusal> {
+    fn take(
+        &mut self,
+        mut record: Record,
+        _now: Time,
+        out: &mut Vec<Record>,
+    ) -> Result<(), Refusal> {
         if let Err(error) = record.ensure_fields() {
             return Err(Refusal::decode(record, error));
         }
         let shape = self.shape(record.schema());
-        let mut assigned: Vec<(usize, Value)> = Vec::with_capacity(self.spec.set.len() + self.spec.choose.len());
-        let set = self.spec.set.iter().map(|(name, template)| (name, Some(template)));
+        let mut assigned: Vec<(usize, Value)> =
+            Vec::with_capacity(self.spec.set.len() + self.spec.choose.len());
+        let set = self
+            .spec
+            .set
+            .iter()
+            .map(|(name, template)| (name, Some(template)));
         let choose = self.spec.choose.iter().map(|choose| {
             let holds = choose.when.iter().all(|condition| condition.holds(&record));
-            (&choose.field, if holds { Some(&choose.then) } else { choose.otherwise.as_ref() })
+            (
+                &choose.field,
+                if holds {
+                    Some(&choose.then)
+                } else {
+                    choose.otherwise.as_ref()
+                },
+            )
         });
         let mut fault = None;
         for (name, template) in set.chain(choose) {
-            let (Some(template), Some(position)) = (template, shape.widened.position(name)) else { continue };
+            let (Some(template), Some(position)) = (template, shape.widened.position(name)) else {
+                continue;
+            };
             match render(template, &record) {
                 Ok(value) => assigned.push((position, value)),
                 Err(detail) => {
@@ -163,7 +182,11 @@ impl RecordStage for Project {
             .iter()
             .map(|source| source.map_or(Value::Null, |at| values[at].clone()))
             .collect();
-        out.push(Record::from_values(Arc::clone(&shape.result), taken, number));
+        out.push(Record::from_values(
+            Arc::clone(&shape.result),
+            taken,
+            number,
+        ));
         Ok(())
     }
 }
@@ -177,7 +200,11 @@ mod tests {
     fn project(spec: ProjectSpec, line: &str) -> Result<String, Refusal> {
         let mut stage = Project::new(spec);
         let mut out = Vec::new();
-        stage.take(Record::from_line(Bytes::copy_from_slice(line.as_bytes()), 0), Duration::ZERO, &mut out)?;
+        stage.take(
+            Record::from_line(Bytes::copy_from_slice(line.as_bytes()), 0),
+            Time::ZERO,
+            &mut out,
+        )?;
         Ok(String::from_utf8(out[0].to_body().to_vec()).unwrap())
     }
 
@@ -198,7 +225,10 @@ mod tests {
             ..ProjectSpec::default()
         };
         let line = r#"{"status":404,"bytes":235}"#;
-        assert_eq!(project(spec, line).unwrap(), r#"{"size":235,"class":"4xx","copy":235}"#);
+        assert_eq!(
+            project(spec, line).unwrap(),
+            r#"{"size":235,"class":"4xx","copy":235}"#
+        );
     }
 
     #[test]
@@ -213,14 +243,26 @@ mod tests {
             keep: vec!["risk".to_owned(), "missing".to_owned()],
             ..ProjectSpec::default()
         };
-        assert_eq!(project(choose(Some("low")), r#"{"amount":1}"#).unwrap(), r#"{"risk":"low","missing":null}"#);
-        assert_eq!(project(choose(Some("low")), r#"{"amount":50000}"#).unwrap(), r#"{"risk":"high","missing":null}"#);
-        assert_eq!(project(choose(None), r#"{"amount":1}"#).unwrap(), r#"{"risk":null,"missing":null}"#);
+        assert_eq!(
+            project(choose(Some("low")), r#"{"amount":1}"#).unwrap(),
+            r#"{"risk":"low","missing":null}"#
+        );
+        assert_eq!(
+            project(choose(Some("low")), r#"{"amount":50000}"#).unwrap(),
+            r#"{"risk":"high","missing":null}"#
+        );
+        assert_eq!(
+            project(choose(None), r#"{"amount":1}"#).unwrap(),
+            r#"{"risk":null,"missing":null}"#
+        );
     }
 
     #[test]
     fn a_template_over_a_missing_field_is_refused() {
-        let spec = ProjectSpec { set: vec![("x".to_owned(), template("{nothing}"))], ..ProjectSpec::default() };
+        let spec = ProjectSpec {
+            set: vec![("x".to_owned(), template("{nothing}"))],
+            ..ProjectSpec::default()
+        };
         let refusal = project(spec, r#"{"a":1}"#).unwrap_err();
         assert!(refusal.detail.contains("nothing"));
         assert!(refusal.record.get("a").is_some());

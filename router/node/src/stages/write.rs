@@ -57,9 +57,13 @@ pub enum WriteError {
 impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Open { path, cause } => write!(f, "cannot open {} for writing: {cause}", path.display()),
+            Self::Open { path, cause } => {
+                write!(f, "cannot open {} for writing: {cause}", path.display())
+            }
             Self::Closed => write!(f, "the reader of the output is gone"),
-            Self::Output { path, cause } => write!(f, "cannot write to {}: {cause}", path.display()),
+            Self::Output { path, cause } => {
+                write!(f, "cannot write to {}: {cause}", path.display())
+            }
             Self::Template(error) => write!(f, "{error}"),
         }
     }
@@ -85,7 +89,10 @@ pub struct LineSink<W: Write = Box<dyn Write + Send>> {
 
 impl<W: Write> fmt::Debug for LineSink<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LineSink").field("path", &self.path).field("written", &self.written).finish_non_exhaustive()
+        f.debug_struct("LineSink")
+            .field("path", &self.path)
+            .field("written", &self.written)
+            .finish_non_exhaustive()
     }
 }
 
@@ -99,9 +106,16 @@ impl LineSink {
             Box::new(io::stdout())
         } else {
             let mut options = File::options();
-            options.create(true).write(true).append(spec.append).truncate(!spec.append);
+            options
+                .create(true)
+                .write(true)
+                .append(spec.append)
+                .truncate(!spec.append);
             let opened = options.open(&spec.path);
-            Box::new(opened.map_err(|cause| WriteError::Open { path: spec.path.clone(), cause })?)
+            Box::new(opened.map_err(|cause| WriteError::Open {
+                path: spec.path.clone(),
+                cause,
+            })?)
         };
         Ok(Self::new(output, spec.path.clone(), spec.format.clone()))
     }
@@ -110,7 +124,15 @@ impl LineSink {
 impl<W: Write> LineSink<W> {
     /// A sink over any writer; `path` stands for it in messages.
     pub fn new(output: W, path: PathBuf, format: LineFormat) -> Self {
-        Self { path, format, output, buffer: Vec::with_capacity(WRITE_BUFFER), buffered: 0, written: 0, failed: false }
+        Self {
+            path,
+            format,
+            output,
+            buffer: Vec::with_capacity(WRITE_BUFFER),
+            buffered: 0,
+            written: 0,
+            failed: false,
+        }
     }
 
     /// Records handed to the system so far.
@@ -131,7 +153,9 @@ impl<W: Write> LineSink<W> {
             },
             LineFormat::Json => json::write_object(record, &mut self.buffer),
             LineFormat::Template(template) => {
-                if let Err(error) = template.render(&mut self.buffer, |field, out| record.append_field(field, out)) {
+                if let Err(error) = template.render(&mut self.buffer, |field, out| {
+                    record.append_field(field, out)
+                }) {
                     self.buffer.truncate(start);
                     return Err(WriteError::Template(error));
                 }
@@ -139,7 +163,11 @@ impl<W: Write> LineSink<W> {
         }
         self.buffer.push(b'\n');
         self.buffered += 1;
-        if self.buffer.len() >= WRITE_BUFFER { self.flush() } else { Ok(()) }
+        if self.buffer.len() >= WRITE_BUFFER {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     /// Records taken and not yet handed to the system; after a failure they are lost and must be counted as dead.
@@ -155,7 +183,11 @@ impl<W: Write> LineSink<W> {
         if self.failed {
             return Err(WriteError::Closed);
         }
-        match self.output.write_all(&self.buffer).and_then(|()| self.output.flush()) {
+        match self
+            .output
+            .write_all(&self.buffer)
+            .and_then(|()| self.output.flush())
+        {
             Ok(()) => {
                 self.buffer.clear();
                 self.written += std::mem::take(&mut self.buffered);
@@ -167,7 +199,10 @@ impl<W: Write> LineSink<W> {
                 Err(if cause.kind() == io::ErrorKind::BrokenPipe {
                     WriteError::Closed
                 } else {
-                    WriteError::Output { path: self.path.clone(), cause }
+                    WriteError::Output {
+                        path: self.path.clone(),
+                        cause,
+                    }
                 })
             }
         }
@@ -191,7 +226,10 @@ mod tests {
         let parsed = parse_object(br#"{"a":1,"b":"x"}"#, 0).unwrap();
         let cases: [(LineFormat, &[u8]); 2] = [
             (LineFormat::Body, b"\xffraw\n{\"a\":1,\"b\":\"x\"}\n"),
-            (LineFormat::Json, b"{\"line_base64\":\"/3Jhdw==\"}\n{\"a\":1,\"b\":\"x\"}\n"),
+            (
+                LineFormat::Json,
+                b"{\"line_base64\":\"/3Jhdw==\"}\n{\"a\":1,\"b\":\"x\"}\n",
+            ),
         ];
         for (format, wanted) in cases {
             let mut sink = sink(format);
@@ -222,11 +260,19 @@ mod tests {
     #[test]
     fn a_full_disk_and_a_closed_pipe_are_told_apart_and_final() {
         let record = Record::from_line(Bytes::from_static(b"x"), 0);
-        let mut full = LineSink::new(Broken(io::ErrorKind::StorageFull), PathBuf::from("/full"), LineFormat::Body);
+        let mut full = LineSink::new(
+            Broken(io::ErrorKind::StorageFull),
+            PathBuf::from("/full"),
+            LineFormat::Body,
+        );
         full.take(&record).unwrap();
         assert!(full.flush().unwrap_err().to_string().contains("/full"));
         assert_eq!((full.written(), full.unwritten()), (0, 1));
-        let mut pipe = LineSink::new(Broken(io::ErrorKind::BrokenPipe), PathBuf::from("-"), LineFormat::Body);
+        let mut pipe = LineSink::new(
+            Broken(io::ErrorKind::BrokenPipe),
+            PathBuf::from("-"),
+            LineFormat::Body,
+        );
         pipe.take(&record).unwrap();
         assert!(matches!(pipe.flush(), Err(WriteError::Closed)));
         assert!(matches!(pipe.flush(), Err(WriteError::Closed)));
@@ -238,9 +284,14 @@ mod tests {
             println!("skipped: there is no /dev/full");
             return;
         }
-        let spec = WriteSpec { path: PathBuf::from("/dev/full"), append: true, format: LineFormat::Body };
+        let spec = WriteSpec {
+            path: PathBuf::from("/dev/full"),
+            append: true,
+            format: LineFormat::Body,
+        };
         let mut sink = LineSink::open(&spec).unwrap();
-        sink.take(&Record::from_line(Bytes::from_static(b"x"), 0)).unwrap();
+        sink.take(&Record::from_line(Bytes::from_static(b"x"), 0))
+            .unwrap();
         assert!(matches!(sink.flush(), Err(WriteError::Output { .. })));
     }
 }

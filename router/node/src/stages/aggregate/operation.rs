@@ -70,8 +70,13 @@ impl Operation {
         };
         let (name, arguments) = match call.split_once('(') {
             Some((name, rest)) => {
-                let inner = rest.strip_suffix(')').ok_or(OperationError::Arguments { form: "name(field)" })?;
-                (name.trim(), inner.split(',').map(str::trim).collect::<Vec<_>>())
+                let inner = rest.strip_suffix(')').ok_or(OperationError::Arguments {
+                    form: "name(field)",
+                })?;
+                (
+                    name.trim(),
+                    inner.split(',').map(str::trim).collect::<Vec<_>>(),
+                )
             }
             None => (call, Vec::new()),
         };
@@ -89,20 +94,42 @@ impl Operation {
             "top" => match arguments.as_slice() {
                 [field, k] if !field.is_empty() => match k.parse() {
                     Ok(k) if (1..=TOP_LARGEST).contains(&k) => Kind::Top((*field).to_owned(), k),
-                    _ => return Err(OperationError::Arguments { form: "top(field, k) with k from 1 to 1000" }),
+                    _ => {
+                        return Err(OperationError::Arguments {
+                            form: "top(field, k) with k from 1 to 1000",
+                        });
+                    }
                 },
-                _ => return Err(OperationError::Arguments { form: "top(field, k)" }),
+                _ => {
+                    return Err(OperationError::Arguments {
+                        form: "top(field, k)",
+                    });
+                }
             },
-            _ => return Err(OperationError::Unknown { name: name.to_owned() }),
+            _ => {
+                return Err(OperationError::Unknown {
+                    name: name.to_owned(),
+                });
+            }
         };
         let default = match &kind {
             Kind::Count => "count".to_owned(),
-            Kind::Sum(field) | Kind::Mean(field) | Kind::Min(field) | Kind::Max(field) | Kind::Top(field, _) => {
+            Kind::Sum(field)
+            | Kind::Mean(field)
+            | Kind::Min(field)
+            | Kind::Max(field)
+            | Kind::Top(field, _) => {
                 format!("{name}_{field}")
             }
         };
-        let name = alias.filter(|alias| !alias.is_empty()).map_or(default, str::to_owned);
-        Ok(Self { kind, name, text: text.trim().to_owned() })
+        let name = alias
+            .filter(|alias| !alias.is_empty())
+            .map_or(default, str::to_owned);
+        Ok(Self {
+            kind,
+            name,
+            text: text.trim().to_owned(),
+        })
     }
 
     /// The name of the output field.
@@ -128,7 +155,11 @@ impl Operation {
 
     /// What the operation needs of a record. A null takes no part in sum, mean, min and max.
     pub(super) fn input(&self, record: &Record) -> Result<InputValue, String> {
-        let get = |field: &String| record.get(field).ok_or_else(|| format!("has no field `{field}`"));
+        let get = |field: &String| {
+            record
+                .get(field)
+                .ok_or_else(|| format!("has no field `{field}`"))
+        };
         Ok(match &self.kind {
             Kind::Count => InputValue::Nothing,
             Kind::Sum(field) | Kind::Mean(field) | Kind::Min(field) | Kind::Max(field) => {
@@ -137,20 +168,38 @@ impl Operation {
                     return Ok(InputValue::Nothing);
                 }
                 let number = value.as_number();
-                InputValue::Number(
-                    number.ok_or_else(|| format!("has `{}` in `{field}`, which is no number", value.as_text()))?,
-                )
+                InputValue::Number(number.ok_or_else(|| {
+                    format!("has `{}` in `{field}`, which is no number", value.as_text())
+                })?)
             }
-            Kind::Top(field, _) => InputValue::Text(get(field)?.as_text().into()),
+            Kind::Top(field, _) => {
+                let text = get(field)?.as_text();
+                InputValue::Text(text[..text.floor_char_boundary(FOLLOWED_TEXT)].into())
+            }
         })
     }
 }
+
+/// Bytes of a followed value beside its text: its entry, its place in the heap and in the index.
+const FOLLOWED_BYTES: usize = size_of::<Followed>() + 96;
+/// Bytes of a followed value's text that count; longer texts are cut.
+const FOLLOWED_TEXT: usize = 256;
 
 #[derive(Debug)]
 pub(super) enum InputValue {
     Nothing,
     Number(Decimal),
     Text(Box<str>),
+}
+
+impl InputValue {
+    /// Bytes that adding it can need at most.
+    pub(super) fn most_growth(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len() + FOLLOWED_BYTES,
+            Self::Nothing | Self::Number(_) => 0,
+        }
+    }
 }
 
 /// One group's state of one operation.
@@ -168,12 +217,15 @@ impl State {
     /// Whether adding the input stays within range.
     pub(super) fn admits(&self, input: &InputValue) -> bool {
         match (self, input) {
-            (State::Sum(sum) | State::Mean(sum, _), InputValue::Number(number)) => sum.checked_add(*number).is_ok(),
+            (State::Sum(sum) | State::Mean(sum, _), InputValue::Number(number)) => {
+                sum.checked_add(*number).is_ok()
+            }
             _ => true,
         }
     }
 
-    pub(super) fn add(&mut self, input: InputValue, hash: impl Fn(&str) -> u64) {
+    /// Adds the input; returns the bytes by which the state has grown.
+    pub(super) fn add(&mut self, input: InputValue, hash: impl Fn(&str) -> u64) -> usize {
         match (self, input) {
             (State::Count(count), _) => *count += 1,
             (State::Sum(sum), InputValue::Number(number)) => {
@@ -195,10 +247,11 @@ impl State {
             }
             (State::Top(top), InputValue::Text(text)) => {
                 let hash = hash(&text);
-                top.add(text, hash);
+                return top.add(text, hash);
             }
             _ => {}
         }
+        0
     }
 
     pub(super) fn result(self) -> Value {
@@ -235,23 +288,39 @@ struct Followed {
 impl Top {
     fn new(wanted: usize) -> Self {
         let capacity = (wanted * TOP_FOLLOWED_PER_VALUE).max(TOP_FOLLOWED_LEAST);
-        Self { wanted, capacity, followed: Vec::new(), by_hash: std::collections::HashMap::new(), heap: Vec::new() }
+        Self {
+            wanted,
+            capacity,
+            followed: Vec::new(),
+            by_hash: std::collections::HashMap::new(),
+            heap: Vec::new(),
+        }
     }
 
-    fn add(&mut self, text: Box<str>, hash: u64) {
-        let known = self
-            .by_hash
-            .get(&hash)
-            .and_then(|places| places.iter().copied().find(|at| self.followed[*at as usize].text == text));
+    fn add(&mut self, text: Box<str>, hash: u64) -> usize {
+        let known = self.by_hash.get(&hash).and_then(|places| {
+            places
+                .iter()
+                .copied()
+                .find(|at| self.followed[*at as usize].text == text)
+        });
         if let Some(at) = known {
             self.followed[at as usize].count += 1;
             self.sink(self.followed[at as usize].heap_position);
+            0
         } else if self.followed.len() < self.capacity {
             let at = self.followed.len() as u32;
+            let grown = FOLLOWED_BYTES + text.len();
             self.by_hash.entry(hash).or_default().push(at);
-            self.followed.push(Followed { text, hash, count: 1, heap_position: self.heap.len() });
+            self.followed.push(Followed {
+                text,
+                hash,
+                count: 1,
+                heap_position: self.heap.len(),
+            });
             self.heap.push(at);
             self.rise(self.heap.len() - 1);
+            grown
         } else {
             let at = self.heap[0];
             let rarest = &mut self.followed[at as usize];
@@ -261,11 +330,13 @@ impl Top {
                     self.by_hash.remove(&rarest.hash);
                 }
             }
+            let grown = text.len().saturating_sub(rarest.text.len());
             rarest.text = text;
             rarest.hash = hash;
             rarest.count += 1;
             self.by_hash.entry(hash).or_default().push(at);
             self.sink(0);
+            grown
         }
     }
 
@@ -339,9 +410,24 @@ mod tests {
         assert_eq!(name("count").unwrap(), "count");
         assert_eq!(name("sum(amount)").unwrap(), "sum_amount");
         assert_eq!(name(" top( path , 5 ) as paths").unwrap(), "paths");
-        assert!(matches!(name("average(x)"), Err(OperationError::Unknown { .. })));
-        for text in ["sum", "sum()", "sum(a,b)", "top(a)", "top(a,0)", "top(a,1001)", "sum(a", "count(a)"] {
-            assert!(matches!(name(text), Err(OperationError::Arguments { .. })), "{text}");
+        assert!(matches!(
+            name("average(x)"),
+            Err(OperationError::Unknown { .. })
+        ));
+        for text in [
+            "sum",
+            "sum()",
+            "sum(a,b)",
+            "top(a)",
+            "top(a,0)",
+            "top(a,1001)",
+            "sum(a",
+            "count(a)",
+        ] {
+            assert!(
+                matches!(name(text), Err(OperationError::Arguments { .. })),
+                "{text}"
+            );
         }
     }
 
@@ -360,7 +446,8 @@ mod tests {
             let wanted: Vec<_> = wanted.into_iter().take(3)
                 .map(|(value, count)| format!("{{\"value\":\"{value}\",\"count\":{count}}}")).collect();
             let wanted = format!("[{}]", wanted.join(","));
-            prop_assert_eq!(&*top.result().as_text(), &wanted);
+            let result = top.result();
+            prop_assert_eq!(&*result.as_text(), &wanted);
         }
 
         #[test]
