@@ -1,1 +1,5 @@
 //! Placeholder.
+
+pub mod codec;
+pub mod identity;
+pub mod link;
