@@ -1,1 +1,5 @@
 //! Placeholder.
+
+pub mod interest;
+pub mod policy;
+pub mod routing;

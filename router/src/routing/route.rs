@@ -1,0 +1,376 @@
+//! The routes of a node: which groups share the messages of a subject, and by which policy.
+
+use std::fmt;
+
+use super::pattern::Pattern;
+use super::subject::Subject;
+use super::table::SubjectTable;
+use crate::policy::{Destination, PolicyFactory, UnknownPolicy, destination_id};
+
+/// A rule for the subjects that a pattern matches.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// The subjects it decides about.
+    pub pattern: Pattern,
+    /// How it chooses among its destinations. A sticky route uses `hash` in place of it.
+    pub policy: PolicyFactory,
+    /// What it chooses among, in the order given.
+    pub destinations: Vec<RouteDestination>,
+    /// Whether subscribers outside the route's groups get no copy.
+    pub exclusive: bool,
+    /// Whether all messages of a key go to one destination.
+    pub sticky: bool,
+}
+
+/// A group that a route sends to, with its weight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteDestination {
+    /// The group's name.
+    pub group: String,
+    /// Its share among the weights of the route; 0 drains it.
+    pub weight: u32,
+}
+
+impl Route {
+    /// A route without destinations, neither exclusive nor sticky.
+    #[must_use]
+    pub fn new(pattern: Pattern, policy: PolicyFactory) -> Self {
+        Self {
+            pattern,
+            policy,
+            destinations: Vec::new(),
+            exclusive: false,
+            sticky: false,
+        }
+    }
+
+    /// Adds a destination.
+    #[must_use]
+    pub fn to(mut self, group: &str, weight: u32) -> Self {
+        self.destinations.push(RouteDestination {
+            group: group.to_string(),
+            weight,
+        });
+        self
+    }
+
+    /// Whether subscribers outside the route's groups get no copy.
+    #[must_use]
+    pub fn exclusive(mut self, exclusive: bool) -> Self {
+        self.exclusive = exclusive;
+        self
+    }
+
+    /// Whether all messages of a key go to one destination.
+    #[must_use]
+    pub fn sticky(mut self, sticky: bool) -> Self {
+        self.sticky = sticky;
+        self
+    }
+
+    /// The policy that chooses: `hash` when the route is sticky, else the one it names.
+    #[must_use]
+    pub fn effective_policy(&self) -> PolicyFactory {
+        match PolicyFactory::named("hash") {
+            Ok(hash) if self.sticky => hash,
+            _ => self.policy.clone(),
+        }
+    }
+
+    /// The destinations as a policy sees them, all ready and without members: the caller fills in both.
+    pub fn policy_destinations(&self) -> impl Iterator<Item = Destination> {
+        self.destinations.iter().map(|destination| Destination {
+            id: destination_id(&destination.group),
+            weight: destination.weight,
+            ready: true,
+            members: 0,
+        })
+    }
+
+    fn check(&self) -> Result<(), RouteError> {
+        let pattern = || self.pattern.clone();
+        if self.destinations.is_empty() {
+            return Err(RouteError::NoDestination { pattern: pattern() });
+        }
+        for (index, destination) in self.destinations.iter().enumerate() {
+            if destination.group.is_empty() {
+                return Err(RouteError::EmptyGroup {
+                    pattern: pattern(),
+                    index,
+                });
+            }
+            if self.destinations[..index]
+                .iter()
+                .any(|earlier| earlier.group == destination.group)
+            {
+                return Err(RouteError::GroupTwice {
+                    pattern: pattern(),
+                    group: destination.group.clone(),
+                });
+            }
+        }
+        if self
+            .destinations
+            .iter()
+            .all(|destination| destination.weight == 0)
+        {
+            return Err(RouteError::NoWeight { pattern: pattern() });
+        }
+        if self.sticky && self.policy.name() == "broadcast" {
+            return Err(RouteError::StickyBroadcast { pattern: pattern() });
+        }
+        Ok(())
+    }
+}
+
+/// All routes of a node. Built once per configuration; a clone is a snapshot.
+#[derive(Debug, Clone, Default)]
+pub struct RouteTable {
+    routes: Vec<Route>,
+    index: SubjectTable<usize>,
+}
+
+impl RouteTable {
+    /// Checks the routes and builds the table.
+    ///
+    /// # Errors
+    ///
+    /// [`RouteError`] names the first route at fault by its pattern; whoever configured it corrects it.
+    pub fn new(routes: Vec<Route>) -> Result<Self, RouteError> {
+        let mut index = SubjectTable::new();
+        for (at, route) in routes.iter().enumerate() {
+            route.check()?;
+            if routes[..at]
+                .iter()
+                .any(|earlier| earlier.pattern == route.pattern)
+            {
+                return Err(RouteError::PatternTwice {
+                    pattern: route.pattern.clone(),
+                });
+            }
+            index.insert(&route.pattern, at);
+        }
+        Ok(Self { routes, index })
+    }
+
+    /// The most specific route for `subject`, with its index in [`routes`](Self::routes).
+    #[must_use]
+    pub fn find(&self, subject: &Subject) -> Option<(usize, &Route)> {
+        let mut best: Option<(usize, &Route)> = None;
+        self.index.for_each_match(subject, |at| {
+            let route = &self.routes[*at];
+            if best.is_none_or(|(_, held)| route.pattern > held.pattern) {
+                best = Some((*at, route));
+            }
+        });
+        best
+    }
+
+    /// The routes in the order given.
+    #[must_use]
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+}
+
+/// Why routes cannot be used together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RouteError {
+    /// Two routes have this pattern.
+    PatternTwice {
+        /// The pattern.
+        pattern: Pattern,
+    },
+    /// The route has no destination.
+    NoDestination {
+        /// The route's pattern.
+        pattern: Pattern,
+    },
+    /// All weights of the route are 0.
+    NoWeight {
+        /// The route's pattern.
+        pattern: Pattern,
+    },
+    /// The route names a group twice.
+    GroupTwice {
+        /// The route's pattern.
+        pattern: Pattern,
+        /// The group.
+        group: String,
+    },
+    /// A destination of the route has an empty name.
+    EmptyGroup {
+        /// The route's pattern.
+        pattern: Pattern,
+        /// Which of the destinations, from 0.
+        index: usize,
+    },
+    /// Broadcast sends to all: there is nothing to stick to.
+    StickyBroadcast {
+        /// The route's pattern.
+        pattern: Pattern,
+    },
+    /// The route asks for a policy that does not exist.
+    Policy {
+        /// The route's pattern.
+        pattern: Pattern,
+        /// The policy asked for.
+        unknown: UnknownPolicy,
+    },
+}
+
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PatternTwice { pattern } => {
+                write!(
+                    f,
+                    "two routes have the subject '{pattern}': merge them, or make one more specific"
+                )
+            }
+            Self::NoDestination { pattern } => {
+                write!(
+                    f,
+                    "route '{pattern}': 'to' is empty: name at least one group"
+                )
+            }
+            Self::NoWeight { pattern } => {
+                write!(
+                    f,
+                    "route '{pattern}': the weights sum to 0: give at least one group a weight above 0"
+                )
+            }
+            Self::GroupTwice { pattern, group } => {
+                write!(
+                    f,
+                    "route '{pattern}': group '{group}' stands in 'to' twice: keep one and add the weights"
+                )
+            }
+            Self::EmptyGroup { pattern, index } => {
+                write!(
+                    f,
+                    "route '{pattern}': entry {} of 'to' has an empty group: name it",
+                    index + 1
+                )
+            }
+            Self::StickyBroadcast { pattern } => {
+                write!(
+                    f,
+                    "route '{pattern}': broadcast cannot be sticky, it sends to all: remove 'sticky'"
+                )
+            }
+            Self::Policy { pattern, unknown } => write!(f, "route '{pattern}': {unknown}"),
+        }
+    }
+}
+
+impl std::error::Error for RouteError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Policy { unknown, .. } => Some(unknown),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn route(pattern: &str) -> Route {
+        Route::new(
+            pattern.parse().unwrap(),
+            PolicyFactory::named("weighted").unwrap(),
+        )
+    }
+
+    #[test]
+    fn the_most_specific_route_decides() {
+        let patterns = [
+            ">",
+            "bank.>",
+            "bank.*.1",
+            "bank.tx.*",
+            "bank.tx.1",
+            "*.tx.2",
+        ];
+        let table =
+            RouteTable::new(patterns.iter().map(|p| route(p).to("g", 1)).collect()).unwrap();
+        let found = |subject: &str| {
+            table
+                .find(&subject.parse().unwrap())
+                .map(|(at, _)| patterns[at])
+        };
+        assert_eq!(found("bank.tx.1"), Some("bank.tx.1"));
+        assert_eq!(found("bank.tx.2"), Some("bank.tx.*"));
+        assert_eq!(found("bank.rx.1"), Some("bank.*.1"));
+        assert_eq!(found("bank.rx.2"), Some("bank.>"));
+        assert_eq!(found("web.tx.2"), Some("*.tx.2"));
+        assert_eq!(found("web"), Some(">"));
+        assert!(
+            RouteTable::default()
+                .find(&"web".parse().unwrap())
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn sticky_turns_weighted_into_hash() {
+        assert_eq!(route("a").effective_policy().name(), "weighted");
+        assert_eq!(
+            route("a").sticky(true).effective_policy().build().name(),
+            "hash"
+        );
+    }
+
+    #[test]
+    fn routes_that_cannot_work_are_refused() {
+        let refused = |routes: Vec<Route>| RouteTable::new(routes).unwrap_err();
+        let pattern: Pattern = "a.*".parse().unwrap();
+        assert_eq!(
+            refused(vec![route("a.*")]),
+            RouteError::NoDestination {
+                pattern: pattern.clone()
+            }
+        );
+        assert_eq!(
+            refused(vec![route("a.*").to("g", 0).to("h", 0)]),
+            RouteError::NoWeight {
+                pattern: pattern.clone()
+            }
+        );
+        assert_eq!(
+            refused(vec![route("a.*").to("g", 1).to("g", 2)]),
+            RouteError::GroupTwice {
+                pattern: pattern.clone(),
+                group: "g".to_string()
+            }
+        );
+        assert_eq!(
+            refused(vec![
+                route("a.*").to("g", 1),
+                route("b").to("g", 1),
+                route("a.*").to("h", 1)
+            ]),
+            RouteError::PatternTwice {
+                pattern: pattern.clone()
+            }
+        );
+        let broadcast = Route::new(pattern.clone(), PolicyFactory::named("broadcast").unwrap())
+            .to("g", 1)
+            .sticky(true);
+        assert_eq!(
+            refused(vec![broadcast]),
+            RouteError::StickyBroadcast {
+                pattern: pattern.clone()
+            }
+        );
+        assert!(
+            refused(vec![route("a").to("", 1)])
+                .to_string()
+                .contains("entry 1")
+        );
+    }
+}
