@@ -4,9 +4,11 @@
 //! * [`check`]: the topology as text or as a diagram, and its memory bound;
 //! * [`record`] and [`template`]: what built-in stages hand to each other, and texts with placeholders;
 //! * [`stages`] and [`exec`]: the built-in stages as plain logic, and child processes as stages;
-//! * [`demo`]: the bank case.
+//! * [`demo`]: the bank case;
+//! * [`cli`]: the commands.
 
 pub mod check;
+pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod exec;

@@ -1,3 +1,7 @@
 //! The command `mcpbus`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mcpbus_node::cli::main()
+}

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use mcpbus::routing::{Subject, SubjectError};
+
 /// A parsed template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
@@ -99,9 +101,11 @@ pub enum RenderError {
         /// The field asked for.
         field: Field,
     },
+    /// The whole is no subject, for example too long.
+    Subject(SubjectError),
     /// The field's value cannot be part of a subject.
     Token {
-        /// The field, or none where the fault lies in the whole.
+        /// The field; none where the fault lies in the text between fields.
         field: Option<Field>,
         /// What is wrong with it.
         cause: TokenFault,
@@ -133,6 +137,7 @@ impl fmt::Display for RenderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing { field } => write!(f, "the message has no field `{field}`"),
+            Self::Subject(error) => write!(f, "{error}"),
             Self::Token {
                 field: Some(field),
                 cause,
@@ -261,7 +266,7 @@ impl Template {
     pub fn render_subject(
         &self,
         mut lookup: impl FnMut(&Field, &mut Vec<u8>) -> bool,
-    ) -> Result<String, RenderError> {
+    ) -> Result<Subject, RenderError> {
         let mut whole = Vec::new();
         self.render(&mut whole, |field, out| lookup(field, out))?;
         // Each field alone first: a value such as `a.b` would otherwise pass as two tokens.
@@ -274,13 +279,11 @@ impl Template {
                 cause,
             })?;
         }
-        for token in whole.split(|byte| *byte == b'.') {
-            verify_token(token).map_err(|cause| RenderError::Token { field: None, cause })?;
-        }
-        String::from_utf8(whole).map_err(|_| RenderError::Token {
+        let text = std::str::from_utf8(&whole).map_err(|_| RenderError::Token {
             field: None,
             cause: TokenFault::NotUtf8,
-        })
+        })?;
+        Subject::new(text).map_err(RenderError::Subject)
     }
 }
 
@@ -354,7 +357,7 @@ mod tests {
     #[test]
     fn a_subject_refuses_what_is_no_token() {
         let subject = |text: &str| Template::parse(text).unwrap().render_subject(lookup);
-        assert_eq!(subject("bank.tx.{2}").unwrap(), "bank.tx.2378");
+        assert_eq!(subject("bank.tx.{2}").unwrap().as_str(), "bank.tx.2378");
         assert!(matches!(
             subject("x.{dotted}"),
             Err(RenderError::Token {
@@ -378,10 +381,9 @@ mod tests {
         ));
         assert!(matches!(
             subject("x..y"),
-            Err(RenderError::Token {
-                field: None,
-                cause: TokenFault::Empty
-            })
+            Err(RenderError::Subject(SubjectError::EmptyToken {
+                position: 2
+            }))
         ));
     }
 

@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use mcpbus::policy::PolicyFactory;
+use mcpbus::routing::{self, Pattern, RouteTable};
+
 use super::document::Document;
 use super::limits::Limits;
 use super::mistake::{Mistake, Place, Spotted};
@@ -27,6 +30,52 @@ pub struct NodeFile {
     /// `[[stage]]`: built-in stages, in the order of the file.
     pub stages: Vec<Stage>,
 }
+
+impl NodeFile {
+    /// The routes in the form that the node decides with.
+    ///
+    /// # Errors
+    /// [`RouteTableError`]; a file that was read by [`super::load`] gives none.
+    pub fn route_table(&self) -> Result<RouteTable, RouteTableError> {
+        let mut routes = Vec::with_capacity(self.routes.len());
+        for route in &self.routes {
+            let pattern = Pattern::new(&route.subject.value).map_err(RouteTableError::Pattern)?;
+            let policy =
+                PolicyFactory::named(route.policy.word()).map_err(RouteTableError::Policy)?;
+            let mut decided = routing::Route::new(pattern, policy)
+                .exclusive(route.exclusive)
+                .sticky(route.sticky);
+            for destination in &route.to {
+                decided = decided.to(&destination.group.value, destination.weight);
+            }
+            routes.push(decided);
+        }
+        RouteTable::new(routes).map_err(RouteTableError::Route)
+    }
+}
+
+/// Why the routes of a file cannot be decided with. The person who wrote the file recovers.
+#[derive(Debug)]
+pub enum RouteTableError {
+    /// A subject is no pattern.
+    Pattern(routing::PatternError),
+    /// A policy is unknown.
+    Policy(mcpbus::policy::UnknownPolicy),
+    /// A route leads nowhere, or two are equal.
+    Route(routing::RouteError),
+}
+
+impl std::fmt::Display for RouteTableError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pattern(error) => error.fmt(f),
+            Self::Policy(error) => error.fmt(f),
+            Self::Route(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RouteTableError {}
 
 /// `[tls]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

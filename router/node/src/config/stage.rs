@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mcpbus::routing::Pattern;
+
 use super::limits::Limits;
 use super::mistake::{Mistake, Place, Spotted};
 use super::node_file::verify_name;
@@ -16,7 +18,7 @@ use crate::stages::lines::LinesSpec;
 use crate::stages::parse::ParseSpec;
 use crate::stages::project::ProjectSpec;
 use crate::stages::write::WriteSpec;
-use crate::template::{Field, Template, verify_token};
+use crate::template::{Field, Template};
 
 /// One `[[stage]]`.
 #[derive(Clone, Debug)]
@@ -390,26 +392,14 @@ pub(super) fn template(reader: &TableReader<'_>, key: &'static str) -> Option<Sp
 }
 
 /// Checks a subject pattern: tokens between dots, `*` for one token, `>` at the end for the rest.
+///
+/// # Errors
+/// What is wrong with it and where, as one clause.
 pub fn verify_pattern(pattern: &str) -> Result<(), String> {
-    let tokens: Vec<&str> = pattern.split('.').collect();
-    for (index, token) in tokens.iter().enumerate() {
-        let last = index + 1 == tokens.len();
-        match *token {
-            "*" => {}
-            ">" if last => {}
-            ">" => {
-                return Err(format!(
-                    "`{pattern}` has `>` before its end: it stands for the rest"
-                ));
-            }
-            token => {
-                if let Err(fault) = verify_token(token.as_bytes()) {
-                    return Err(format!("token {} of `{pattern}` {fault}", index + 1));
-                }
-            }
-        }
+    match Pattern::new(pattern) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("`{pattern}` is not a subject pattern: {error}")),
     }
-    Ok(())
 }
 
 /// The default time that `exec` waits for an answer.

@@ -130,11 +130,11 @@ fn words_and_bounds() {
         ),
         (
             "[[route]]\nsubject = \"a..b\"\npolicy = \"hash\"\nto = [{group=\"g\"}]",
-            "token 2 of `a..b` is empty",
+            "empty token at byte 2",
         ),
         (
             "[[route]]\nsubject = \"a.>.b\"\npolicy = \"hash\"\nto = [{group=\"g\"}]",
-            "before its end",
+            "is not the last token",
         ),
         (
             "[limits]\ncredit = \"1 apple\"",

@@ -72,6 +72,12 @@ pub fn verify(file: &NodeFile, mistakes: &mut Vec<Mistake>) -> Vec<Warning> {
     verify_edges(file, mistakes);
     verify_cycles(file, mistakes);
     verify_outputs(file, mistakes);
+    if mistakes.is_empty() {
+        // What routing itself would refuse at the start, it refuses here.
+        if let Err(error) = file.route_table() {
+            mistakes.push(Mistake::new(Place::Whole, "route", error.to_string()));
+        }
+    }
     let idle = file.listen.is_none() && file.links.is_empty() && file.stages.is_empty();
     if idle && mistakes.is_empty() {
         warnings.push(Warning {
