@@ -1,8 +1,7 @@
 //! Typed actors over bounded channels.
 //!
 //! Messages ([`message`]) move over bounded channels ([`channel`]) between stages ([`stage`]) that a
-//! [`topology`] wires together, a [`runtime`] drives and a [`supervisor`] watches; [`mcp`] holds the
-//! Model-Controller-Presenter roles.
+//! [`topology`] wires together, a [`runtime`] drives and a [`supervisor`] watches.
 //!
 //! Invariants of the whole crate:
 //! * a message has exactly one owner, and ends in exactly one outcome, counted on its edge;
@@ -16,9 +15,15 @@ extern crate self as mcpbus_actors;
 
 pub mod channel;
 pub mod message;
+pub mod runtime;
+pub mod stage;
+pub mod supervisor;
+mod telemetry;
+pub mod topology;
 
 pub use mcpbus_actors_derive::Message;
 pub use message::{
-    Batch, Clock, EdgeCounts, EdgeLedger, Envelope, Header, HeapSize, IntoOutcome, Key, Kind, Ledger, ManualClock, Message,
-    Outcome, Reason, Rejection, RetryClass, ShedReason, StageLedger, SystemClock, Time,
+    Batch, Clock, EdgeCounts, EdgeLedger, Envelope, Header, HeapSize, IntoOutcome, Key, Kind,
+    Ledger, ManualClock, Message, Outcome, Reason, Rejection, RetryClass, ShedReason, StageLedger,
+    SystemClock, Time,
 };

@@ -6,14 +6,18 @@
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
-use syn::{Data, DeriveInput, Error, Field, Fields, LitInt, LitStr, Path, Result, parse_macro_input};
+use syn::{
+    Data, DeriveInput, Error, Field, Fields, LitInt, LitStr, Path, Result, parse_macro_input,
+};
 
 /// Implements `Message` and `HeapSize`: kind from name, version and fields, weight from the fields, key from the
 /// field marked `#[message(key)]`.
 #[proc_macro_derive(Message, attributes(message))]
 pub fn derive_message(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
-    expand(&input).unwrap_or_else(Error::into_compile_error).into()
+    expand(&input)
+        .unwrap_or_else(Error::into_compile_error)
+        .into()
 }
 
 struct TypeOptions {
@@ -28,12 +32,19 @@ fn type_options(input: &DeriveInput) -> Result<TypeOptions> {
         version: 1,
         root: syn::parse_quote!(::mcpbus_actors),
     };
-    for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("message")) {
+    for attribute in input
+        .attrs
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("message"))
+    {
         attribute.parse_nested_meta(|meta| {
             if meta.path.is_ident("name") {
                 let name: LitStr = meta.value()?.parse()?;
                 if name.value().is_empty() {
-                    return Err(Error::new(name.span(), "the name of a message must not be empty"));
+                    return Err(Error::new(
+                        name.span(),
+                        "the name of a message must not be empty",
+                    ));
                 }
                 options.name = name.value();
                 Ok(())
@@ -59,7 +70,11 @@ struct FieldOptions {
 
 fn field_options(field: &Field) -> Result<FieldOptions> {
     let mut options = FieldOptions::default();
-    for attribute in field.attrs.iter().filter(|attribute| attribute.path().is_ident("message")) {
+    for attribute in field
+        .attrs
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("message"))
+    {
         attribute.parse_nested_meta(|meta| {
             if meta.path.is_ident("key") {
                 options.key = true;
@@ -91,8 +106,16 @@ fn shape(fields: &Fields, root: &Path) -> Result<Shape> {
     for (index, field) in fields.iter().enumerate() {
         let options = field_options(field)?;
         let binding = quote::format_ident!("field_{index}");
-        let name = field.ident.as_ref().map_or_else(|| index.to_string(), ToString::to_string);
-        let kind: String = field.ty.to_token_stream().to_string().split_whitespace().collect();
+        let name = field
+            .ident
+            .as_ref()
+            .map_or_else(|| index.to_string(), ToString::to_string);
+        let kind: String = field
+            .ty
+            .to_token_stream()
+            .to_string()
+            .split_whitespace()
+            .collect();
         text.push_str(&format!("{name}:{kind};"));
         if options.key {
             if key.is_some() {
@@ -111,18 +134,29 @@ fn shape(fields: &Fields, root: &Path) -> Result<Shape> {
             }
         });
     }
-    Ok(Shape { text, pattern: quote!({ #(#bindings),* }), heap: quote!(0usize #(#heap)*), key })
+    Ok(Shape {
+        text,
+        pattern: quote!({ #(#bindings),* }),
+        heap: quote!(0usize #(#heap)*),
+        key,
+    })
 }
 
 fn expand(input: &DeriveInput) -> Result<TokenStream> {
-    let TypeOptions { name, version, root } = type_options(input)?;
+    let TypeOptions {
+        name,
+        version,
+        root,
+    } = type_options(input)?;
     let ident = &input.ident;
     let mut text = String::new();
     let mut heap_arms = Vec::new();
     let mut key_arms = Vec::new();
     let mut has_key = false;
     let mut arm = |path: TokenStream, shape: Shape| {
-        let Shape { pattern, heap, key, .. } = shape;
+        let Shape {
+            pattern, heap, key, ..
+        } = shape;
         heap_arms.push(quote!(#path #pattern => #heap));
         has_key |= key.is_some();
         let key = key.unwrap_or_else(|| quote!(::core::option::Option::None));
@@ -136,7 +170,10 @@ fn expand(input: &DeriveInput) -> Result<TokenStream> {
         }
         Data::Enum(data) => {
             if data.variants.is_empty() {
-                return Err(Error::new_spanned(ident, "an enum without variants has no values to send"));
+                return Err(Error::new_spanned(
+                    ident,
+                    "an enum without variants has no values to send",
+                ));
             }
             for variant in &data.variants {
                 let shape = shape(&variant.fields, &root)?;
@@ -158,7 +195,9 @@ fn expand(input: &DeriveInput) -> Result<TokenStream> {
     let mut generics = input.generics.clone();
     for parameter in generics.type_params_mut() {
         parameter.bounds.push(syn::parse_quote!(#root::HeapSize));
-        parameter.bounds.push(syn::parse_quote!(::core::marker::Send));
+        parameter
+            .bounds
+            .push(syn::parse_quote!(::core::marker::Send));
         parameter.bounds.push(syn::parse_quote!('static));
     }
     let (implementation, types, conditions) = generics.split_for_impl();

@@ -35,7 +35,10 @@ pub(super) fn wait<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
 }
 
 /// As [`wait`], for at most `timeout`; `None` when the time ran out.
-pub(super) fn wait_timeout<T>(timeout: Duration, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Option<T> {
+pub(super) fn wait_timeout<T>(
+    timeout: Duration,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Option<T> {
     let started = Instant::now();
     WAKER.with(|waker| {
         let mut cx = Context::from_waker(waker);

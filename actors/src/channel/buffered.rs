@@ -25,8 +25,15 @@ impl<M: Message> Buffered<M> {
 
     pub(super) fn new(sender: Sender<M>) -> Self {
         // The handle's place is given back by hand in `drop`, so that a filled buffer can outlive it.
-        let loan = Arc::new(Lent { buffer: Mutex::new(Batch::new()), orphaned: AtomicBool::new(false) });
-        Self { sender, loan, ticket: None }
+        let loan = Arc::new(Lent {
+            buffer: Mutex::new(Batch::new()),
+            orphaned: AtomicBool::new(false),
+        });
+        Self {
+            sender,
+            loan,
+            ticket: None,
+        }
     }
 
     /// Adds a message; when the buffer is full, waits until it is sent.
@@ -78,7 +85,11 @@ impl<M: Message> Buffered<M> {
     /// # Errors
     /// As [`Buffered::flush`].
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        match self.sender.core().poll_flush(self.sender.edge(), &self.loan, &mut self.ticket, cx) {
+        match self
+            .sender
+            .core()
+            .poll_flush(self.sender.edge(), &self.loan, &mut self.ticket, cx)
+        {
             Err(Closed) => Poll::Ready(Err(Closed)),
             Ok(true) => Poll::Ready(Ok(())),
             Ok(false) => Poll::Pending,
@@ -91,7 +102,11 @@ impl<M: Message> Buffered<M> {
             return Err(SendError::Closed(message));
         }
         let length = {
-            let mut buffer = self.loan.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut buffer = self
+                .loan
+                .buffer
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             buffer.push(Envelope::new(message));
             buffer.len()
         };

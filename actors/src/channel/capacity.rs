@@ -10,19 +10,25 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// The byte bound of a capacity that names none: 4 MiB.
-    pub const DEFAULT_BYTES: usize = 4 << 20;
+    /// The byte bound of a capacity that names none: 1 MiB.
+    pub const DEFAULT_BYTES: usize = 1 << 20;
 
     /// At most this many messages (at least 1), and [`Capacity::DEFAULT_BYTES`].
     #[must_use]
     pub const fn messages(messages: usize) -> Self {
-        Self { messages: if messages == 0 { 1 } else { messages }, bytes: Self::DEFAULT_BYTES }
+        Self {
+            messages: if messages == 0 { 1 } else { messages },
+            bytes: Self::DEFAULT_BYTES,
+        }
     }
 
     /// At most this many bytes, headers included. A heavier message is admitted only alone, into an empty edge.
     #[must_use]
     pub const fn bytes(self, bytes: usize) -> Self {
-        Self { messages: self.messages, bytes: if bytes == 0 { 1 } else { bytes } }
+        Self {
+            messages: self.messages,
+            bytes: if bytes == 0 { 1 } else { bytes },
+        }
     }
 
     /// The bound in messages.
@@ -39,7 +45,7 @@ impl Capacity {
 }
 
 impl Default for Capacity {
-    /// 1,024 messages, 4 MiB.
+    /// 1,024 messages, 1 MiB.
     fn default() -> Self {
         Self::messages(1024)
     }
@@ -81,7 +87,9 @@ impl Overflow {
     /// The policy with this stable name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Wait, Self::Fail, Self::DropNewest, Self::DropOldest].into_iter().find(|policy| policy.name() == name)
+        [Self::Wait, Self::Fail, Self::DropNewest, Self::DropOldest]
+            .into_iter()
+            .find(|policy| policy.name() == name)
     }
 }
 

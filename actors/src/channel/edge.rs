@@ -28,6 +28,8 @@ pub(super) struct Edge<M> {
     pub(super) overflow: Overflow,
     pub(super) senders: usize,
     pub(super) paused: bool,
+    /// Nothing more may be sent into this edge, whoever still holds its sender.
+    pub(super) ended: bool,
     /// Whether the edge stands in the inbox's list of ready edges.
     pub(super) listed: bool,
     pub(super) counts: EdgeCounts,
@@ -48,13 +50,17 @@ impl<M: Message> Edge<M> {
             overflow,
             senders: 1,
             paused: false,
+            ended: false,
             listed: false,
             counts: EdgeCounts::default(),
             in_hand: 0,
             peak: 0,
             waiting: BTreeMap::new(),
             granted: BTreeMap::new(),
-            reserved: Need { messages: 0, bytes: 0 },
+            reserved: Need {
+                messages: 0,
+                bytes: 0,
+            },
             next_ticket: 0,
         }
     }
@@ -71,7 +77,11 @@ impl<M: Message> Edge<M> {
 
     /// Whether a message that asks now may enter: nobody waits longer, and there is room.
     pub(super) fn admits(&self, weight: usize) -> bool {
-        self.waiting.is_empty() && self.fits(Need { messages: 1, bytes: weight })
+        self.waiting.is_empty()
+            && self.fits(Need {
+                messages: 1,
+                bytes: weight,
+            })
     }
 
     pub(super) fn free(&self) -> (usize, usize) {
@@ -79,8 +89,12 @@ impl<M: Message> Edge<M> {
             return (0, 0);
         }
         (
-            self.capacity.max_messages().saturating_sub(self.queue.len() + self.reserved.messages),
-            self.capacity.max_bytes().saturating_sub(self.queue.bytes() + self.reserved.bytes),
+            self.capacity
+                .max_messages()
+                .saturating_sub(self.queue.len() + self.reserved.messages),
+            self.capacity
+                .max_bytes()
+                .saturating_sub(self.queue.bytes() + self.reserved.bytes),
         )
     }
 
@@ -101,7 +115,10 @@ impl<M: Message> Edge<M> {
         if batch.is_empty() || limit == 0 {
             return 0;
         }
-        let whole = Need { messages: batch.len(), bytes: batch.bytes() };
+        let whole = Need {
+            messages: batch.len(),
+            bytes: batch.bytes(),
+        };
         let moved = if whole.messages <= self.capacity.max_messages().min(limit)
             && whole.bytes <= self.capacity.max_bytes()
             && self.fits(whole)
@@ -112,7 +129,10 @@ impl<M: Message> Edge<M> {
             let mut moved = 0;
             while moved < limit
                 && let Some(weight) = batch.front().map(Envelope::weight)
-                && self.fits(Need { messages: 1, bytes: weight })
+                && self.fits(Need {
+                    messages: 1,
+                    bytes: weight,
+                })
                 && let Some(envelope) = batch.pop()
             {
                 self.queue.push_weighed(envelope, weight);
@@ -127,8 +147,13 @@ impl<M: Message> Edge<M> {
 
     /// Takes the oldest messages out until a message of `weight` fits, and counts them as shed.
     pub(super) fn make_room(&mut self, weight: usize, dropped: &mut Vec<Envelope<M>>) {
-        while !self.fits(Need { messages: 1, bytes: weight }) {
-            let Some(oldest) = self.queue.pop() else { break };
+        while !self.fits(Need {
+            messages: 1,
+            bytes: weight,
+        }) {
+            let Some(oldest) = self.queue.pop() else {
+                break;
+            };
             self.counts.shed.add(ShedReason::Overflow, 1);
             dropped.push(oldest);
         }
@@ -144,10 +169,18 @@ impl<M: Message> Edge<M> {
     pub(super) fn need_for(&self, batch: &Batch<M>) -> Need {
         let first = batch.front().map_or(0, Envelope::weight);
         let messages = batch.len().min(self.capacity.max_messages() / 2).max(1);
-        if messages == 1 || batch.bytes() / batch.len().max(1) * messages > self.capacity.max_bytes() / 2 {
-            return Need { messages: 1, bytes: first };
+        if messages == 1
+            || batch.bytes() / batch.len().max(1) * messages > self.capacity.max_bytes() / 2
+        {
+            return Need {
+                messages: 1,
+                bytes: first,
+            };
         }
-        Need { messages, bytes: (batch.bytes() / batch.len() * messages).max(first) }
+        Need {
+            messages,
+            bytes: (batch.bytes() / batch.len() * messages).max(first),
+        }
     }
 
     /// Puts a sender at the end of the waiting ones, or renews its waker.
@@ -161,7 +194,13 @@ impl<M: Message> Edge<M> {
                 let number = self.next_ticket;
                 self.next_ticket += 1;
                 *ticket = Some(number);
-                self.waiting.insert(number, Waiter { need, waker: waker.clone() });
+                self.waiting.insert(
+                    number,
+                    Waiter {
+                        need,
+                        waker: waker.clone(),
+                    },
+                );
             }
         }
     }

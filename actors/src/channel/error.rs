@@ -110,6 +110,13 @@ impl<M> SendTimeoutError<M> {
             Self::Refused(error) => error.into_message(),
         }
     }
+
+    pub(crate) fn map<N>(self, f: impl FnOnce(M) -> N) -> SendTimeoutError<N> {
+        match self {
+            Self::Timeout(message) => SendTimeoutError::Timeout(f(message)),
+            Self::Refused(error) => SendTimeoutError::Refused(error.map(f)),
+        }
+    }
 }
 
 impl<M> fmt::Debug for SendTimeoutError<M> {
@@ -124,7 +131,9 @@ impl<M> fmt::Debug for SendTimeoutError<M> {
 impl<M> fmt::Display for SendTimeoutError<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Timeout(_) => f.write_str("the edge stayed full until the time ran out; the message was not sent"),
+            Self::Timeout(_) => {
+                f.write_str("the edge stayed full until the time ran out; the message was not sent")
+            }
             Self::Refused(error) => error.fmt(f),
         }
     }
@@ -138,7 +147,9 @@ pub struct Closed;
 
 impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the receiver of this channel is gone; what was not sent remains with the sender")
+        f.write_str(
+            "the receiver of this channel is gone; what was not sent remains with the sender",
+        )
     }
 }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::edge::{Edge, Need, Wakers};
 use super::{Capacity, Closed, EdgeStats, Overflow, SendError, TrySendError};
-use crate::message::{Batch, DeadCounts, Envelope, Message, ShedCounts};
+use crate::message::{Batch, DeadCounts, Envelope, Message, Reason, ShedCounts};
 
 /// Outcomes of messages of one edge, added in one step.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,10 +35,25 @@ impl Settlement {
         self.total() == 0
     }
 
+    /// Adds all numbers of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        self.delivered += other.delivered;
+        self.dead.merge(&other.dead);
+        self.expired += other.expired;
+        self.shed.merge(&other.shed);
+        self.cancelled += other.cancelled;
+        self.lost += other.lost;
+    }
+
     /// How many messages it settles.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.delivered + self.dead.total() + self.expired + self.shed.total() + self.cancelled + self.lost
+        self.delivered
+            + self.dead.total()
+            + self.expired
+            + self.shed.total()
+            + self.cancelled
+            + self.lost
     }
 }
 
@@ -81,7 +96,7 @@ impl<M: Message> State<M> {
                 self.lent.push((edge, loan));
             } else if loan.orphaned.load(std::sync::atomic::Ordering::Acquire) {
                 self.edges[edge].senders -= 1;
-                if self.edges[edge].senders == 0 {
+                if self.edges[edge].senders == 0 && !self.edges[edge].ended {
                     self.open_edges -= 1;
                 }
             }
@@ -97,7 +112,7 @@ impl<M: Message> State<M> {
         dropped: &mut Vec<Envelope<M>>,
         wakers: &mut Wakers,
     ) -> (usize, Result<bool, Closed>) {
-        if self.closed {
+        if self.closed || self.edges[edge].ended {
             *ticket = None;
             return (0, Err(Closed));
         }
@@ -110,7 +125,11 @@ impl<M: Message> State<M> {
             *ticket = None;
         }
         let before = slot.queue.len();
-        let mut moved = if ticket.is_none() { slot.push_batch(batch, grant) } else { 0 };
+        let mut moved = if ticket.is_none() {
+            slot.push_batch(batch, grant)
+        } else {
+            0
+        };
         let mut finished = batch.is_empty();
         if finished {
             if let Some(number) = ticket.take() {
@@ -212,7 +231,7 @@ impl<M: Message> Core<M> {
             let mut state = self.lock();
             let slot = &mut state.edges[edge];
             slot.senders -= 1;
-            if slot.senders > 0 {
+            if slot.senders > 0 || slot.ended {
                 return;
             }
             state.open_edges -= 1;
@@ -223,8 +242,30 @@ impl<M: Message> Core<M> {
         }
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.lock().closed
+    pub(super) fn is_closed(&self, edge: usize) -> bool {
+        let state = self.lock();
+        state.closed || state.edges[edge].ended
+    }
+
+    /// Ends one edge: its senders learn that it is closed, what is queued stays to be taken.
+    pub(super) fn end_edge(&self, edge: usize) {
+        let mut wakers = Wakers::new();
+        {
+            let mut state = self.lock();
+            let slot = &mut state.edges[edge];
+            if slot.ended {
+                return;
+            }
+            slot.ended = true;
+            slot.wake_all(&mut wakers);
+            if slot.senders > 0 {
+                state.open_edges -= 1;
+            }
+            wakers.extend(state.receiver.take());
+        }
+        for waker in wakers {
+            waker.wake();
+        }
     }
 
     pub(super) fn room(&self, edge: usize) -> (usize, usize) {
@@ -248,11 +289,15 @@ impl<M: Message> Core<M> {
     }
 
     /// Sends now or not at all.
-    pub(super) fn try_send(&self, edge: usize, envelope: Envelope<M>) -> Result<(), TrySendError<Envelope<M>>> {
+    pub(super) fn try_send(
+        &self,
+        edge: usize,
+        envelope: Envelope<M>,
+    ) -> Result<(), TrySendError<Envelope<M>>> {
         let weight = envelope.weight();
         let mut dropped = Vec::new();
         let mut state = self.lock();
-        if state.closed {
+        if state.closed || state.edges[edge].ended {
             return Err(TrySendError::Closed(envelope));
         }
         let slot = &mut state.edges[edge];
@@ -287,11 +332,15 @@ impl<M: Message> Core<M> {
         ticket: &mut Option<u64>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError<Envelope<M>>>> {
-        let Some(envelope) = message.take() else { return Poll::Ready(Ok(())) };
+        let Some(envelope) = message.take() else {
+            return Poll::Ready(Ok(()));
+        };
         if ticket.is_none() {
             let returned = match self.try_send(edge, envelope) {
                 Ok(()) => return Poll::Ready(Ok(())),
-                Err(TrySendError::Closed(envelope)) => return Poll::Ready(Err(SendError::Closed(envelope))),
+                Err(TrySendError::Closed(envelope)) => {
+                    return Poll::Ready(Err(SendError::Closed(envelope)));
+                }
                 Err(TrySendError::Full(envelope)) => envelope,
             };
             return self.poll_wait(edge, returned, message, ticket, cx);
@@ -309,7 +358,7 @@ impl<M: Message> Core<M> {
     ) -> Poll<Result<(), SendError<Envelope<M>>>> {
         let weight = envelope.weight();
         let mut state = self.lock();
-        if state.closed {
+        if state.closed || state.edges[edge].ended {
             *ticket = None;
             return Poll::Ready(Err(SendError::Closed(envelope)));
         }
@@ -328,7 +377,14 @@ impl<M: Message> Core<M> {
             }
         };
         if !may_enter {
-            slot.wait(ticket, Need { messages: 1, bytes: weight }, cx.waker());
+            slot.wait(
+                ticket,
+                Need {
+                    messages: 1,
+                    bytes: weight,
+                },
+                cx.waker(),
+            );
             *message = Some(envelope);
             return Poll::Pending;
         }
@@ -361,7 +417,9 @@ impl<M: Message> Core<M> {
     ) -> (usize, Result<bool, Closed>) {
         let mut dropped = Vec::new();
         let mut wakers = Wakers::new();
-        let result = self.lock().send_batch(edge, batch, ticket, cx, &mut dropped, &mut wakers);
+        let result = self
+            .lock()
+            .send_batch(edge, batch, ticket, cx, &mut dropped, &mut wakers);
         for waker in wakers {
             waker.wake();
         }
@@ -381,9 +439,20 @@ impl<M: Message> Core<M> {
         let result = {
             let mut state = self.lock();
             let mut buffer = loan.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-            let result = state.send_batch(edge, &mut buffer, ticket, Some(cx), &mut dropped, &mut wakers).1;
+            let result = state
+                .send_batch(
+                    edge,
+                    &mut buffer,
+                    ticket,
+                    Some(cx),
+                    &mut dropped,
+                    &mut wakers,
+                )
+                .1;
             if buffer.is_empty() {
-                state.lent.retain(|(_, other)| !std::ptr::eq(&**other, loan));
+                state
+                    .lent
+                    .retain(|(_, other)| !std::ptr::eq(&**other, loan));
             }
             result
         };
@@ -409,9 +478,15 @@ impl<M: Message> Core<M> {
     pub(super) fn orphan(&self, edge: usize, loan: &Lent<M>) {
         let empty = {
             let state = self.lock();
-            let empty = loan.buffer.lock().unwrap_or_else(PoisonError::into_inner).is_empty() || state.closed;
+            let empty = loan
+                .buffer
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_empty()
+                || state.closed;
             if !empty {
-                loan.orphaned.store(true, std::sync::atomic::Ordering::Release);
+                loan.orphaned
+                    .store(true, std::sync::atomic::Ordering::Release);
             }
             empty
         };
@@ -430,7 +505,7 @@ impl<M: Message> Core<M> {
     ) -> Poll<Result<(), Closed>> {
         let need = Need { messages: 1, bytes };
         let mut state = self.lock();
-        if state.closed {
+        if state.closed || state.edges[edge].ended {
             *ticket = None;
             return Poll::Ready(Err(Closed));
         }
@@ -461,7 +536,7 @@ impl<M: Message> Core<M> {
     ) -> Result<(), SendError<Envelope<M>>> {
         let mut wakers = Wakers::new();
         let mut state = self.lock();
-        let closed = state.closed;
+        let closed = state.closed || state.edges[edge].ended;
         let slot = &mut state.edges[edge];
         slot.release(Need { messages: 1, bytes });
         let result = match message {
@@ -563,6 +638,14 @@ impl<M: Message> Core<M> {
         slot.in_hand = in_hand;
     }
 
+    /// Counts messages that were not let in, as accepted and dead by `quota`: their sender gave them up.
+    pub(super) fn count_refused(&self, edge: usize, count: u64) {
+        let mut state = self.lock();
+        let slot = &mut state.edges[edge];
+        slot.counts.accepted += count;
+        slot.counts.dead.add(Reason::Quota, count);
+    }
+
     pub(super) fn set_paused(&self, edge: usize, paused: bool) {
         let waker = {
             let mut state = self.lock();
@@ -614,5 +697,15 @@ impl<M: Message> Core<M> {
             state.queued -= 1;
         }
         forgotten
+    }
+}
+
+impl<M: Message> super::probe::ProbeSource for Core<M> {
+    fn edge_stats(&self, edge: usize) -> EdgeStats {
+        self.stats(edge)
+    }
+
+    fn end_edge(&self, edge: usize) {
+        Core::end_edge(self, edge);
     }
 }

@@ -39,9 +39,24 @@ pub struct LatestReader<T> {
 #[must_use]
 pub fn latest<T: Clone + Send>(value: T) -> (LatestWriter<T>, LatestReader<T>) {
     let shared = Arc::new(Shared {
-        state: Mutex::new(State { value, version: 0, writers: 1, waiting: vec![None], free: vec![] }),
+        state: Mutex::new(State {
+            value,
+            version: 0,
+            writers: 1,
+            waiting: vec![None],
+            free: vec![],
+        }),
     });
-    (LatestWriter { shared: Arc::clone(&shared) }, LatestReader { shared, slot: 0, seen: 0 })
+    (
+        LatestWriter {
+            shared: Arc::clone(&shared),
+        },
+        LatestReader {
+            shared,
+            slot: 0,
+            seen: 0,
+        },
+    )
 }
 
 impl<T: Clone + Send> LatestWriter<T> {
@@ -51,7 +66,8 @@ impl<T: Clone + Send> LatestWriter<T> {
             let mut state = self.shared.lock();
             let old = std::mem::replace(&mut state.value, value);
             state.version += 1;
-            let wakers: smallvec::SmallVec<[Waker; 4]> = state.waiting.iter_mut().filter_map(Option::take).collect();
+            let wakers: smallvec::SmallVec<[Waker; 4]> =
+                state.waiting.iter_mut().filter_map(Option::take).collect();
             (state.version, old, wakers)
         };
         drop(old);
@@ -65,7 +81,9 @@ impl<T: Clone + Send> LatestWriter<T> {
 impl<T> Clone for LatestWriter<T> {
     fn clone(&self) -> Self {
         self.shared.lock().writers += 1;
-        Self { shared: Arc::clone(&self.shared) }
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
     }
 }
 
@@ -147,7 +165,11 @@ impl<T> Clone for LatestReader<T> {
             }
         };
         drop(state);
-        Self { shared: Arc::clone(&self.shared), slot, seen: self.seen }
+        Self {
+            shared: Arc::clone(&self.shared),
+            slot,
+            seen: self.seen,
+        }
     }
 }
 

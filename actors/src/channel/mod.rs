@@ -13,24 +13,32 @@ mod block;
 mod buffered;
 mod capacity;
 mod edge;
+mod ends;
 mod error;
 mod inbox;
 mod latest;
+mod probe;
 mod receiver;
 mod sender;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod thread;
 
 pub use buffered::Buffered;
 pub use capacity::{Capacity, Overflow};
+pub(crate) use ends::{EdgeSender, Inlet};
 pub use error::{Closed, SendError, SendTimeoutError, TryReceiveError, TrySendError};
 pub use inbox::Settlement;
 pub use latest::{LatestReader, LatestWriter, latest};
+pub use probe::Probe;
 pub use receiver::{EdgeId, Receiver};
 pub(crate) use sender::PollSender;
 pub use sender::{Permit, SendFuture, Sender};
 pub use stats::EdgeStats;
+#[doc(hidden)]
+pub use thread::Waits;
+pub(crate) use thread::{ThreadInbox, ThreadSender, WakeChannel};
 
 use std::sync::Arc;
 

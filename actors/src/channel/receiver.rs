@@ -23,7 +23,10 @@ pub struct Receiver<M: Message> {
 
 impl<M: Message> Receiver<M> {
     pub(super) fn new(core: Arc<Core<M>>) -> Self {
-        Self { core, hand: Batch::new() }
+        Self {
+            core,
+            hand: Batch::new(),
+        }
     }
 
     /// Adds an edge with its own bound and its own account; gives its sender.
@@ -60,9 +63,11 @@ impl<M: Message> Receiver<M> {
     /// [`TryReceiveError`]: nothing there, or nothing will come any more.
     pub fn try_recv(&mut self) -> Result<M, TryReceiveError> {
         match self.core.poll_take(&mut self.hand, 1, true, None) {
-            Poll::Ready(Some(_)) => {
-                self.hand.pop().map(|envelope| envelope.body).ok_or(TryReceiveError::Empty)
-            }
+            Poll::Ready(Some(_)) => self
+                .hand
+                .pop()
+                .map(|envelope| envelope.body)
+                .ok_or(TryReceiveError::Empty),
             Poll::Ready(None) => Err(TryReceiveError::Closed),
             Poll::Pending => Err(TryReceiveError::Empty),
         }
@@ -82,8 +87,15 @@ impl<M: Message> Receiver<M> {
     }
 
     /// As [`Receiver::recv_batch`], for a driver that polls.
-    pub fn poll_recv_batch(&mut self, cx: &mut Context<'_>, batch: &mut Batch<M>, max: usize) -> Poll<Option<EdgeId>> {
-        self.core.poll_take(batch, max, true, Some(cx)).map(|edge| edge.map(EdgeId))
+    pub fn poll_recv_batch(
+        &mut self,
+        cx: &mut Context<'_>,
+        batch: &mut Batch<M>,
+        max: usize,
+    ) -> Poll<Option<EdgeId>> {
+        self.core
+            .poll_take(batch, max, true, Some(cx))
+            .map(|edge| edge.map(EdgeId))
     }
 
     /// As [`Receiver::recv_batch`], on a thread that may block.
@@ -115,12 +127,21 @@ impl<M: Message> Receiver<M> {
     /// A look at each edge.
     #[must_use]
     pub fn stats(&self) -> Vec<EdgeStats> {
-        (0..self.core.edge_count()).map(|edge| self.core.stats(edge)).collect()
+        (0..self.core.edge_count())
+            .map(|edge| self.core.stats(edge))
+            .collect()
     }
 
     /// Takes without counting: the caller settles each message later with [`Receiver::settle`].
-    pub fn poll_take(&mut self, cx: &mut Context<'_>, batch: &mut Batch<M>, max: usize) -> Poll<Option<EdgeId>> {
-        self.core.poll_take(batch, max, false, Some(cx)).map(|edge| edge.map(EdgeId))
+    pub fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        batch: &mut Batch<M>,
+        max: usize,
+    ) -> Poll<Option<EdgeId>> {
+        self.core
+            .poll_take(batch, max, false, Some(cx))
+            .map(|edge| edge.map(EdgeId))
     }
 
     /// Counts how messages taken with [`Receiver::poll_take`] ended, and how many of this edge the caller still holds
@@ -138,6 +159,8 @@ impl<M: Message> Drop for Receiver<M> {
 
 impl<M: Message> fmt::Debug for Receiver<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver").field("edges", &self.core.edge_count()).finish_non_exhaustive()
+        f.debug_struct("Receiver")
+            .field("edges", &self.core.edge_count())
+            .finish_non_exhaustive()
     }
 }

@@ -38,7 +38,9 @@ impl<M: Message> Sender<M> {
     /// # Errors
     /// [`SendError`], with the message: the receiver is gone, or the policy is `Fail` and the edge is full.
     pub async fn send(&self, message: M) -> Result<(), SendError<M>> {
-        self.send_envelope(Envelope::new(message)).await.map_err(|error| error.map(|envelope| envelope.body))
+        self.send_envelope(Envelope::new(message))
+            .await
+            .map_err(|error| error.map(|envelope| envelope.body))
     }
 
     /// As [`Sender::send`], with a header of the caller's.
@@ -46,7 +48,11 @@ impl<M: Message> Sender<M> {
     /// # Errors
     /// As [`Sender::send`].
     pub fn send_envelope(&self, envelope: Envelope<M>) -> SendFuture<'_, M> {
-        SendFuture { sender: self, message: Some(envelope), ticket: None }
+        SendFuture {
+            sender: self,
+            message: Some(envelope),
+            ticket: None,
+        }
     }
 
     /// Sends now or not at all. A `Wait` edge that is full, or has senders waiting, answers `Full`.
@@ -54,14 +60,18 @@ impl<M: Message> Sender<M> {
     /// # Errors
     /// [`TrySendError`], with the message.
     pub fn try_send(&self, message: M) -> Result<(), TrySendError<M>> {
-        self.try_send_envelope(Envelope::new(message)).map_err(|error| error.map(|envelope| envelope.body))
+        self.try_send_envelope(Envelope::new(message))
+            .map_err(|error| error.map(|envelope| envelope.body))
     }
 
     /// As [`Sender::try_send`], with a header of the caller's.
     ///
     /// # Errors
     /// [`TrySendError`], with the envelope.
-    pub fn try_send_envelope(&self, envelope: Envelope<M>) -> Result<(), TrySendError<Envelope<M>>> {
+    pub fn try_send_envelope(
+        &self,
+        envelope: Envelope<M>,
+    ) -> Result<(), TrySendError<Envelope<M>>> {
         self.core.try_send(self.edge, envelope)
     }
 
@@ -69,12 +79,15 @@ impl<M: Message> Sender<M> {
     ///
     /// # Errors
     /// [`SendTimeoutError`], with the message.
-    pub async fn send_timeout(&self, message: M, timeout: Duration) -> Result<(), SendTimeoutError<M>> {
+    pub async fn send_timeout(
+        &self,
+        message: M,
+        timeout: Duration,
+    ) -> Result<(), SendTimeoutError<M>> {
         let mut future = self.send_envelope(Envelope::new(message));
         match tokio::time::timeout(timeout, &mut future).await {
-            Ok(result) => {
-                result.map_err(|error| SendTimeoutError::Refused(error.map(|envelope| envelope.body)))
-            }
+            Ok(result) => result
+                .map_err(|error| SendTimeoutError::Refused(error.map(|envelope| envelope.body))),
             Err(_) => match future.take() {
                 Some(envelope) => Err(SendTimeoutError::Timeout(envelope.body)),
                 // The future gives its message away only together with a result, which would have come first.
@@ -89,19 +102,37 @@ impl<M: Message> Sender<M> {
     /// As [`Sender::send`].
     pub fn blocking_send(&self, message: M) -> Result<(), SendError<M>> {
         let mut future = self.send_envelope(Envelope::new(message));
-        block::wait(|cx| Pin::new(&mut future).poll(cx)).map_err(|error| error.map(|envelope| envelope.body))
+        block::wait(|cx| Pin::new(&mut future).poll(cx))
+            .map_err(|error| error.map(|envelope| envelope.body))
     }
 
     /// As [`Sender::blocking_send`], for at most `timeout`.
     ///
     /// # Errors
     /// [`SendTimeoutError`], with the message.
-    pub fn blocking_send_timeout(&self, message: M, timeout: Duration) -> Result<(), SendTimeoutError<M>> {
-        let mut future = self.send_envelope(Envelope::new(message));
+    pub fn blocking_send_timeout(
+        &self,
+        message: M,
+        timeout: Duration,
+    ) -> Result<(), SendTimeoutError<M>> {
+        self.blocking_send_envelope_timeout(Envelope::new(message), timeout)
+            .map_err(|error| error.map(|envelope| envelope.body))
+    }
+
+    /// As [`Sender::blocking_send_timeout`], with a header of the caller's.
+    ///
+    /// # Errors
+    /// [`SendTimeoutError`], with the envelope.
+    pub fn blocking_send_envelope_timeout(
+        &self,
+        envelope: Envelope<M>,
+        timeout: Duration,
+    ) -> Result<(), SendTimeoutError<Envelope<M>>> {
+        let mut future = self.send_envelope(envelope);
         match block::wait_timeout(timeout, |cx| Pin::new(&mut future).poll(cx)) {
-            Some(result) => result.map_err(|error| SendTimeoutError::Refused(error.map(|envelope| envelope.body))),
+            Some(result) => result.map_err(SendTimeoutError::Refused),
             None => match future.take() {
-                Some(envelope) => Err(SendTimeoutError::Timeout(envelope.body)),
+                Some(envelope) => Err(SendTimeoutError::Timeout(envelope)),
                 None => Ok(()),
             },
         }
@@ -144,8 +175,16 @@ impl<M: Message> Sender<M> {
     /// [`Closed`]: the receiver is gone.
     pub async fn reserve(&self, bytes: usize) -> Result<Permit<'_, M>, Closed> {
         let mut wait = Wait::new(self);
-        std::future::poll_fn(|cx| self.core.poll_reserve(self.edge, bytes, &mut wait.ticket, cx)).await?;
-        Ok(Permit { sender: self, bytes, used: false })
+        std::future::poll_fn(|cx| {
+            self.core
+                .poll_reserve(self.edge, bytes, &mut wait.ticket, cx)
+        })
+        .await?;
+        Ok(Permit {
+            sender: self,
+            bytes,
+            used: false,
+        })
     }
 
     /// Free room now: messages and bytes. Zero while others wait for room.
@@ -163,13 +202,26 @@ impl<M: Message> Sender<M> {
     /// Whether the receiver is gone or closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.core.is_closed()
+        self.core.is_closed(self.edge)
     }
 
     /// A look at this edge.
     #[must_use]
     pub fn stats(&self) -> EdgeStats {
         self.core.stats(self.edge)
+    }
+
+    pub(crate) fn count_refused(&self, count: u64) {
+        self.core.count_refused(self.edge, count);
+    }
+
+    /// A look at this edge that outlives both ends.
+    #[must_use]
+    pub fn probe(&self) -> super::Probe {
+        super::Probe::new(
+            Arc::clone(&self.core) as Arc<dyn super::probe::ProbeSource>,
+            self.edge,
+        )
     }
 
     /// Makes one queued message disappear without a trace, to prove that the ledger notices.
@@ -183,7 +235,10 @@ impl<M: Message> Sender<M> {
 impl<M: Message> Clone for Sender<M> {
     fn clone(&self) -> Self {
         self.core.add_sender(self.edge);
-        Self { core: Arc::clone(&self.core), edge: self.edge }
+        Self {
+            core: Arc::clone(&self.core),
+            edge: self.edge,
+        }
     }
 }
 
@@ -195,7 +250,9 @@ impl<M: Message> Drop for Sender<M> {
 
 impl<M: Message> fmt::Debug for Sender<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender").field("edge", &self.edge).finish_non_exhaustive()
+        f.debug_struct("Sender")
+            .field("edge", &self.edge)
+            .finish_non_exhaustive()
     }
 }
 
@@ -229,7 +286,9 @@ impl<M: Message> Future for SendFuture<'_, M> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        this.sender.core.poll_send(this.sender.edge, &mut this.message, &mut this.ticket, cx)
+        this.sender
+            .core
+            .poll_send(this.sender.edge, &mut this.message, &mut this.ticket, cx)
     }
 }
 
@@ -247,11 +306,22 @@ pub(crate) struct Wait<'a, M: Message> {
 
 impl<'a, M: Message> Wait<'a, M> {
     pub(super) fn new(sender: &'a Sender<M>) -> Self {
-        Self { sender, ticket: None }
+        Self {
+            sender,
+            ticket: None,
+        }
     }
 
-    pub(super) fn poll_send_batch(&mut self, cx: &mut Context<'_>, batch: &mut Batch<M>) -> Poll<Result<(), Closed>> {
-        match self.sender.core.poll_send_batch(self.sender.edge, batch, &mut self.ticket, Some(cx)) {
+    pub(super) fn poll_send_batch(
+        &mut self,
+        cx: &mut Context<'_>,
+        batch: &mut Batch<M>,
+    ) -> Poll<Result<(), Closed>> {
+        match self
+            .sender
+            .core
+            .poll_send_batch(self.sender.edge, batch, &mut self.ticket, Some(cx))
+        {
             (_, Err(Closed)) => Poll::Ready(Err(Closed)),
             (_, Ok(true)) => Poll::Ready(Ok(())),
             (_, Ok(false)) => Poll::Pending,
@@ -275,7 +345,10 @@ pub(crate) struct PollSender<M: Message> {
 
 impl<M: Message> PollSender<M> {
     pub(crate) fn new(sender: Sender<M>) -> Self {
-        Self { sender, ticket: None }
+        Self {
+            sender,
+            ticket: None,
+        }
     }
 
     pub(crate) fn sender(&self) -> &Sender<M> {
@@ -288,7 +361,9 @@ impl<M: Message> PollSender<M> {
         cx: &mut Context<'_>,
         batch: &mut Batch<M>,
     ) -> (usize, Result<bool, Closed>) {
-        self.sender.core.poll_send_batch(self.sender.edge, batch, &mut self.ticket, Some(cx))
+        self.sender
+            .core
+            .poll_send_batch(self.sender.edge, batch, &mut self.ticket, Some(cx))
     }
 }
 
@@ -314,7 +389,8 @@ impl<M: Message> Permit<'_, M> {
     /// # Errors
     /// [`SendError::Closed`], with the message: the receiver is gone.
     pub fn send(self, message: M) -> Result<(), SendError<M>> {
-        self.send_envelope(Envelope::new(message)).map_err(|error| error.map(|envelope| envelope.body))
+        self.send_envelope(Envelope::new(message))
+            .map_err(|error| error.map(|envelope| envelope.body))
     }
 
     /// As [`Permit::send`], with a header of the caller's.
@@ -323,7 +399,9 @@ impl<M: Message> Permit<'_, M> {
     /// As [`Permit::send`].
     pub fn send_envelope(mut self, envelope: Envelope<M>) -> Result<(), SendError<Envelope<M>>> {
         self.used = true;
-        self.sender.core.redeem(self.sender.edge, self.bytes, Some(envelope))
+        self.sender
+            .core
+            .redeem(self.sender.edge, self.bytes, Some(envelope))
     }
 }
 

@@ -17,7 +17,10 @@ impl<M: Message> Envelope<M> {
     /// Wraps a body; the header takes the body's key.
     #[must_use]
     pub fn new(body: M) -> Self {
-        Self { header: Header::with_key(body.key()), body }
+        Self {
+            header: Header::with_key(body.key()),
+            body,
+        }
     }
 
     /// Bytes it counts for in a bound: header and body.
@@ -45,7 +48,11 @@ pub struct Batch<M> {
 
 impl<M> Default for Batch<M> {
     fn default() -> Self {
-        Self { items: VecDeque::new(), bytes: 0, earliest_deadline: None }
+        Self {
+            items: VecDeque::new(),
+            bytes: 0,
+            earliest_deadline: None,
+        }
     }
 }
 
@@ -83,7 +90,8 @@ impl<M: Message> Batch<M> {
     /// Whether some message in it may have expired at `now`: one comparison for the whole batch.
     #[must_use]
     pub fn may_hold_expired(&self, now: Time) -> bool {
-        self.earliest_deadline.is_some_and(|deadline| deadline <= now)
+        self.earliest_deadline
+            .is_some_and(|deadline| deadline <= now)
     }
 
     /// Appends a message.
@@ -95,7 +103,10 @@ impl<M: Message> Batch<M> {
     pub(crate) fn push_weighed(&mut self, envelope: Envelope<M>, weight: usize) {
         self.bytes += weight;
         if let Some(deadline) = envelope.header.deadline() {
-            self.earliest_deadline = Some(self.earliest_deadline.map_or(deadline, |earliest| earliest.min(deadline)));
+            self.earliest_deadline = Some(
+                self.earliest_deadline
+                    .map_or(deadline, |earliest| earliest.min(deadline)),
+            );
         }
         self.items.push_back(envelope);
     }
@@ -104,7 +115,10 @@ impl<M: Message> Batch<M> {
     pub fn push_front(&mut self, envelope: Envelope<M>) {
         self.bytes += envelope.weight();
         if let Some(deadline) = envelope.header.deadline() {
-            self.earliest_deadline = Some(self.earliest_deadline.map_or(deadline, |earliest| earliest.min(deadline)));
+            self.earliest_deadline = Some(
+                self.earliest_deadline
+                    .map_or(deadline, |earliest| earliest.min(deadline)),
+            );
         }
         self.items.push_front(envelope);
     }

@@ -20,7 +20,10 @@ pub struct Header {
     attempt: u8,
 }
 
-const _: () = assert!(size_of::<Header>() <= 64, "a header fits into one cache line");
+const _: () = assert!(
+    size_of::<Header>() <= 64,
+    "a header fits into one cache line"
+);
 
 /// Yes/no properties of a message. Bits below 8 belong to this library, the others to whoever forwards it.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
@@ -88,7 +91,10 @@ impl Header {
             deadline: self.deadline,
             event_time: self.event_time,
             rest: match &self.rest {
-                Some(rest) if rest.trace.is_some() => Some(Box::new(Rest { trace: rest.trace, ..Rest::default() })),
+                Some(rest) if rest.trace.is_some() => Some(Box::new(Rest {
+                    trace: rest.trace,
+                    ..Rest::default()
+                })),
                 _ => None,
             },
             flags: self.flags,
@@ -126,7 +132,11 @@ impl Header {
     /// Its key, if it has one.
     #[must_use]
     pub const fn key(&self) -> Option<Key> {
-        if self.flags.0 & Flags::HAS_KEY != 0 { Some(Key(self.key)) } else { None }
+        if self.flags.0 & Flags::HAS_KEY != 0 {
+            Some(Key(self.key))
+        } else {
+            None
+        }
     }
 
     /// Sets or removes the key.
@@ -146,7 +156,8 @@ impl Header {
     /// The point after which nobody should work on it any more.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        self.deadline.map(|nanoseconds| Time::from_nanos(nanoseconds.get()))
+        self.deadline
+            .map(|nanoseconds| Time::from_nanos(nanoseconds.get()))
     }
 
     /// Sets or removes the deadline. A deadline at the origin of the clock is moved one nanosecond later.
@@ -157,13 +168,18 @@ impl Header {
     /// Whether its deadline has passed at `now`.
     #[must_use]
     pub fn is_expired(&self, now: Time) -> bool {
-        self.deadline.is_some_and(|deadline| deadline.get() <= now.as_nanos())
+        self.deadline
+            .is_some_and(|deadline| deadline.get() <= now.as_nanos())
     }
 
     /// When what it tells happened: nanoseconds since the Unix epoch.
     #[must_use]
     pub const fn event_time(&self) -> Option<i64> {
-        if self.flags.0 & Flags::HAS_EVENT_TIME != 0 { Some(self.event_time) } else { None }
+        if self.flags.0 & Flags::HAS_EVENT_TIME != 0 {
+            Some(self.event_time)
+        } else {
+            None
+        }
     }
 
     /// Sets or removes the event time (nanoseconds since the Unix epoch).
@@ -244,7 +260,11 @@ impl Header {
 
 impl Rest {
     fn weight(&self) -> usize {
-        let labels: usize = self.labels.iter().map(|(name, value)| 32 + name.len() + value.len()).sum();
+        let labels: usize = self
+            .labels
+            .iter()
+            .map(|(name, value)| 32 + name.len() + value.len())
+            .sum();
         size_of::<Self>() + labels + self.reply_to.as_ref().map_or(0, |address| address.len())
     }
 }
@@ -279,13 +299,20 @@ mod tests {
         header.set_deadline(Some(Time::from_nanos(50)));
         header.set_event_time(Some(-4));
         header.set_attempt(2);
-        header.rest_mut().trace = Some(TraceContext { trace_id: 1, span_id: 2, flags: 1 });
+        header.rest_mut().trace = Some(TraceContext {
+            trace_id: 1,
+            span_id: 2,
+            flags: 1,
+        });
         header.rest_mut().reply_to = Some(Box::from(&b"x"[..]));
         let child = header.child();
         assert_eq!(child.key(), Some(Key(0)));
         assert_eq!(child.deadline(), Some(Time::from_nanos(50)));
         assert_eq!(child.event_time(), Some(-4));
-        assert_eq!((child.producer(), child.sequence(), child.attempt()), (0, 0, 0));
+        assert_eq!(
+            (child.producer(), child.sequence(), child.attempt()),
+            (0, 0, 0)
+        );
         let rest = child.rest().cloned().unwrap_or_default();
         assert!(rest.trace.is_some() && rest.reply_to.is_none());
     }

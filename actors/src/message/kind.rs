@@ -17,7 +17,11 @@ impl Kind {
     /// A kind whose fingerprint is taken from `shape`, a canonical text of its fields.
     #[must_use]
     pub const fn new(name: &'static str, version: u16, shape: &str) -> Self {
-        Self { name, version, fingerprint: fingerprint(OFFSET, shape.as_bytes()) }
+        Self {
+            name,
+            version,
+            fingerprint: fingerprint(OFFSET, shape.as_bytes()),
+        }
     }
 
     /// A kind made of other kinds, for tuples and wrappers.
@@ -30,7 +34,11 @@ impl Kind {
             hash = fingerprint(hash, &parts[index].fingerprint.to_le_bytes());
             index += 1;
         }
-        Self { name, version: 1, fingerprint: hash }
+        Self {
+            name,
+            version: 1,
+            fingerprint: hash,
+        }
     }
 
     /// Whether a value of kind `other` can be read as this kind: name, version and shape are equal.
@@ -54,7 +62,11 @@ const fn fingerprint(mut hash: u64, bytes: &[u8]) -> u64 {
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} v{} ({:016x})", self.name, self.version, self.fingerprint)
+        write!(
+            f,
+            "{} v{} ({:016x})",
+            self.name, self.version, self.fingerprint
+        )
     }
 }
 
@@ -65,7 +77,10 @@ mod tests {
     #[test]
     fn a_kind_changes_with_its_shape() {
         let before = Kind::new("Payment", 1, "account:u32;");
-        assert_ne!(before.fingerprint, Kind::new("Payment", 1, "account:u64;").fingerprint);
+        assert_ne!(
+            before.fingerprint,
+            Kind::new("Payment", 1, "account:u64;").fingerprint
+        );
         assert!(before.is_compatible_with(&Kind::new("Payment", 1, "account:u32;")));
         assert_ne!(
             Kind::composed("tuple", &[before, Kind::new("u8", 1, "u8")]),

@@ -34,7 +34,10 @@ macro_rules! counts {
 
             /// The reasons that occurred, with their numbers.
             pub fn iter(&self) -> impl Iterator<Item = ($reason, u64)> + '_ {
-                $reason::ALL.iter().map(|reason| (*reason, self.get(*reason))).filter(|(_, count)| *count > 0)
+                $reason::ALL
+                    .iter()
+                    .map(|reason| (*reason, self.get(*reason)))
+                    .filter(|(_, count)| *count > 0)
             }
 
             /// Adds all numbers of `other`.
@@ -131,7 +134,10 @@ impl Ledger {
     /// The entry of an edge.
     #[must_use]
     pub fn edge(&self, name: &str) -> Option<&EdgeCounts> {
-        self.edges.iter().find(|edge| edge.edge == name).map(|edge| &edge.counts)
+        self.edges
+            .iter()
+            .find(|edge| edge.edge == name)
+            .map(|edge| &edge.counts)
     }
 
     /// The entry of a stage.
@@ -153,7 +159,10 @@ impl Ledger {
     /// The residual of all edges added up by size, so that a missing message and a doubled one do not cancel out.
     #[must_use]
     pub fn residual(&self) -> u64 {
-        self.edges.iter().map(|edge| edge.counts.residual().unsigned_abs()).sum()
+        self.edges
+            .iter()
+            .map(|edge| edge.counts.residual().unsigned_abs())
+            .sum()
     }
 
     /// Adds another part: entries of the same name are added up, others appended.
@@ -165,7 +174,11 @@ impl Ledger {
             }
         }
         for theirs in &other.stages {
-            match self.stages.iter_mut().find(|mine| mine.stage == theirs.stage) {
+            match self
+                .stages
+                .iter_mut()
+                .find(|mine| mine.stage == theirs.stage)
+            {
                 Some(mine) => {
                     mine.consumed += theirs.consumed;
                     mine.emitted += theirs.emitted;
@@ -184,11 +197,26 @@ impl Ledger {
 
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self.edges.iter().map(|edge| edge.edge.chars().count()).max().unwrap_or(0).max(5);
+        let width = self
+            .edges
+            .iter()
+            .map(|edge| edge.edge.chars().count())
+            .max()
+            .unwrap_or(0)
+            .max(5);
         writeln!(
             f,
             "{:width$} {:>10} {:>10} {:>8} {:>8} {:>8} {:>9} {:>8} {:>8} {:>8}",
-            "edge", "accepted", "delivered", "dead", "expired", "shed", "cancelled", "held", "lost", "residual"
+            "edge",
+            "accepted",
+            "delivered",
+            "dead",
+            "expired",
+            "shed",
+            "cancelled",
+            "held",
+            "lost",
+            "residual"
         )?;
         let row = |f: &mut fmt::Formatter<'_>, name: &str, counts: &EdgeCounts, residual: i64| {
             write!(
@@ -219,7 +247,12 @@ impl fmt::Display for Ledger {
         for edge in &self.edges {
             row(f, &edge.edge, &edge.counts, edge.counts.residual())?;
         }
-        row(f, "total", &self.total(), i64::try_from(self.residual()).unwrap_or(i64::MAX))
+        row(
+            f,
+            "total",
+            &self.total(),
+            i64::try_from(self.residual()).unwrap_or(i64::MAX),
+        )
     }
 }
 
@@ -228,15 +261,26 @@ mod tests {
     use super::*;
 
     fn counts(accepted: u64, delivered: u64, held: u64) -> EdgeCounts {
-        EdgeCounts { accepted, delivered, held, ..EdgeCounts::default() }
+        EdgeCounts {
+            accepted,
+            delivered,
+            held,
+            ..EdgeCounts::default()
+        }
     }
 
     #[test]
     fn a_missing_and_a_doubled_message_do_not_cancel_out() {
         let ledger = Ledger {
             edges: vec![
-                EdgeLedger { edge: "a".into(), counts: counts(2, 1, 0) },
-                EdgeLedger { edge: "b".into(), counts: counts(2, 3, 0) },
+                EdgeLedger {
+                    edge: "a".into(),
+                    counts: counts(2, 1, 0),
+                },
+                EdgeLedger {
+                    edge: "b".into(),
+                    counts: counts(2, 3, 0),
+                },
             ],
             stages: vec![],
         };
@@ -246,10 +290,20 @@ mod tests {
 
     #[test]
     fn parts_merge_to_the_whole() {
-        let mut sending =
-            Ledger { edges: vec![EdgeLedger { edge: "a".into(), counts: counts(5, 0, 1) }], stages: vec![] };
-        let receiving =
-            Ledger { edges: vec![EdgeLedger { edge: "a".into(), counts: counts(0, 3, 1) }], stages: vec![] };
+        let mut sending = Ledger {
+            edges: vec![EdgeLedger {
+                edge: "a".into(),
+                counts: counts(5, 0, 1),
+            }],
+            stages: vec![],
+        };
+        let receiving = Ledger {
+            edges: vec![EdgeLedger {
+                edge: "a".into(),
+                counts: counts(0, 3, 1),
+            }],
+            stages: vec![],
+        };
         assert_eq!(receiving.edges[0].counts.residual(), -4);
         sending.merge(&receiving);
         assert_eq!(sending.residual(), 0);
@@ -258,7 +312,13 @@ mod tests {
 
     #[test]
     fn the_table_names_reasons() {
-        let mut ledger = Ledger { edges: vec![EdgeLedger { edge: "lines".into(), counts: counts(3, 2, 0) }], stages: vec![] };
+        let mut ledger = Ledger {
+            edges: vec![EdgeLedger {
+                edge: "lines".into(),
+                counts: counts(3, 2, 0),
+            }],
+            stages: vec![],
+        };
         ledger.edges[0].counts.dead.add(Reason::Decode, 1);
         let text = ledger.to_string();
         assert!(text.contains("dead(decode) 1"), "{text}");

@@ -52,7 +52,26 @@ macro_rules! plain_message {
     )*};
 }
 plain_message!(
-    (), bool, char, u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, f32, f64, String, Vec<u8>, Box<str>,
+    (),
+    bool,
+    char,
+    u8,
+    u16,
+    u32,
+    u64,
+    u128,
+    usize,
+    i8,
+    i16,
+    i32,
+    i64,
+    i128,
+    isize,
+    f32,
+    f64,
+    String,
+    Vec<u8>,
+    Box<str>,
     &'static str,
 );
 
@@ -94,7 +113,10 @@ mod tests {
     fn plain_values_are_messages() {
         assert_eq!(7u64.weight(), 8);
         assert_eq!(String::with_capacity(10).weight(), size_of::<String>() + 10);
-        assert_eq!((1u64, String::with_capacity(3)).weight(), 8 + size_of::<String>() + 3);
+        assert_eq!(
+            (1u64, String::with_capacity(3)).weight(),
+            8 + size_of::<String>() + 3
+        );
         assert_ne!(<(u8, u64)>::KIND, <(u64, u8)>::KIND);
         assert_eq!(Arc::new(5u32).weight(), 8 + 4);
     }

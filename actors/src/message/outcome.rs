@@ -52,13 +52,19 @@ impl Rejection {
     /// A rejection with an explanation for a person.
     #[must_use]
     pub fn new(reason: Reason, detail: impl Into<Box<str>>) -> Self {
-        Self { reason, detail: Some(detail.into()) }
+        Self {
+            reason,
+            detail: Some(detail.into()),
+        }
     }
 }
 
 impl From<Reason> for Rejection {
     fn from(reason: Reason) -> Self {
-        Self { reason, detail: None }
+        Self {
+            reason,
+            detail: None,
+        }
     }
 }
 
@@ -183,7 +189,13 @@ mod tests {
             assert_eq!(Reason::from_name(reason.name()), Some(*reason));
         }
         assert_eq!(Reason::from_name("nonsense"), None);
-        assert_eq!(ShedReason::from_name("dead_letter_full"), Some(ShedReason::DeadLetterFull));
-        assert_eq!(Rejection::new(Reason::Decode, "no amount").to_string(), "decode: no amount");
+        assert_eq!(
+            ShedReason::from_name("dead_letter_full"),
+            Some(ShedReason::DeadLetterFull)
+        );
+        assert_eq!(
+            Rejection::new(Reason::Decode, "no amount").to_string(),
+            "decode: no amount"
+        );
     }
 }

@@ -96,7 +96,9 @@ impl SystemClock {
     /// A clock whose origin is now.
     #[must_use]
     pub fn new() -> Self {
-        Self { origin: Instant::now() }
+        Self {
+            origin: Instant::now(),
+        }
     }
 }
 
@@ -127,12 +129,14 @@ impl ManualClock {
 
     /// Moves the clock forward.
     pub fn advance(&self, duration: Duration) {
-        self.nanoseconds.fetch_add(nanos(duration), Ordering::AcqRel);
+        self.nanoseconds
+            .fetch_add(nanos(duration), Ordering::AcqRel);
     }
 
     /// Moves the clock to `time`, if that is not in its past.
     pub fn set(&self, time: Time) {
-        self.nanoseconds.fetch_max(time.as_nanos(), Ordering::AcqRel);
+        self.nanoseconds
+            .fetch_max(time.as_nanos(), Ordering::AcqRel);
     }
 }
 
@@ -149,9 +153,18 @@ mod tests {
     #[test]
     fn sums_saturate_and_differences_never_go_below_zero() {
         assert_eq!(Time::MAX + Duration::from_secs(1), Time::MAX);
-        assert_eq!(Time::ZERO.saturating_since(Time::from_nanos(5)), Duration::ZERO);
-        assert_eq!((Time::ZERO + Duration::from_nanos(7)).saturating_since(Time::from_nanos(3)), Duration::from_nanos(4));
-        assert_eq!(Time::from_nanos(3).saturating_sub(Duration::from_secs(1)), Time::ZERO);
+        assert_eq!(
+            Time::ZERO.saturating_since(Time::from_nanos(5)),
+            Duration::ZERO
+        );
+        assert_eq!(
+            (Time::ZERO + Duration::from_nanos(7)).saturating_since(Time::from_nanos(3)),
+            Duration::from_nanos(4)
+        );
+        assert_eq!(
+            Time::from_nanos(3).saturating_sub(Duration::from_secs(1)),
+            Time::ZERO
+        );
     }
 
     #[test]

@@ -22,8 +22,28 @@ macro_rules! no_heap {
     )*};
 }
 no_heap!(
-    (), bool, char, u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, f32, f64, Duration, SystemTime, Time,
-    Key, &'static str,
+    (),
+    bool,
+    char,
+    u8,
+    u16,
+    u32,
+    u64,
+    u128,
+    usize,
+    i8,
+    i16,
+    i32,
+    i64,
+    i128,
+    isize,
+    f32,
+    f64,
+    Duration,
+    SystemTime,
+    Time,
+    Key,
+    &'static str,
 );
 
 impl HeapSize for String {
@@ -92,20 +112,27 @@ impl<T: HeapSize, const N: usize> HeapSize for [T; N] {
 
 impl<K: HeapSize, V: HeapSize> HeapSize for BTreeMap<K, V> {
     fn heap_size(&self) -> usize {
-        self.iter().map(|(key, value)| size_of::<(K, V)>() + key.heap_size() + value.heap_size()).sum()
+        self.iter()
+            .map(|(key, value)| size_of::<(K, V)>() + key.heap_size() + value.heap_size())
+            .sum()
     }
 }
 
 impl<T: HeapSize> HeapSize for BTreeSet<T> {
     fn heap_size(&self) -> usize {
-        self.iter().map(|value| size_of::<T>() + value.heap_size()).sum()
+        self.iter()
+            .map(|value| size_of::<T>() + value.heap_size())
+            .sum()
     }
 }
 
 impl<K: HeapSize, V: HeapSize, S> HeapSize for HashMap<K, V, S> {
     fn heap_size(&self) -> usize {
         self.capacity() * size_of::<(K, V)>()
-            + self.iter().map(|(key, value)| key.heap_size() + value.heap_size()).sum::<usize>()
+            + self
+                .iter()
+                .map(|(key, value)| key.heap_size() + value.heap_size())
+                .sum::<usize>()
     }
 }
 

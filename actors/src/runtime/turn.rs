@@ -1,0 +1,97 @@
+//! What a turn is, whatever the stage's types are.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::Context;
+
+use crate::channel::{Closed, Waits};
+use crate::message::Time;
+use crate::stage::{DeadLetters, Outputs};
+
+/// The most messages a turn takes, and about the most outputs it collects before it flushes.
+pub(crate) const MAX_BATCH: usize = 256;
+
+/// What all turns of a topology share.
+#[derive(Clone)]
+pub(crate) struct TurnEnvironment {
+    pub(crate) stage: Arc<str>,
+    pub(crate) dead_letters: DeadLetters,
+    pub(crate) max_deliver: u8,
+}
+
+/// What a turn waits for, or how it ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// There is more to do now.
+    Again,
+    /// Something was registered to wake it; at the latest look again at this time.
+    Wait {
+        /// The stage's next timer.
+        until: Option<Time>,
+    },
+    /// The handler panicked with this text; the stage must be rebuilt before the next turn.
+    Panicked(String),
+    /// Everything was handled and sent.
+    Finished,
+    /// A receiver of its outputs is gone: it cannot go on.
+    Cancelled,
+}
+
+/// One stage with its ends, as the driver sees it.
+pub(crate) trait Turn: Send {
+    /// Does what can be done now.
+    fn turn(&mut self, now: Time, cx: &mut Context<'_>) -> Next;
+    /// Builds the stage anew after a panic.
+    fn rebuild(&mut self) -> Result<(), String>;
+    /// A source gives nothing more; other stages end by themselves when their inputs end.
+    fn drain(&mut self);
+    /// Treats an empty inbox as the end: for stages in a cycle, whose inputs never end by themselves.
+    fn finish_when_empty(&mut self);
+    /// Gives everything up that is in hand, and lets go of all ends.
+    fn cancel(&mut self);
+    /// Registers what it waits for with a sleeping thread.
+    fn register<'a>(&'a self, waits: &mut Waits<'a>);
+    /// Inputs that ended here, outputs accepted by edges.
+    fn totals(&self) -> (u64, u64);
+}
+
+/// Sends what the outputs hold, each as far as it goes.
+pub(crate) fn flush<P: Outputs>(
+    ports: &mut P,
+    cx: &mut Context<'_>,
+    environment: &TurnEnvironment,
+) -> Result<bool, Closed> {
+    let mut result = Ok(true);
+    ports.each(&mut |outlet| match (
+        outlet.poll_flush(cx, &environment.stage, &environment.dead_letters),
+        &mut result,
+    ) {
+        (Ok(finished), Ok(all)) => *all &= finished,
+        (Err(Closed), result) => *result = Err(Closed),
+        (Ok(_), Err(_)) => {}
+    });
+    result
+}
+
+pub(crate) fn emitted<P: Outputs>(ports: &P) -> u64 {
+    let mut total = 0;
+    ports.each_ref(&mut |outlet| total += outlet.emitted());
+    total
+}
+
+/// Runs `f`, catching a panic as text.
+pub(crate) fn guarded<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+    // The caller rebuilds or discards what `f` was changing when it panicked.
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| panic_text(&*payload))
+}
+
+fn panic_text(payload: &(dyn Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "a panic without a text".to_owned()
+    }
+}

@@ -1,0 +1,31 @@
+//! Stages: one sans-IO contract under every role, and the small traits that users write.
+//!
+//! * [`Stage`] is the contract: it gets one [`Input`] at a time, writes to its outputs, and answers an
+//!   [`Outcome`](crate::Outcome). It owns no clock, no task, no socket.
+//! * [`Producer`], [`Processor`], [`Router`], [`Aggregator`] and [`Consumer`] are the roles; closures are roles too.
+//! * [`DeadLetters`] keeps what could not be handled.
+//!
+//! Invariants:
+//! * the runtime owns a message until its handler takes it, so it can be tried again or dead-lettered whole;
+//! * outputs of an attempt that did not succeed are taken back;
+//! * an input is settled only after the outputs it caused have been accepted;
+//! * an expired message never reaches a handler.
+
+mod contract;
+mod dead_letter;
+mod input;
+mod output;
+mod role;
+
+pub use contract::{Context, Progress, Source, Stage};
+pub use dead_letter::{DeadLetter, DeadLetterLimits, DeadLetters};
+pub(crate) use input::{Held, Leases};
+pub use input::{Input, Lease};
+pub use output::{AnyOutlet, Out, OutWays, Outlet, Outputs, Ways};
+pub use role::{
+    Aggregator, ByKey, Consumer, Fold, FromIterator, Owned, Processor, Producer, RoundRobin, Route,
+    Router, by_key, fold, from_iterator, owned, round_robin,
+};
+pub(crate) use role::{
+    AggregatorStage, BroadcastStage, ConsumerStage, ProcessorStage, ProducerSource, RouterStage,
+};

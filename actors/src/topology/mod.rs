@@ -1,0 +1,32 @@
+//! Topologies: stages wired by typed ports, checked before they start, placed on one thread, tasks or threads.
+//!
+//! * [`Topology`] is the builder; its ports are used once each, so wrong wiring does not compile.
+//! * [`Plan`] is the topology as data: text, Mermaid, Graphviz, JSON, memory bound.
+//! * [`Running`] is a started topology: drain, stop, pause, report, ledger.
+//! * [`Topology::start_part`] starts some of its stages and gives out the [`Boundary`] edges, for placing the rest elsewhere.
+//!
+//! Invariants:
+//! * the same topology gives the same outputs and the same ledger wherever its stages run;
+//! * a drain goes from producers to consumers and ends with nothing held and residual 0;
+//! * the ledgers of the parts of a topology merge to the ledger of the whole.
+
+mod builder;
+mod check;
+mod part;
+mod plan;
+mod port;
+mod report;
+mod running;
+mod start;
+mod wiring;
+
+pub use builder::Topology;
+pub use check::CheckError;
+pub use plan::{EdgePlan, End, Placement, Plan, Role, StagePlan};
+pub use port::{Feedback, IntoPorts, Port, Ports};
+pub use report::{EdgeReport, Report, StageReport};
+pub use running::{Observer, RunError, Running};
+pub use start::StartError;
+pub use wiring::{Boundary, Direction};
+#[doc(hidden)]
+pub use wiring::{Declare, Wiring};

@@ -1,0 +1,553 @@
+//! A topology that has been started.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use super::check::Cycle;
+use super::report::{EdgeReport, Report, StageReport};
+use super::wiring::{Boundary, Direction, Share};
+use crate::channel::{LatestReader, LatestWriter, Probe, Receiver, Sender};
+use crate::message::{Clock, EdgeLedger, Ledger, Message, StageLedger, Time};
+use crate::runtime::{Command, Control, DriverEvents, StageStatus};
+use crate::stage::DeadLetters;
+use crate::supervisor::{Nudge, RestartPolicy, Supervised};
+
+/// Why a topology ended before it was finished.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum RunError {
+    /// A stage panicked more often than its restart policy allows; the topology was stopped. What was in flight is
+    /// counted as cancelled in the report.
+    StagePanicked {
+        /// The stage.
+        stage: String,
+        /// The text of its last panic.
+        text: String,
+        /// How often it panicked.
+        panics: u64,
+        /// The state at the end.
+        report: Box<Report>,
+    },
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StagePanicked {
+                stage,
+                text,
+                panics,
+                ..
+            } => write!(
+                f,
+                "stage {stage:?} panicked {panics} times, more than its restart policy allows, and the topology was \
+                 stopped; the last panic was: {text}"
+            ),
+        }
+    }
+}
+
+impl Error for RunError {}
+
+pub(super) struct EdgeEntry {
+    pub(super) name: String,
+    pub(super) probe: Probe,
+    pub(super) share: Share,
+    /// An open input: draining ends it.
+    pub(super) open_input: bool,
+}
+
+/// What the stages, the supervisor and the handle of one run share.
+pub(super) struct Shared {
+    pub(super) name: String,
+    pub(super) controls: Vec<Arc<Control>>,
+    pub(super) edges: Vec<EdgeEntry>,
+    pub(super) cycles: Vec<Cycle>,
+    pub(super) closers: Mutex<Vec<(usize, Arc<dyn Fn() + Send + Sync>)>>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) started: Time,
+    pub(super) policy: RestartPolicy,
+    pub(super) stuck_after: Duration,
+    pub(super) dead_letters: DeadLetters,
+    pub(super) remaining: AtomicUsize,
+    pub(super) over: LatestWriter<bool>,
+    pub(super) escalated: Mutex<Option<usize>>,
+    pub(super) panicked: Mutex<Vec<usize>>,
+    pub(super) nudge: OnceLock<Nudge>,
+    pub(super) last_report: Mutex<(Time, Vec<u64>)>,
+    pub(super) quiet: Mutex<Vec<Option<u64>>>,
+    pub(super) reported_stuck: Mutex<Vec<bool>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    fn tell_all(&self, command: Command) {
+        for control in &self.controls {
+            control.tell(command);
+        }
+    }
+
+    /// Lets blocking producers know; `stop` also counts them as over, since nobody can end their threads.
+    fn close_producers(&self) {
+        let closers = std::mem::take(&mut *locked(&self.closers));
+        for (stage, close) in closers {
+            close();
+            if self.controls[stage].end(StageStatus::Stopped) {
+                self.ended(stage);
+            }
+        }
+    }
+
+    pub(super) fn drain(&self) {
+        self.close_producers();
+        for edge in self.edges.iter().filter(|edge| edge.open_input) {
+            edge.probe.end_edge();
+        }
+        self.tell_all(Command::Drain);
+    }
+
+    pub(super) fn stop(&self) {
+        self.close_producers();
+        self.tell_all(Command::Stop);
+    }
+
+    pub(super) fn ledger(&self) -> Ledger {
+        let edges = self
+            .edges
+            .iter()
+            .map(|edge| {
+                let mut counts = edge.probe.stats().counts;
+                match edge.share {
+                    Share::Whole => {}
+                    // Taken by whoever carries it: its outcome is counted by the part that receives it.
+                    Share::Sending => counts.delivered = 0,
+                    Share::Receiving => counts.accepted = 0,
+                }
+                EdgeLedger {
+                    edge: edge.name.clone(),
+                    counts,
+                }
+            })
+            .collect();
+        let stages = self
+            .controls
+            .iter()
+            .map(|control| {
+                let (consumed, emitted) = control.totals();
+                StageLedger {
+                    stage: control.name.to_string(),
+                    consumed,
+                    emitted,
+                }
+            })
+            .collect();
+        Ledger { edges, stages }
+    }
+
+    pub(super) fn report(&self) -> Report {
+        let now = self.clock.now();
+        let ledger = self.ledger();
+        let mut last = locked(&self.last_report);
+        let seconds = now.saturating_since(last.0).as_secs_f64();
+        last.1.resize(self.edges.len(), 0);
+        let edges = self
+            .edges
+            .iter()
+            .zip(&mut last.1)
+            .map(|(edge, before)| {
+                let stats = edge.probe.stats();
+                let accepted = stats.counts.accepted;
+                let new = accepted.saturating_sub(*before);
+                *before = accepted;
+                EdgeReport {
+                    name: edge.name.clone(),
+                    queued_messages: stats.queued_messages,
+                    queued_bytes: stats.queued_bytes,
+                    peak_messages: stats.peak_messages,
+                    capacity: stats.capacity,
+                    overflow: stats.overflow,
+                    accepted,
+                    // Precise below 2^53 messages, which no run between two reports reaches.
+                    #[allow(clippy::cast_precision_loss)]
+                    accepted_per_second: if seconds > 0.0 {
+                        new as f64 / seconds
+                    } else {
+                        0.0
+                    },
+                }
+            })
+            .collect();
+        last.0 = now;
+        drop(last);
+        let stages = self
+            .controls
+            .iter()
+            .map(|control| {
+                let (consumed, emitted) = control.totals();
+                let busy_for = control.busy_for(now);
+                StageReport {
+                    name: control.name.to_string(),
+                    status: control.status(),
+                    consumed,
+                    emitted,
+                    panics: control.panics(),
+                    last_panic: control.last_panic(),
+                    busy_for,
+                    stuck: busy_for.is_some_and(|busy| busy >= self.stuck_after),
+                }
+            })
+            .collect();
+        Report {
+            name: self.name.clone(),
+            elapsed: now.saturating_since(self.started),
+            stages,
+            edges,
+            ledger,
+            dead_letters: self.dead_letters.totals(),
+        }
+    }
+
+    fn result(&self) -> Result<Report, RunError> {
+        let report = self.report();
+        match *locked(&self.escalated) {
+            None => Ok(report),
+            Some(stage) => Err(RunError::StagePanicked {
+                stage: self.controls[stage].name.to_string(),
+                text: self.controls[stage].last_panic().unwrap_or_default(),
+                panics: self.controls[stage].panics(),
+                report: Box::new(report),
+            }),
+        }
+    }
+
+    /// A cycle never ends by its inputs. When nothing can enter it any more and nothing is in it, twice with the same
+    /// number of messages accepted in between, its stages may finish.
+    fn end_quiet_cycles(&self) {
+        let mut quiet = locked(&self.quiet);
+        quiet.resize(self.cycles.len(), None);
+        for (cycle, before) in self.cycles.iter().zip(quiet.iter_mut()) {
+            let entry = |edge: &usize| self.edges.get(*edge).map(|edge| edge.probe.stats());
+            let closed = cycle
+                .entering
+                .iter()
+                .filter_map(entry)
+                .all(|stats| stats.senders == 0 && stats.counts.held == 0);
+            let mut accepted = 0;
+            let mut empty = true;
+            for stats in cycle.inside.iter().filter_map(entry) {
+                accepted += stats.counts.accepted;
+                empty &= stats.counts.held == 0;
+            }
+            if !closed || !empty {
+                *before = None;
+            } else if *before == Some(accepted) {
+                for stage in &cycle.stages {
+                    self.controls[*stage].tell(Command::FinishWhenEmpty);
+                }
+            } else {
+                *before = Some(accepted);
+            }
+        }
+    }
+}
+
+impl DriverEvents for Shared {
+    fn panicked(&self, stage: usize) {
+        locked(&self.panicked).push(stage);
+        if let Some(nudge) = self.nudge.get() {
+            nudge.nudge();
+        }
+    }
+
+    fn ended(&self, _: usize) {
+        if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.over.set(true);
+        }
+    }
+}
+
+impl Supervised for Shared {
+    fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    fn policy(&self) -> RestartPolicy {
+        self.policy
+    }
+
+    fn stage_count(&self) -> usize {
+        self.controls.len()
+    }
+
+    fn take_panicked(&self) -> Vec<(usize, bool)> {
+        let stages = std::mem::take(&mut *locked(&self.panicked));
+        stages
+            .into_iter()
+            .map(|stage| (stage, self.controls[stage].is_restartable()))
+            .collect()
+    }
+
+    fn restart(&self, stage: usize) {
+        let control = &self.controls[stage];
+        tracing::warn!(
+            topology = %self.name,
+            stage = %control.name,
+            panic = control.last_panic().unwrap_or_default(),
+            "stage panicked; it is built anew"
+        );
+        control.tell(Command::Restart);
+    }
+
+    fn escalate(&self, stage: usize) {
+        let control = &self.controls[stage];
+        tracing::error!(
+            topology = %self.name,
+            stage = %control.name,
+            panic = control.last_panic().unwrap_or_default(),
+            "stage panicked too often or cannot be built anew; the topology is stopped"
+        );
+        locked(&self.escalated).get_or_insert(stage);
+        self.stop();
+    }
+
+    fn look_around(&self) {
+        let now = self.clock.now();
+        let mut reported = locked(&self.reported_stuck);
+        reported.resize(self.controls.len(), false);
+        for (control, reported) in self.controls.iter().zip(reported.iter_mut()) {
+            let stuck = control
+                .busy_for(now)
+                .filter(|busy| *busy >= self.stuck_after);
+            if let Some(busy) = stuck
+                && !*reported
+            {
+                let seconds = busy.as_secs();
+                tracing::warn!(topology = %self.name, stage = %control.name, seconds, "stage is stuck in its handler");
+            }
+            *reported = stuck.is_some();
+        }
+        drop(reported);
+        if !self.cycles.is_empty() {
+            self.end_quiet_cycles();
+        }
+    }
+
+    fn look_interval(&self) -> Duration {
+        // Cycles end only by being looked at.
+        if self.cycles.is_empty() {
+            Duration::from_secs(1)
+        } else {
+            Duration::from_millis(10)
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.remaining.load(Ordering::Acquire) == 0
+    }
+}
+
+/// A topology that has been started. Dropping it stops the topology; what was in flight is then counted as cancelled.
+pub struct Running {
+    pub(super) shared: Arc<Shared>,
+    pub(super) over: LatestReader<bool>,
+    pub(super) open: Vec<Boundary>,
+}
+
+impl Running {
+    /// The sending end of an open input; `None` if there is none of that name and type, or it was taken before.
+    pub fn take_input<M: Message>(&mut self, name: &str) -> Option<Sender<M>> {
+        self.take_end(name, Direction::In)
+    }
+
+    /// The receiving end of an open output; `None` if there is none of that name and type, or it was taken before.
+    pub fn take_output<M: Message>(&mut self, name: &str) -> Option<Receiver<M>> {
+        self.take_end(name, Direction::Out)
+    }
+
+    fn take_end<T: 'static>(&mut self, name: &str, direction: Direction) -> Option<T> {
+        let index = self.open.iter().position(|boundary| {
+            boundary.edge == name && boundary.direction == direction && boundary.end.is::<T>()
+        })?;
+        self.open
+            .swap_remove(index)
+            .end
+            .downcast::<T>()
+            .ok()
+            .map(|end| *end)
+    }
+
+    /// Waits until all stages are over: producers have ended and everything has been handled.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// [`RunError`]: a stage panicked too often and the topology was stopped.
+    pub async fn wait(&mut self) -> Result<Report, RunError> {
+        self.drop_unused_inputs();
+        // The writer lives in what this handle shares, so only `true` can come.
+        while !self.over.get() {
+            if self.over.changed().await.is_err() {
+                break;
+            }
+        }
+        self.shared.result()
+    }
+
+    /// As [`Running::wait`], on a thread that may block.
+    ///
+    /// # Errors
+    /// As [`Running::wait`].
+    pub fn wait_blocking(&mut self) -> Result<Report, RunError> {
+        self.drop_unused_inputs();
+        while !self.over.get() {
+            if self.over.blocking_changed().is_err() {
+                break;
+            }
+        }
+        self.shared.result()
+    }
+
+    /// An open input that nobody took would keep its stage waiting for ever.
+    fn drop_unused_inputs(&mut self) {
+        self.open
+            .retain(|boundary| boundary.direction == Direction::Out);
+    }
+
+    /// Ends in order: producers and open inputs stop, everything in flight is handled, then the stages finish from
+    /// producers to consumers. Nothing is lost; the ledger balances with nothing held. Inputs from other parts end when
+    /// those drain.
+    ///
+    /// # Errors
+    /// As [`Running::wait`].
+    pub async fn drain(&mut self) -> Result<Report, RunError> {
+        self.begin_drain();
+        self.wait().await
+    }
+
+    /// As [`Running::drain`], on a thread that may block.
+    ///
+    /// # Errors
+    /// As [`Running::wait`].
+    pub fn drain_blocking(&mut self) -> Result<Report, RunError> {
+        self.begin_drain();
+        self.wait_blocking()
+    }
+
+    /// Begins a drain without waiting for its end.
+    pub fn begin_drain(&self) {
+        self.shared.drain();
+    }
+
+    /// Ends at once: what is in flight is given up and counted as cancelled.
+    ///
+    /// # Errors
+    /// As [`Running::wait`].
+    pub async fn stop(&mut self) -> Result<Report, RunError> {
+        self.shared.stop();
+        self.wait().await
+    }
+
+    /// As [`Running::stop`], on a thread that may block.
+    ///
+    /// # Errors
+    /// As [`Running::wait`].
+    pub fn stop_blocking(&mut self) -> Result<Report, RunError> {
+        self.shared.stop();
+        self.wait_blocking()
+    }
+
+    /// Stages take nothing more until [`Running::resume`]; each ends the batch it is in.
+    pub fn pause(&self) {
+        self.shared.tell_all(Command::Pause);
+    }
+
+    /// Goes on after [`Running::pause`].
+    pub fn resume(&self) {
+        self.shared.tell_all(Command::Resume);
+    }
+
+    /// A look at the topology now.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        self.shared.report()
+    }
+
+    /// The account of every message now.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        self.shared.ledger()
+    }
+
+    /// The dead letters.
+    #[must_use]
+    pub fn dead_letters(&self) -> &DeadLetters {
+        &self.shared.dead_letters
+    }
+
+    /// Whether all stages are over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.shared.is_over()
+    }
+
+    /// A handle for reports and commands that can be given to others, for example to a signal handler.
+    #[must_use]
+    pub fn observer(&self) -> Observer {
+        Observer {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+/// Looks at a running topology and may begin its drain; keeps nothing running.
+#[derive(Clone)]
+pub struct Observer {
+    shared: Arc<Shared>,
+}
+
+impl Observer {
+    /// As [`Running::report`].
+    #[must_use]
+    pub fn report(&self) -> Report {
+        self.shared.report()
+    }
+
+    /// As [`Running::ledger`].
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        self.shared.ledger()
+    }
+
+    /// As [`Running::begin_drain`].
+    pub fn begin_drain(&self) {
+        self.shared.drain();
+    }
+
+    /// As [`Running::is_over`].
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.shared.is_over()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.shared.is_over() {
+            self.shared.stop();
+        }
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("name", &self.shared.name)
+            .finish_non_exhaustive()
+    }
+}
