@@ -2,7 +2,7 @@
 //!
 //! `cost` is what an exponential clock of rate `weight` would show, and the first clock to ring wins: each
 //! destination gets its weight's share of the keys, and a destination that is added, removed or given a new
-//! weight moves only keys to or from itself. The formula stands in the documentation of [`Hash`].
+//! weight moves only keys to or from itself. The formula stands in the documentation of [`Hash`](struct@Hash).
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -16,7 +16,7 @@ pub fn destination_id(name: &str) -> u64 {
 
 /// The index of the destination for `key` by weighted rendezvous hashing, `None` when no weight is above 0.
 ///
-/// `destinations` gives each one's id and weight. The formula stands in the documentation of [`Hash`].
+/// `destinations` gives each one's id and weight. The formula stands in the documentation of [`Hash`](struct@Hash).
 #[must_use]
 pub fn rendezvous(key: u64, destinations: impl IntoIterator<Item = (u64, u32)>) -> Option<usize> {
     let mut best: Option<(usize, u64, u64, u32)> = None;

@@ -1,7 +1,7 @@
 //! Where a message goes: the choice among the destinations of a route.
 //!
 //! A policy sees headers only and is plain code. [`Policy`] states the laws; one file holds each policy; a new one
-//! needs its file and one line in [`named`]. A route names its policy through a [`PolicyFactory`], which may
+//! needs its file and one line in the function `named` here. A route names its policy through a [`PolicyFactory`], which may
 //! also wrap a policy of the user's own.
 
 pub mod contract;

@@ -5,7 +5,7 @@ use std::fmt;
 use super::pattern::Pattern;
 use super::subject::Subject;
 use super::table::SubjectTable;
-use crate::policy::{Destination, PolicyFactory, UnknownPolicy, destination_id};
+use crate::policy::{Destination, PolicyFactory, destination_id};
 
 /// A rule for the subjects that a pattern matches.
 #[derive(Debug, Clone)]
@@ -211,13 +211,6 @@ pub enum RouteError {
         /// The route's pattern.
         pattern: Pattern,
     },
-    /// The route asks for a policy that does not exist.
-    Policy {
-        /// The route's pattern.
-        pattern: Pattern,
-        /// The policy asked for.
-        unknown: UnknownPolicy,
-    },
 }
 
 impl fmt::Display for RouteError {
@@ -260,19 +253,11 @@ impl fmt::Display for RouteError {
                     "route '{pattern}': broadcast cannot be sticky, it sends to all: remove 'sticky'"
                 )
             }
-            Self::Policy { pattern, unknown } => write!(f, "route '{pattern}': {unknown}"),
         }
     }
 }
 
-impl std::error::Error for RouteError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Policy { unknown, .. } => Some(unknown),
-            _ => None,
-        }
-    }
-}
+impl std::error::Error for RouteError {}
 
 #[cfg(test)]
 mod tests {

@@ -10,15 +10,16 @@ const LEVEL_BITS: u32 = 5;
 /// A node shared with a clone is copied when it is changed; a node held once is changed in place.
 #[derive(Debug)]
 pub(super) struct HashTrie<K, V> {
-    root: Arc<Branch<K, V>>,
+    root: Branch<K, V>,
     length: usize,
 }
 
+/// One level. The bitmap lies beside the pointer, so that a level costs one cache miss.
 #[derive(Debug)]
 struct Branch<K, V> {
     /// Bit `i` is set when the slot for hash digit `i` exists; slots are stored in the order of their bits.
     bitmap: u32,
-    slots: Vec<Slot<K, V>>,
+    slots: Arc<[Slot<K, V>]>,
 }
 
 #[derive(Debug)]
@@ -28,7 +29,7 @@ enum Slot<K, V> {
         key: K,
         value: V,
     },
-    Branch(Arc<Branch<K, V>>),
+    Branch(Branch<K, V>),
     /// Keys whose whole hash is equal.
     Collision(Arc<Vec<(K, V)>>),
 }
@@ -36,13 +37,13 @@ enum Slot<K, V> {
 impl<K, V> Clone for HashTrie<K, V> {
     fn clone(&self) -> Self {
         Self {
-            root: Arc::clone(&self.root),
+            root: self.root.clone(),
             length: self.length,
         }
     }
 }
 
-impl<K: Clone, V: Clone> Clone for Branch<K, V> {
+impl<K, V> Clone for Branch<K, V> {
     fn clone(&self) -> Self {
         Self {
             bitmap: self.bitmap,
@@ -59,7 +60,7 @@ impl<K: Clone, V: Clone> Clone for Slot<K, V> {
                 key: key.clone(),
                 value: value.clone(),
             },
-            Self::Branch(branch) => Self::Branch(Arc::clone(branch)),
+            Self::Branch(branch) => Self::Branch(branch.clone()),
             Self::Collision(entries) => Self::Collision(Arc::clone(entries)),
         }
     }
@@ -68,7 +69,7 @@ impl<K: Clone, V: Clone> Clone for Slot<K, V> {
 impl<K, V> HashTrie<K, V> {
     pub(super) fn new() -> Self {
         Self {
-            root: Arc::new(Branch::empty()),
+            root: Branch::empty(),
             length: 0,
         }
     }
@@ -82,7 +83,7 @@ impl<K, V> HashTrie<K, V> {
     }
 
     pub(super) fn get(&self, hash: u64, is: impl Fn(&K) -> bool) -> Option<&V> {
-        let mut branch = &*self.root;
+        let mut branch = &self.root;
         let mut shift = 0;
         loop {
             match branch.slot(hash, shift)? {
@@ -112,7 +113,7 @@ impl<K: Clone + Eq, V: Clone> HashTrie<K, V> {
     /// The value of `key`, made by `make` when it was absent, for change in place.
     pub(super) fn entry(&mut self, hash: u64, key: &K, make: impl Fn() -> V) -> &mut V {
         let length = &mut self.length;
-        Arc::make_mut(&mut self.root).entry(hash, 0, key, &mut || {
+        self.root.entry(hash, 0, key, &mut || {
             *length += 1;
             make()
         })
@@ -125,13 +126,13 @@ impl<K: Clone + Eq, V: Clone> HashTrie<K, V> {
     }
 
     fn entry_of_present(&mut self, hash: u64, key: &K) -> &mut V {
-        let mut branch = Arc::make_mut(&mut self.root);
+        let mut branch = &mut self.root;
         let mut shift = 0;
         loop {
             let index = branch.index(hash, shift);
-            match &mut branch.slots[index] {
+            match &mut Arc::make_mut(&mut branch.slots)[index] {
                 Slot::Leaf { value, .. } => return value,
-                Slot::Branch(next) => branch = Arc::make_mut(next),
+                Slot::Branch(next) => branch = next,
                 Slot::Collision(entries) => {
                     let entries = Arc::make_mut(entries);
                     let at = entries
@@ -150,7 +151,7 @@ impl<K: Clone + Eq, V: Clone> HashTrie<K, V> {
         if self.get(hash, |held| held == key).is_none() {
             return false;
         }
-        Arc::make_mut(&mut self.root).remove(hash, 0, key);
+        self.root.remove(hash, 0, key);
         self.length -= 1;
         true
     }
@@ -160,7 +161,7 @@ impl<K, V> Branch<K, V> {
     fn empty() -> Self {
         Self {
             bitmap: 0,
-            slots: Vec::new(),
+            slots: Arc::from([]),
         }
     }
 
@@ -178,7 +179,7 @@ impl<K, V> Branch<K, V> {
     }
 
     fn for_each(&self, visit: &mut impl FnMut(&K, &V)) {
-        for slot in &self.slots {
+        for slot in self.slots.iter() {
             match slot {
                 Slot::Leaf { key, value, .. } => visit(key, value),
                 Slot::Branch(branch) => branch.for_each(visit),
@@ -196,16 +197,18 @@ impl<K: Clone + Eq, V: Clone> Branch<K, V> {
         let index = self.index(hash, shift);
         if self.bitmap & bit == 0 {
             self.bitmap |= bit;
-            // Growth by one keeps a node exact: doubling would waste half of a million small nodes.
-            self.slots.reserve_exact(1);
-            self.slots.insert(
-                index,
-                Slot::Leaf {
-                    hash,
-                    key: key.clone(),
-                    value: make(),
-                },
-            );
+            let added = Slot::Leaf {
+                hash,
+                key: key.clone(),
+                value: make(),
+            };
+            let (left, right) = self.slots.split_at(index);
+            self.slots = left
+                .iter()
+                .cloned()
+                .chain([added])
+                .chain(right.iter().cloned())
+                .collect();
         } else if let Slot::Leaf {
             hash: held,
             key: other,
@@ -215,11 +218,9 @@ impl<K: Clone + Eq, V: Clone> Branch<K, V> {
         {
             self.split(index, hash, shift);
         }
-        match &mut self.slots[index] {
+        match &mut Arc::make_mut(&mut self.slots)[index] {
             Slot::Leaf { value, .. } => value,
-            Slot::Branch(branch) => {
-                Arc::make_mut(branch).entry(hash, shift + LEVEL_BITS, key, make)
-            }
+            Slot::Branch(branch) => branch.entry(hash, shift + LEVEL_BITS, key, make),
             Slot::Collision(entries) => {
                 let entries = Arc::make_mut(entries);
                 let at = entries
@@ -244,28 +245,27 @@ impl<K: Clone + Eq, V: Clone> Branch<K, V> {
         else {
             return;
         };
-        self.slots[index] = if held == hash {
+        Arc::make_mut(&mut self.slots)[index] = if held == hash {
             Slot::Collision(Arc::new(vec![(key, value)]))
         } else {
             let bitmap = Self::bit(held, shift + LEVEL_BITS);
-            Slot::Branch(Arc::new(Self {
+            Slot::Branch(Self {
                 bitmap,
-                slots: vec![Slot::Leaf {
+                slots: Arc::from([Slot::Leaf {
                     hash: held,
                     key,
                     value,
-                }],
-            }))
+                }]),
+            })
         };
     }
 
     /// Takes out a key that is known to be present.
     fn remove(&mut self, hash: u64, shift: u32, key: &K) {
         let index = self.index(hash, shift);
-        let emptied = match &mut self.slots[index] {
+        let emptied = match &mut Arc::make_mut(&mut self.slots)[index] {
             Slot::Leaf { .. } => true,
             Slot::Branch(branch) => {
-                let branch = Arc::make_mut(branch);
                 branch.remove(hash, shift + LEVEL_BITS, key);
                 branch.slots.is_empty()
             }
@@ -277,7 +277,8 @@ impl<K: Clone + Eq, V: Clone> Branch<K, V> {
         };
         if emptied {
             self.bitmap &= !Self::bit(hash, shift);
-            self.slots.remove(index);
+            let kept = self.slots.iter().enumerate().filter(|(at, _)| *at != index);
+            self.slots = kept.map(|(_, slot)| slot.clone()).collect();
         }
     }
 }

@@ -30,7 +30,7 @@ use super::subject::{SUBJECT_TOKENS, Subject};
 /// [`branch_version`](Self::branch_version) is.
 #[derive(Debug, Clone)]
 pub struct SubjectTable<V> {
-    root: Arc<Node<V>>,
+    root: Node<V>,
     length: usize,
     version: u64,
     hasher: FixedState,
@@ -39,29 +39,61 @@ pub struct SubjectTable<V> {
 /// A literal token. Short ones, which most are, stand in the map itself: comparing them costs no cache miss.
 type Token = SmallVec<[u8; 16]>;
 
+/// What begins with certain tokens. Most nodes of a large table are the end of a pattern with nothing below:
+/// reading such a one costs no further cache miss, copying it no reference count.
 #[derive(Debug, Clone)]
 struct Node<V> {
     /// Values of the pattern that ends here.
     exact: Values<V>,
-    /// Values of the pattern that ends here with a further `>`.
-    rest: Values<V>,
-    /// What follows a `*`.
-    star: Option<Arc<Node<V>>>,
-    /// What follows a literal token.
-    children: HashTrie<Token, Arc<Node<V>>>,
     /// The table's version when an answer that involves this node last changed.
     version: u64,
+    below: Option<Arc<Below<V>>>,
 }
 
-impl<V> Node<V> {
-    fn new() -> Self {
+/// What lies below a node; held only while there is something.
+#[derive(Debug, Clone)]
+struct Below<V> {
+    /// Values of the pattern that ends with `>` here.
+    rest: Values<V>,
+    /// What follows a `*`.
+    star: Node<V>,
+    /// What follows a literal token.
+    children: HashTrie<Token, Node<V>>,
+}
+
+impl<V: Clone + Eq + Hash> Node<V> {
+    fn empty() -> Self {
         Self {
             exact: Values::None,
-            rest: Values::None,
-            star: None,
-            children: HashTrie::new(),
             version: 0,
+            below: None,
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.below.is_none()
+    }
+
+    fn child(&self, token: &str, hash: u64) -> Option<&Self> {
+        self.below
+            .as_ref()?
+            .children
+            .get(hash, |held| **held == *token.as_bytes())
+    }
+
+    fn below_mut(&mut self) -> &mut Below<V> {
+        let empty = || Below {
+            rest: Values::None,
+            star: Self::empty(),
+            children: HashTrie::new(),
+        };
+        Arc::make_mut(self.below.get_or_insert_with(|| Arc::new(empty())))
+    }
+}
+
+impl<V: Clone + Eq + Hash> Below<V> {
+    fn is_empty(&self) -> bool {
+        self.rest.is_empty() && self.star.is_empty() && self.children.is_empty()
     }
 }
 
@@ -83,7 +115,7 @@ impl<V: Clone + Eq + Hash> SubjectTable<V> {
     #[must_use]
     pub fn with_seed(seed: u64) -> Self {
         Self {
-            root: Arc::new(Node::new()),
+            root: Node::empty(),
             length: 0,
             version: 0,
             hasher: FixedState::with_seed(seed),
@@ -111,14 +143,15 @@ impl<V: Clone + Eq + Hash> SubjectTable<V> {
     /// Whether exactly this pair is held.
     #[must_use]
     pub fn contains(&self, pattern: &Pattern, value: &V) -> bool {
-        let mut node = &*self.root;
+        let mut node = &self.root;
         for token in pattern.tokens() {
             let next = match token {
-                PatternToken::Rest => return node.rest.contains(value, &self.hasher),
-                PatternToken::One => node.star.as_ref(),
-                PatternToken::Literal(token) => node
-                    .children
-                    .get(self.hash(token), |held| **held == *token.as_bytes()),
+                PatternToken::Rest => {
+                    let below = node.below.as_ref();
+                    return below.is_some_and(|below| below.rest.contains(value, &self.hasher));
+                }
+                PatternToken::One => node.below.as_ref().map(|below| &below.star),
+                PatternToken::Literal(token) => node.child(token, self.hash(token)),
             };
             match next {
                 Some(next) => node = next,
@@ -136,21 +169,21 @@ impl<V: Clone + Eq + Hash> SubjectTable<V> {
         self.version += 1;
         self.length += 1;
         let hasher = &self.hasher;
-        let mut node = Arc::make_mut(&mut self.root);
+        let mut node = &mut self.root;
         for token in pattern.tokens() {
             match token {
                 PatternToken::Rest => {
                     node.version = self.version;
-                    node.rest.insert(value, hasher);
+                    node.below_mut().rest.insert(value, hasher);
                     return true;
                 }
-                PatternToken::One => {
-                    node = Arc::make_mut(node.star.get_or_insert_with(|| Arc::new(Node::new())));
-                }
+                PatternToken::One => node = &mut node.below_mut().star,
                 PatternToken::Literal(token) => {
-                    let hash = hasher.hash_one(token);
                     let key = Token::from_slice(token.as_bytes());
-                    node = Arc::make_mut(node.children.entry(hash, &key, || Arc::new(Node::new())));
+                    node =
+                        node.below_mut()
+                            .children
+                            .entry(hasher.hash_one(token), &key, Node::empty);
                 }
             }
         }
@@ -171,18 +204,14 @@ impl<V: Clone + Eq + Hash> SubjectTable<V> {
             hasher: &self.hasher,
             value,
         };
-        change.apply(Arc::make_mut(&mut self.root), &mut pattern.tokens());
+        change.apply(&mut self.root, &mut pattern.tokens());
         true
     }
 
     /// Calls `visit` with each value whose pattern matches, once per matching pattern. The order is that of
     /// no promise; equal tables with equal seeds and histories give equal orders.
     pub fn for_each_match(&self, subject: &Subject, mut visit: impl FnMut(&V)) {
-        self.walk(subject, &mut |node, matched| match matched {
-            Matched::Exact => node.exact.for_each(&mut visit),
-            Matched::Rest => node.rest.for_each(&mut visit),
-            Matched::Path => {}
-        });
+        self.walk(subject, &mut |values, _| values.for_each(&mut visit));
     }
 
     /// A number that changes whenever the answer for `subject` changes. It may also change when the answer
@@ -190,7 +219,7 @@ impl<V: Clone + Eq + Hash> SubjectTable<V> {
     #[must_use]
     pub fn branch_version(&self, subject: &Subject) -> u64 {
         let mut version = 0;
-        self.walk(subject, &mut |node, _| version = version.max(node.version));
+        self.walk(subject, &mut |_, changed| version = version.max(changed));
         version
     }
 
@@ -198,7 +227,7 @@ impl<V: Clone + Eq + Hash> SubjectTable<V> {
         self.hasher.hash_one(token)
     }
 
-    fn walk(&self, subject: &Subject, visit: &mut impl FnMut(&Node<V>, Matched)) {
+    fn walk(&self, subject: &Subject, visit: &mut impl FnMut(&Values<V>, u64)) {
         // Tokens are hashed once, though a walk that meets wildcards looks each of them up several times.
         let mut tokens: [(&str, u64); SUBJECT_TOKENS] = [("", 0); SUBJECT_TOKENS];
         let mut count = 0;
@@ -210,35 +239,26 @@ impl<V: Clone + Eq + Hash> SubjectTable<V> {
     }
 }
 
-/// What a walk found at a node.
-#[derive(Clone, Copy)]
-enum Matched {
-    /// The subject goes on below.
-    Path,
-    /// The subject goes on below, and what ends here with `>` matches.
-    Rest,
-    /// The subject ends here.
-    Exact,
-}
-
-fn walk<V>(node: &Node<V>, tokens: &[(&str, u64)], visit: &mut impl FnMut(&Node<V>, Matched)) {
-    let Some(((token, hash), below)) = tokens.split_first() else {
-        visit(node, Matched::Exact);
+/// Visits every node on the way of the subject, with the values that match there and its version.
+fn walk<V: Clone + Eq + Hash>(
+    node: &Node<V>,
+    tokens: &[(&str, u64)],
+    visit: &mut impl FnMut(&Values<V>, u64),
+) {
+    let Some(((token, hash), following)) = tokens.split_first() else {
+        visit(&node.exact, node.version);
         return;
     };
-    visit(
-        node,
-        if matches!(node.rest, Values::None) {
-            Matched::Path
-        } else {
-            Matched::Rest
-        },
-    );
-    if let Some(next) = node.children.get(*hash, |held| **held == *token.as_bytes()) {
-        walk(next, below, visit);
+    let Some(below) = &node.below else {
+        visit(&Values::None, node.version);
+        return;
+    };
+    visit(&below.rest, node.version);
+    if let Some(next) = node.child(token, *hash) {
+        walk(next, following, visit);
     }
-    if let Some(next) = &node.star {
-        walk(next, below, visit);
+    if !below.star.is_empty() {
+        walk(&below.star, following, visit);
     }
 }
 
@@ -249,46 +269,42 @@ struct Removal<'a, V> {
 }
 
 impl<V: Clone + Eq + Hash> Removal<'_, V> {
-    /// Takes the value out below `node` and reports whether `node` is left without content.
-    fn apply<'p>(
-        &self,
-        node: &mut Node<V>,
-        tokens: &mut impl Iterator<Item = PatternToken<'p>>,
-    ) -> bool {
-        match tokens.next() {
-            None => {
-                node.exact.remove(self.value, self.hasher);
-                node.version = self.version;
+    /// Takes the value, which is known to be held, out of `node`, and what is left empty with it.
+    fn apply<'p>(&self, node: &mut Node<V>, tokens: &mut impl Iterator<Item = PatternToken<'p>>) {
+        let Some(token) = tokens.next() else {
+            node.exact.remove(self.value, self.hasher);
+            node.version = self.version;
+            return;
+        };
+        let below = node.below_mut();
+        // The version of a node that goes is forgotten: that of the node above tells that it went.
+        let gone = match token {
+            PatternToken::Rest => {
+                below.rest.remove(self.value, self.hasher);
+                true
             }
-            Some(PatternToken::Rest) => {
-                node.rest.remove(self.value, self.hasher);
-                node.version = self.version;
+            PatternToken::One => {
+                self.apply(&mut below.star, tokens);
+                below.star.is_empty()
             }
-            Some(PatternToken::One) => {
-                if let Some(next) = &mut node.star
-                    && self.apply(Arc::make_mut(next), tokens)
-                {
-                    node.star = None;
-                    node.version = self.version;
-                }
-            }
-            Some(PatternToken::Literal(token)) => {
+            PatternToken::Literal(token) => {
                 let (hash, key) = (
                     self.hasher.hash_one(token),
                     Token::from_slice(token.as_bytes()),
                 );
-                if let Some(next) = node.children.get_mut(hash, &key)
-                    && self.apply(Arc::make_mut(next), tokens)
-                {
-                    node.children.remove(hash, &key);
-                    // The version of a node that goes is forgotten; its parent's tells that it went.
-                    node.version = self.version;
-                }
+                let child = below.children.get_mut(hash, &key);
+                let emptied = child.is_some_and(|child| {
+                    self.apply(child, tokens);
+                    child.is_empty()
+                });
+                emptied && below.children.remove(hash, &key)
             }
+        };
+        if below.is_empty() {
+            node.below = None;
         }
-        node.exact.is_empty()
-            && node.rest.is_empty()
-            && node.star.is_none()
-            && node.children.is_empty()
+        if gone {
+            node.version = self.version;
+        }
     }
 }

@@ -17,7 +17,8 @@ pub(super) enum Values<V> {
     None,
     One(V),
     Few(Arc<Vec<V>>),
-    Many(HashTrie<V, ()>),
+    /// Boxed, because most patterns have few values and all pay for the largest form.
+    Many(Box<HashTrie<V, ()>>),
 }
 
 impl<V: Clone + Eq + Hash> Values<V> {
@@ -47,7 +48,7 @@ impl<V: Clone + Eq + Hash> Values<V> {
                 for held in list.iter().chain([&value]) {
                     set.entry(hasher.hash_one(held), held, || ());
                 }
-                *self = Self::Many(set);
+                *self = Self::Many(Box::new(set));
             }
             Self::Many(set) => *set.entry(hasher.hash_one(&value), &value, || ()) = (),
         }

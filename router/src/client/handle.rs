@@ -1,0 +1,351 @@
+//! The handle of a client, and the thread behind it.
+
+use super::config::ClientConfig;
+use super::core::ClientCore;
+use super::error::{ConnectError, QueryError, SubscribeError};
+use super::publisher::Publisher;
+use super::shared::{Command, Progress, Shared, SubscriptionState};
+use super::subscription::{SubscribeOptions, Subscription};
+use crate::dial::{Backoff, Dial};
+use crate::random;
+use crate::reactor::Reactor;
+use crate::routing::Pattern;
+use mcpbus_actors::channel::{Capacity, channel};
+use mcpbus_actors::SystemClock;
+use mcpbus_transport::bridge::Hub;
+use mcpbus_transport::link::Link;
+use mcpbus_transport::session::Local;
+use mcpbus_transport::wire::{AckLevel, ProducerId, Role};
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+
+pub use super::shared::{ClientStats, ClientStatus};
+
+/// A connection to a node. Clones share it; the last one to go says goodbye.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    id: u128,
+    epoch: u64,
+    requests: OnceLock<Publisher>,
+    /// The thread lives as long as its handles.
+    _reactor: Reactor,
+    done: watch::Receiver<bool>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.act(|state| state.commands.push(Command::Close));
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Connects to a node over QUIC and waits until the session is up. `address` is `HOST:PORT`. From then on a lost
+    /// link is renewed for ever.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] with what the last attempt said.
+    #[cfg(feature = "quic")]
+    pub async fn connect(
+        address: &str,
+        credentials: &mcpbus_transport::identity::Credentials,
+        config: ClientConfig,
+    ) -> Result<Self, ConnectError> {
+        use crate::dial::quic::QuicDial;
+        use mcpbus_transport::link::quic::{QuicConfig, QuicEndpoint};
+
+        let reactor = Reactor::start("mcpbus-client")
+            .map_err(|error| ConnectError::Setup { reason: error.to_string() })?;
+        let credentials = credentials.clone();
+        let address = address.to_owned();
+        Self::start(reactor, config, move || {
+            let endpoint = QuicEndpoint::dialer(&credentials, QuicConfig::default())
+                .map_err(|error| ConnectError::Setup { reason: error.to_string() })?;
+            Ok(QuicDial { endpoint: endpoint.into(), address })
+        })
+        .await
+    }
+
+    /// Starts a client whose links `make` provides, on a reactor's thread, and waits for the first session.
+    pub(crate) async fn start<D: Dial>(
+        reactor: Reactor,
+        config: ClientConfig,
+        make: impl FnOnce() -> Result<D, ConnectError> + Send + 'static,
+    ) -> Result<Self, ConnectError> {
+        let gone = |reason: String| ConnectError::Setup { reason };
+        let clock = SystemClock::new();
+        let timeout = config.connect_timeout;
+        let shared = Arc::new(Shared::new(config, clock.clone()));
+        let (id, epoch) = (random::u128(), random::epoch());
+        let local = Local { role: Role::Client, id, epoch, name: shared.config.name.clone() };
+        let (ready, first) = oneshot::channel();
+        let (last_error, last) = watch::channel(String::from("no attempt was made"));
+        let (done_sender, done) = watch::channel(false);
+        let task_shared = shared.clone();
+        let highest_lane = shared.config.session.lanes;
+        reactor
+            .spawn(move || async move {
+                let dial = match make() {
+                    Ok(dial) => dial,
+                    Err(error) => {
+                        let _ = ready.send(Err(error));
+                        task_shared.closed();
+                        done_sender.send_replace(true);
+                        return;
+                    }
+                };
+                let _ = ready.send(Ok(dial.address()));
+                let hub = Hub::new(ClientCore::new(task_shared.clone(), local, random::u64()), clock);
+                run(hub, dial, task_shared.clone(), highest_lane, last_error).await;
+                task_shared.closed();
+                done_sender.send_replace(true);
+            })
+            .await
+            .map_err(|error| gone(error.to_string()))?;
+        let address = first.await.map_err(|_| gone(String::from("the I/O thread has ended")))??;
+        let inner =
+            Inner { shared: shared.clone(), id, epoch, requests: OnceLock::new(), _reactor: reactor, done };
+        let client = Self { inner: Arc::new(inner) };
+        let live = client.wait_status(|status| status != ClientStatus::Connecting);
+        if tokio::time::timeout(timeout, live).await.is_err() || client.status() == ClientStatus::Closed {
+            let last = last.borrow().clone();
+            return Err(ConnectError::TimedOut { address, after: timeout, last });
+        }
+        Ok(client)
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    /// How the client stands with its node.
+    pub fn status(&self) -> ClientStatus {
+        self.shared().lock().status
+    }
+
+    /// Counts since the start.
+    pub fn stats(&self) -> ClientStats {
+        self.shared().lock().stats.clone()
+    }
+
+    /// A publisher of its own identity with this ack level.
+    pub fn publisher(&self, ack: AckLevel) -> Publisher {
+        self.publisher_of_kind(ack, 0)
+    }
+
+    /// A publisher of messages whose bodies are of one type, named by its fingerprint.
+    pub fn publisher_of_kind(&self, ack: AckLevel, kind: u64) -> Publisher {
+        let producer = ProducerId { id: random::u128(), epoch: self.inner.epoch };
+        Publisher::new(self.shared().clone(), producer, ack, kind)
+    }
+
+    pub(super) fn request_publisher(&self) -> &Publisher {
+        self.inner.requests.get_or_init(|| {
+            let producer = ProducerId { id: self.inner.id, epoch: self.inner.epoch };
+            Publisher::new(self.shared().clone(), producer, AckLevel::Accepted, 0)
+        })
+    }
+
+    /// Subscribes to the subjects of a pattern: `*` is one token, `>` the rest.
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError`] if the pattern is none or the client is closed; what the node says comes with
+    /// [`Subscription::ready`].
+    pub fn subscribe(
+        &self,
+        pattern: &str,
+        options: SubscribeOptions,
+    ) -> Result<Subscription, SubscribeError> {
+        Pattern::new(pattern).map_err(|error| SubscribeError::Pattern { reason: error.to_string() })?;
+        let config = &self.shared().config;
+        let messages = options.window_messages.unwrap_or(config.window_messages).max(1);
+        let window = (messages, config.subscription_bytes());
+        let capacity = Capacity::messages(messages as usize).bytes(window.1 as usize);
+        let (sender, receiver) = channel(capacity);
+        let (state, progress) = watch::channel(Progress::Asked);
+        let number = self.shared().act(|shared| {
+            if shared.status == ClientStatus::Closed {
+                return None;
+            }
+            let number = shared.next_subscription;
+            shared.next_subscription += 1;
+            let group = options.group.clone();
+            shared.subscriptions.insert(
+                number,
+                SubscriptionState {
+                    pattern: pattern.to_owned(),
+                    group: group.clone(),
+                    sender,
+                    state,
+                    window,
+                },
+            );
+            shared.commands.push(Command::Subscribe {
+                subscription: number,
+                pattern: pattern.to_owned(),
+                group,
+            });
+            Some(number)
+        });
+        let number = number.ok_or(SubscribeError::Closed)?;
+        Ok(Subscription { shared: self.shared().clone(), number, receiver, progress })
+    }
+
+    /// How many subscribers a subject has, over all reachable nodes, as the client's node knows them.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`]. Cancel safe.
+    pub async fn count_subscribers(&self, subject: &str, timeout: Duration) -> Result<u64, QueryError> {
+        let (answer, answered) = oneshot::channel();
+        let subject = subject.to_owned();
+        let question = self.shared().act(|shared| {
+            let question = shared.next_question;
+            shared.next_question = shared.next_question.wrapping_add(1);
+            shared.questions.insert(question, answer);
+            shared.commands.push(Command::Count { question, subject });
+            question
+        });
+        let result = tokio::time::timeout(timeout, answered).await;
+        self.shared().lock().questions.remove(&question);
+        match result {
+            Ok(Ok(subscribers)) => Ok(subscribers),
+            Ok(Err(_)) => Err(QueryError::Closed),
+            Err(_) => Err(QueryError::TimedOut),
+        }
+    }
+
+    /// Waits until every message published so far has its outcome, and returns the counts; after `timeout` it
+    /// returns them as they are. Cancel safe.
+    pub async fn flush(&self, timeout: Duration) -> ClientStats {
+        let goal = self.stats().published;
+        let done = async {
+            loop {
+                let moved = self.shared().progress.notified();
+                tokio::pin!(moved);
+                moved.as_mut().enable();
+                let (stats, status) = (self.stats(), self.status());
+                if stats.acknowledged + stats.failures() >= goal || status == ClientStatus::Closed {
+                    return;
+                }
+                moved.await;
+            }
+        };
+        let _ = tokio::time::timeout(timeout, done).await;
+        self.stats()
+    }
+
+    /// Waits for messages to be on their way, says goodbye and ends; what has no outcome after `timeout` is given up.
+    /// Returns the final counts.
+    pub async fn close(self, timeout: Duration) -> ClientStats {
+        let stats = self.flush(timeout).await;
+        let mut done = self.inner.done.clone();
+        self.shared().act(|state| state.commands.push(Command::Close));
+        let _ = tokio::time::timeout(Duration::from_secs(2), done.wait_for(|done| *done)).await;
+        stats
+    }
+
+    async fn wait_status(&self, wanted: impl Fn(ClientStatus) -> bool) {
+        loop {
+            let moved = self.shared().progress.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            if wanted(self.status()) {
+                return;
+            }
+            moved.await;
+        }
+    }
+}
+
+/// Carries a client out until it is closed.
+async fn run<D: Dial>(
+    hub: Hub<ClientCore>,
+    dial: D,
+    shared: Arc<Shared>,
+    highest_lane: u8,
+    last_error: watch::Sender<String>,
+) {
+    let timer = hub.run_timer();
+    let pump = async {
+        loop {
+            shared.wake.notified().await;
+            hub.with(|core, now| core.pump(now));
+        }
+    };
+    let connect = connect_for_ever(&hub, &dial, &shared, highest_lane, &last_error);
+    tokio::select! {
+        () = connect => {}
+        () = timer => {}
+        () = pump => {}
+    }
+}
+
+async fn connect_for_ever<D: Dial>(
+    hub: &Hub<ClientCore>,
+    dial: &D,
+    shared: &Shared,
+    highest_lane: u8,
+    last_error: &watch::Sender<String>,
+) {
+    let mut backoff = Backoff::new(shared.config.retry, random::u64());
+    loop {
+        let attempt = closed_or(hub, shared, dial.dial()).await;
+        match attempt {
+            None => return,
+            Some(Ok(link)) => {
+                let peer = link.peer().name.clone();
+                tracing::debug!(peer, "link up");
+                hub.attach(link, highest_lane, |core, handle, now| core.link_dialed(handle, now)).await;
+                let (closed, goodbye) = hub.with(|core, _| (core.is_closed(), core.take_goodbye()));
+                if closed {
+                    return;
+                }
+                match goodbye {
+                    // Turned away: trying at once would only be turned away again.
+                    Some((code, reason)) => {
+                        last_error.send_replace(format!("the node said {code}: {reason}"));
+                    }
+                    None => backoff.reset(),
+                }
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%error, "no link");
+                last_error.send_replace(error);
+            }
+        }
+        let pause = backoff.pause();
+        if closed_or(hub, shared, tokio::time::sleep(pause)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Waits for `future` unless the client is closed meanwhile.
+async fn closed_or<F: Future>(hub: &Hub<ClientCore>, shared: &Shared, future: F) -> Option<F::Output> {
+    tokio::pin!(future);
+    loop {
+        if hub.with(|core, _| core.is_closed()) {
+            return None;
+        }
+        tokio::select! {
+            output = &mut future => return Some(output),
+            () = shared.progress.notified() => {}
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What user code and the client's thread share, behind one short lock.
+
+use super::error::ReceiptError;
+use super::outbox::Outbox;
+use super::request::Pending;
+use crate::client::ClientConfig;
+use crate::protocol::SubscribeRefusal;
+use mcpbus_actors::channel::Sender;
+use mcpbus_actors::{Clock, SystemClock, Time};
+use mcpbus_transport::wire::Failure;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, oneshot, watch};
+
+use super::subscription::Delivery;
+
+/// How a client stands with its node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientStatus {
+    /// Never connected yet.
+    #[default]
+    Connecting,
+    /// Connected.
+    Live,
+    /// The link is lost; it is being renewed.
+    Reconnecting,
+    /// Closed, by its user or because every handle is gone.
+    Closed,
+}
+
+/// Counts of a client since its start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientStats {
+    /// Messages queued by publishers.
+    pub published: u64,
+    /// Messages whose ack came, or that were taken over where none was asked.
+    pub acknowledged: u64,
+    /// Messages that ended otherwise, by reason.
+    pub failed: BTreeMap<&'static str, u64>,
+    /// Messages handed to subscriptions.
+    pub received: u64,
+    /// Messages that the node had taken over and held when it died.
+    pub lost: u64,
+    /// Times the link was renewed.
+    pub reconnects: u64,
+    /// Times a node without memory of the session was met.
+    pub resets: u64,
+}
+
+impl ClientStats {
+    /// Messages that did not end well.
+    pub fn failures(&self) -> u64 {
+        self.failed.values().sum()
+    }
+
+    /// Messages of which no outcome is known yet.
+    pub fn outstanding(&self) -> u64 {
+        self.published - self.acknowledged - self.failures()
+    }
+}
+
+/// A message that a user has settled: generation of the session, flow, sequence, how.
+pub(super) type Settlement = (u64, u32, u64, Option<Failure>);
+
+/// What a user wants of the session.
+pub(super) enum Command {
+    Subscribe { subscription: u32, pattern: String, group: Option<String> },
+    Unsubscribe { subscription: u32 },
+    Count { question: u32, subject: String },
+    Close,
+}
+
+/// One subscription, as the client's thread sees it.
+pub(super) struct SubscriptionState {
+    pub(super) pattern: String,
+    pub(super) group: Option<String>,
+    pub(super) sender: Sender<Delivery>,
+    pub(super) state: watch::Sender<Progress>,
+    pub(super) window: (u64, u64),
+}
+
+/// How far a subscription has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Progress {
+    #[default]
+    Asked,
+    Ready,
+    Refused(SubscribeRefusal, String),
+}
+
+pub(super) struct State {
+    pub(super) status: ClientStatus,
+    pub(super) outbox: Outbox,
+    pub(super) settlements: Vec<Settlement>,
+    pub(super) commands: Vec<Command>,
+    pub(super) subscriptions: BTreeMap<u32, SubscriptionState>,
+    pub(super) next_subscription: u32,
+    pub(super) requests: BTreeMap<u64, Pending>,
+    pub(super) next_request: u64,
+    pub(super) questions: BTreeMap<u32, oneshot::Sender<u64>>,
+    pub(super) next_question: u32,
+    pub(super) stats: ClientStats,
+    pub(super) message_max: u64,
+    /// Whether the thread has been woken and has not come yet.
+    woken: bool,
+}
+
+/// Shared by the handles of a client and its thread.
+pub(super) struct Shared {
+    pub(super) config: ClientConfig,
+    pub(super) clock: SystemClock,
+    state: Mutex<State>,
+    /// Wakes the client's thread.
+    pub(super) wake: Notify,
+    /// Wakes those who wait for counts to move or the status to change.
+    pub(super) progress: Notify,
+}
+
+impl Shared {
+    pub(super) fn new(config: ClientConfig, clock: SystemClock) -> Self {
+        Self {
+            state: Mutex::new(State {
+                status: ClientStatus::Connecting,
+                outbox: Outbox::new(&config),
+                settlements: Vec::new(),
+                commands: Vec::new(),
+                subscriptions: BTreeMap::new(),
+                next_subscription: 1,
+                requests: BTreeMap::new(),
+                next_request: 1,
+                questions: BTreeMap::new(),
+                next_question: 1,
+                stats: ClientStats::default(),
+                message_max: config.session.message_max,
+                woken: false,
+            }),
+            config,
+            clock,
+            wake: Notify::new(),
+            progress: Notify::new(),
+        }
+    }
+
+    pub(super) fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// The state. Nothing panics while it is held, so a poisoned lock still guards a whole state.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state and wakes the thread, once for many changes.
+    pub(super) fn act<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let (result, wake) = {
+            let mut state = self.lock();
+            let result = change(&mut state);
+            (result, !std::mem::replace(&mut state.woken, true))
+        };
+        if wake {
+            self.wake.notify_one();
+        }
+        result
+    }
+
+    /// The thread has come: from here on it is to be woken again.
+    pub(super) fn arrived(&self) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        state.woken = false;
+        state
+    }
+
+    /// Ends everything that waits.
+    pub(super) fn closed(&self) {
+        let mut state = self.lock();
+        state.status = ClientStatus::Closed;
+        for queued in state.outbox.close() {
+            if let super::outbox::Notify::Receipt(receipt) = queued.notify {
+                let _ = receipt.send(Err(ReceiptError::Closed));
+            }
+        }
+        state.subscriptions.clear();
+        state.requests.clear();
+        state.questions.clear();
+        drop(state);
+        self.progress.notify_waiters();
+    }
+}

@@ -1,0 +1,259 @@
+//! Subscribing: deliveries, and what a user says of them.
+
+use super::error::{SettleError, SubscribeError};
+use super::outbox::{Notify, REPLIES, record};
+use super::shared::{Command, Progress, Shared};
+use crate::protocol::{ReplyStatus, encode_reply};
+use bytes::Bytes;
+use mcpbus_actors::channel::Receiver;
+use mcpbus_actors::{Key, Kind, Message, Time};
+use mcpbus_transport::wire::{AckLevel, Extra, Failure, Head, ProducerId, Record};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Largest answer to a request, in bytes.
+pub const REPLY_MAX: usize = 64 * 1024;
+
+/// How to subscribe.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubscribeOptions {
+    /// The group whose members share the messages.
+    pub group: Option<String>,
+    /// Messages held or granted; the client's default otherwise.
+    pub window_messages: Option<u64>,
+}
+
+impl SubscribeOptions {
+    /// As a member of this group.
+    #[must_use]
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.group = Some(group.into());
+        self
+    }
+
+    /// With a window of so many messages, at least 1.
+    #[must_use]
+    pub fn window_messages(mut self, messages: u64) -> Self {
+        self.window_messages = Some(messages.max(1));
+        self
+    }
+}
+
+/// Messages of one subscription. Dropping it unsubscribes.
+pub struct Subscription {
+    pub(super) shared: Arc<Shared>,
+    pub(super) number: u32,
+    pub(super) receiver: Receiver<Delivery>,
+    pub(super) progress: watch::Receiver<Progress>,
+}
+
+impl std::fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscription").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Subscription {
+    /// Waits until every reachable node knows of the subscription: from then on nothing published anywhere
+    /// passes it by.
+    ///
+    /// # Errors
+    ///
+    /// The node refused it, or did not confirm it within `timeout`. Cancel safe.
+    pub async fn ready(&mut self, timeout: Duration) -> Result<(), SubscribeError> {
+        let outcome = tokio::time::timeout(timeout, async {
+            let state = self.progress.wait_for(|progress| *progress != Progress::Asked).await;
+            match state.as_deref() {
+                Ok(Progress::Refused(refusal, reason)) => {
+                    Err(SubscribeError::Refused { refusal: *refusal, reason: reason.clone() })
+                }
+                Ok(_) => Ok(()),
+                Err(_) => Err(SubscribeError::Closed),
+            }
+        });
+        outcome.await.unwrap_or(Err(SubscribeError::TimedOut))
+    }
+
+    /// The next message; `None` once the client is closed or the subscription was refused. Cancel safe.
+    pub async fn next(&mut self) -> Option<Delivery> {
+        self.receiver.recv().await
+    }
+
+    /// The next message if one is here.
+    pub fn try_next(&mut self) -> Option<Delivery> {
+        self.receiver.try_recv().ok()
+    }
+
+    /// The next message, blocking the thread. Not for async tasks.
+    pub fn next_blocking(&mut self) -> Option<Delivery> {
+        self.receiver.blocking_recv()
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let number = self.number;
+        self.shared.act(|state| {
+            if state.subscriptions.remove(&number).is_some() {
+                state.commands.push(Command::Unsubscribe { subscription: number });
+            }
+        });
+    }
+}
+
+/// A message that was delivered. Its credit returns when it is settled or dropped.
+///
+/// A delivery that is dropped counts as processed, unless its publisher waits for exactly that: then it must be
+/// [`ack`](Self::ack)nowledged, and dropping it says that its consumer gave up.
+pub struct Delivery {
+    pub(super) record: Record,
+    pub(super) settle: Option<Settle>,
+}
+
+/// Where the outcome of a delivery goes.
+pub(super) struct Settle {
+    pub(super) shared: Arc<Shared>,
+    pub(super) generation: u64,
+    pub(super) flow: u32,
+    pub(super) sequence: u64,
+}
+
+impl std::fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Delivery").field("record", &self.record).finish_non_exhaustive()
+    }
+}
+
+impl Message for Delivery {
+    const KIND: Kind = Kind::new("mcpbus.delivery", 1, "");
+
+    fn weight(&self) -> usize {
+        self.record.cost() as usize
+    }
+
+    fn key(&self) -> Option<Key> {
+        self.record.key
+    }
+}
+
+impl Delivery {
+    /// Where it was published.
+    pub fn subject(&self) -> &str {
+        &self.record.head.subject
+    }
+
+    /// Its key.
+    pub fn key(&self) -> Option<Key> {
+        self.record.key
+    }
+
+    /// Its body.
+    pub fn body(&self) -> &Bytes {
+        &self.record.body
+    }
+
+    /// Who published it.
+    pub fn producer(&self) -> ProducerId {
+        self.record.head.producer
+    }
+
+    /// Its number at its producer.
+    pub fn sequence(&self) -> u64 {
+        self.record.sequence
+    }
+
+    /// Fingerprint of the type of its body; 0 says "just bytes".
+    pub fn kind(&self) -> u64 {
+        self.record.head.kind
+    }
+
+    /// What its publisher waits for.
+    pub fn ack_level(&self) -> AckLevel {
+        self.record.head.ack
+    }
+
+    /// When it stops being worth anything, on the client's clock.
+    pub fn deadline(&self) -> Option<Time> {
+        self.record.deadline
+    }
+
+    /// When the event happened, in microseconds since 1970 (UTC).
+    pub fn event_time(&self) -> Option<i64> {
+        self.record.extra.as_ref().and_then(|extra| extra.event_time)
+    }
+
+    /// Whether somebody waits for an answer.
+    pub fn is_request(&self) -> bool {
+        self.record.extra.as_ref().is_some_and(|extra| extra.reply.is_some())
+    }
+
+    /// It was processed.
+    pub fn ack(mut self) {
+        self.settle_as(None);
+    }
+
+    /// It cannot be processed and must not come again.
+    pub fn reject(mut self) {
+        self.settle_as(Some(Failure::Rejected));
+    }
+
+    /// Answers a request and acknowledges it.
+    ///
+    /// # Errors
+    ///
+    /// [`SettleError`]; the delivery is dropped.
+    pub fn reply(mut self, body: &[u8]) -> Result<(), SettleError> {
+        self.answer(ReplyStatus::Ok, body)?;
+        self.settle_as(None);
+        Ok(())
+    }
+
+    /// Answers a request with a failure in words.
+    ///
+    /// # Errors
+    ///
+    /// [`SettleError`]; the delivery is dropped.
+    pub fn reply_failed(mut self, reason: &str) -> Result<(), SettleError> {
+        self.answer(ReplyStatus::Failed, reason.as_bytes())?;
+        self.settle_as(None);
+        Ok(())
+    }
+
+    fn answer(&mut self, status: ReplyStatus, body: &[u8]) -> Result<(), SettleError> {
+        let reply = self.record.extra.as_ref().and_then(|extra| extra.reply);
+        let (Some(reply), Some(settle)) = (reply, &self.settle) else { return Err(SettleError::NotARequest) };
+        if body.len() > REPLY_MAX {
+            return Err(SettleError::TooLarge { limit: REPLY_MAX });
+        }
+        let head = Arc::new(Head {
+            producer: ProducerId { id: 0, epoch: 0 },
+            subject: Arc::from(""),
+            kind: 0,
+            ack: AckLevel::None,
+            hops: 0,
+        });
+        let extra = Box::new(Extra { reply: Some(reply), ..Extra::default() });
+        let answer = record(head, 0, None, self.record.deadline, Some(extra), encode_reply(status, body));
+        settle.shared.act(|state| {
+            state.outbox.push(REPLIES, answer, Notify::Count).map_err(|_| SettleError::Full)?;
+            state.stats.published += 1;
+            Ok(())
+        })
+    }
+
+    fn settle_as(&mut self, failure: Option<Failure>) {
+        if let Some(settle) = self.settle.take() {
+            settle
+                .shared
+                .act(|state| state.settlements.push((settle.generation, settle.flow, settle.sequence, failure)));
+        }
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        let failure = (self.record.head.ack == AckLevel::Processed).then_some(Failure::Cancelled);
+        self.settle_as(failure);
+    }
+}

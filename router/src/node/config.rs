@@ -1,0 +1,94 @@
+//! What a node is told at its start, and its limits.
+
+use crate::routing::RouteTable;
+use mcpbus_transport::session::SessionConfig;
+use std::time::Duration;
+
+/// Bytes that a session's lanes and its entry in the node take besides messages, for the memory bound.
+pub const SESSION_OVERHEAD: u64 = 512 * 1024;
+/// Bytes of a process that runs a node at rest, for the memory bound.
+pub const NODE_OVERHEAD: u64 = 16 * 1024 * 1024;
+
+/// Limits of a node. All are finite; the credit budget is what bounds its memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeLimits {
+    /// Most sessions with clients and nodes (default 64).
+    pub sessions: usize,
+    /// Messages that all peers together may have granted at once (default 262,144).
+    pub credit_messages: u64,
+    /// Bytes that all peers together may have granted at once (default 64 MiB).
+    pub credit_bytes: u64,
+    /// Largest window of one flow in messages (default 16,384).
+    pub flow_messages: u64,
+    /// Largest window of one flow in bytes (default 4 MiB).
+    pub flow_bytes: u64,
+    /// Most subscriptions of all clients together (default 65,536).
+    pub subscriptions: usize,
+    /// Most requests that wait for an answer from the clients of this node (default 65,536).
+    pub requests: usize,
+}
+
+impl Default for NodeLimits {
+    fn default() -> Self {
+        Self {
+            sessions: 64,
+            credit_messages: 262_144,
+            credit_bytes: 64 << 20,
+            flow_messages: 16_384,
+            flow_bytes: 4 << 20,
+            subscriptions: 65_536,
+            requests: 65_536,
+        }
+    }
+}
+
+impl NodeLimits {
+    /// The memory a node with these limits takes at most, in bytes: each granted byte may stand once in the node's
+    /// queues and once in the buffers of the links it came by and leaves by.
+    pub fn memory_bound(&self) -> u64 {
+        NODE_OVERHEAD + 2 * self.credit_bytes + SESSION_OVERHEAD * self.sessions as u64
+    }
+}
+
+/// What a node is told at its start.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Its name, for people.
+    pub name: String,
+    /// Its identity in the mesh.
+    pub id: u128,
+    /// Which life of it this is; rises with each start.
+    pub epoch: u64,
+    /// A number no other start of any node has: numbers of sessions and entries begin there.
+    pub seed: u64,
+    /// Limits of its sessions.
+    pub session: SessionConfig,
+    /// Limits of the node.
+    pub limits: NodeLimits,
+    /// Its routes.
+    pub routes: RouteTable,
+    /// How long a client that lost its link may come back to its session (default 5 s).
+    pub resume: Duration,
+    /// How long messages are held for a node that lost its link, or for an origin that is out of reach
+    /// (default 15 s).
+    pub hold: Duration,
+}
+
+impl NodeConfig {
+    /// The defaults for a node of this name, with identities drawn from `seed`.
+    pub fn new(name: &str, seed: u64, epoch: u64) -> Self {
+        let high = xxhash_rust::xxh3::xxh3_64_with_seed(name.as_bytes(), seed);
+        let low = xxhash_rust::xxh3::xxh3_64_with_seed(name.as_bytes(), !seed);
+        Self {
+            name: name.to_owned(),
+            id: u128::from(high) << 64 | u128::from(low),
+            epoch,
+            seed,
+            session: SessionConfig::default(),
+            limits: NodeLimits::default(),
+            routes: RouteTable::default(),
+            resume: Duration::from_secs(5),
+            hold: Duration::from_secs(15),
+        }
+    }
+}

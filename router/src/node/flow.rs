@@ -1,0 +1,149 @@
+//! A flow of messages from a peer, and what waits on it.
+
+use super::decide::{CachedDecision, Out};
+use super::peer::PeerId;
+use crate::protocol::Target;
+use mcpbus_actors::Time;
+use mcpbus_transport::session::Window;
+use mcpbus_transport::wire::{Failure, Record};
+use foldhash::fast::FixedState;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
+
+/// A flow's place in the node.
+pub(super) type InFlowId = usize;
+
+/// Bits of a token that hold the sequence; the rest hold the flow.
+const SEQUENCE_BITS: u32 = 40;
+const SEQUENCE_MASK: u64 = (1 << SEQUENCE_BITS) - 1;
+/// Most flows from peers in one node.
+pub(super) const IN_FLOWS_MAX: usize = 1 << (64 - SEQUENCE_BITS);
+/// Most subjects whose route one flow remembers.
+const DECISIONS_MAX: usize = 8192;
+
+/// What the messages of a flow are to be done with.
+#[derive(Clone, Debug)]
+pub(super) enum Purpose {
+    /// Route them.
+    Publish,
+    /// Bring them to these targets.
+    Forward { targets: Rc<[Target]> },
+    /// Bring each to its address.
+    Replies,
+}
+
+/// Why a flow does not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blocked {
+    /// A flow it goes to has no credit.
+    Credit,
+    /// Nobody to give it to is known now, but somebody may be soon.
+    Destination { since: Time },
+    /// An earlier flow from the same peer must be empty first.
+    Predecessor,
+}
+
+/// What a message that waits for credit will be handed to, while nothing changes.
+pub(super) struct Chosen {
+    pub(super) sequence: u64,
+    pub(super) version: u64,
+    pub(super) outs: Rc<[Out]>,
+}
+
+/// A flow of messages from a peer.
+pub(super) struct InFlow {
+    pub(super) peer: PeerId,
+    /// The peer's number for it; `None` once the flow has ended and only what came on it remains.
+    pub(super) flow: Option<u32>,
+    pub(super) purpose: Purpose,
+    /// Messages that came and were not handed on.
+    pub(super) queue: VecDeque<(u64, Record)>,
+    /// What the message at the front of the queue was decided to go to, when it had to wait.
+    pub(super) chosen: Option<Chosen>,
+    /// Which destination of its route a policy has chosen for a message, by sequence.
+    pub(super) chosen_destination: Option<(u64, usize)>,
+    pub(super) blocked: Option<Blocked>,
+    pub(super) scheduled: bool,
+    /// Flows that wait until this one is empty.
+    pub(super) successors: Vec<InFlowId>,
+    pub(super) predecessor: Option<InFlowId>,
+    /// What remains of an ended flow.
+    pub(super) window: Option<Window>,
+    /// Messages of which a copy has failed and others are still out.
+    pub(super) failed: BTreeMap<u64, Failure>,
+    /// Routes by head of message.
+    pub(super) decisions: HashMap<usize, CachedDecision, FixedState>,
+    /// Its part of the node's credit budget.
+    pub(super) credit: (u64, u64),
+    /// Copies handed on and not yet released.
+    pub(super) copies_out: u64,
+}
+
+impl InFlow {
+    pub(super) fn new(peer: PeerId, flow: u32, purpose: Purpose) -> Self {
+        Self {
+            peer,
+            flow: Some(flow),
+            purpose,
+            queue: VecDeque::new(),
+            chosen: None,
+            chosen_destination: None,
+            blocked: None,
+            scheduled: false,
+            successors: Vec::new(),
+            predecessor: None,
+            window: None,
+            failed: BTreeMap::new(),
+            decisions: HashMap::default(),
+            credit: (0, 0),
+            copies_out: 0,
+        }
+    }
+
+    /// Whether the flow has ended and nothing of it is left.
+    pub(super) fn is_over(&self) -> bool {
+        self.flow.is_none() && self.queue.is_empty() && self.copies_out == 0
+    }
+
+    pub(super) fn remember(&mut self, address: usize, decision: CachedDecision) {
+        if self.decisions.len() >= DECISIONS_MAX {
+            self.decisions.clear();
+        }
+        self.decisions.insert(address, decision);
+    }
+}
+
+/// The token of a copy: where it came from.
+pub(super) fn token(flow: InFlowId, sequence: u64) -> u64 {
+    (flow as u64) << SEQUENCE_BITS | (sequence & SEQUENCE_MASK)
+}
+
+/// The flow of a token, and the sequence that lies next to `near` and has the token's low bits.
+pub(super) fn from_token(token: u64) -> (InFlowId, u64) {
+    ((token >> SEQUENCE_BITS) as InFlowId, token & SEQUENCE_MASK)
+}
+
+/// The full sequence: the smallest one above `settled` with these low bits.
+pub(super) fn full_sequence(low: u64, settled: u64) -> u64 {
+    let next = settled + 1;
+    let candidate = (next & !SEQUENCE_MASK) | low;
+    if candidate < next { candidate + SEQUENCE_MASK + 1 } else { candidate }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sequence_survives_its_token_at_the_wrap() {
+        for sequence in [1, 5, SEQUENCE_MASK, SEQUENCE_MASK + 1, SEQUENCE_MASK + 2, 7 * SEQUENCE_MASK] {
+            let (flow, low) = from_token(token(77, sequence));
+            assert_eq!(flow, 77);
+            for distance in [1, 2, 1000] {
+                if sequence >= distance {
+                    assert_eq!(full_sequence(low, sequence - distance), sequence);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! A running node: its thread, its listener, its links.
+
+use super::config::NodeConfig;
+use super::core::NodeCore;
+use super::ledger::NodeLedger;
+use super::report::NodeReport;
+use crate::client::{Client, ClientConfig, ConnectError};
+use crate::dial::memory::MemoryDial;
+use crate::dial::{Backoff, Dial};
+use crate::random;
+use crate::reactor::Reactor;
+use mcpbus_actors::SystemClock;
+use mcpbus_transport::bridge::Hub;
+use mcpbus_transport::identity::PeerIdentity;
+use mcpbus_transport::link::Link;
+use mcpbus_transport::link::memory::{MemoryLink, MemoryLinkConfig, pair};
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Pauses between attempts to reach another node.
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// Pause after a peer turned a link away.
+const REFUSED_PAUSE: Duration = Duration::from_secs(2);
+/// Commands that may wait for the node's thread.
+const COMMANDS: usize = 64;
+
+/// A node did not start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartError {
+    /// It cannot listen.
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        reason: String,
+    },
+    /// Its own set-up is wrong.
+    Setup {
+        /// What.
+        reason: String,
+    },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen { address, reason } => write!(f, "cannot listen on {address}: {reason}"),
+            Self::Setup { reason } => write!(f, "the node cannot start: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+enum Command {
+    Report(oneshot::Sender<NodeReport>),
+    Ledger(oneshot::Sender<NodeLedger>),
+    Accept(MemoryLink),
+    Leave,
+}
+
+/// How a node is started.
+#[derive(Debug)]
+pub struct NodeBuilder {
+    config: NodeConfig,
+    #[cfg(feature = "quic")]
+    listen: Option<SocketAddr>,
+    #[cfg(feature = "quic")]
+    links: Vec<String>,
+    #[cfg(feature = "quic")]
+    credentials: Option<mcpbus_transport::identity::Credentials>,
+}
+
+impl NodeBuilder {
+    /// A node that only has links inside the process.
+    pub fn new(config: NodeConfig) -> Self {
+        Self {
+            config,
+            #[cfg(feature = "quic")]
+            listen: None,
+            #[cfg(feature = "quic")]
+            links: Vec::new(),
+            #[cfg(feature = "quic")]
+            credentials: None,
+        }
+    }
+
+    /// A node of this name with default limits.
+    pub fn named(name: &str) -> Self {
+        Self::new(NodeConfig::new(name, random::u64(), random::epoch()))
+    }
+
+    /// Changes the configuration.
+    #[must_use]
+    pub fn configure(mut self, change: impl FnOnce(&mut NodeConfig)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Who the node is to its peers, and whom it trusts.
+    #[cfg(feature = "quic")]
+    #[must_use]
+    pub fn credentials(mut self, credentials: mcpbus_transport::identity::Credentials) -> Self {
+        self.credentials = Some(credentials);
+        self
+    }
+
+    /// Listens for QUIC links. Port 0 lets the system choose.
+    #[cfg(feature = "quic")]
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = Some(address);
+        self
+    }
+
+    /// Keeps a link to another node (`HOST:PORT`), for ever, with back-off.
+    #[cfg(feature = "quic")]
+    #[must_use]
+    pub fn link(mut self, address: impl Into<String>) -> Self {
+        self.links.push(address.into());
+        self
+    }
+
+    /// Starts the node on a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; nothing is left running.
+    pub async fn start(self) -> Result<Node, StartError> {
+        let setup = |reason: String| StartError::Setup { reason };
+        let reactor = Reactor::start(&format!("mcpbus-{}", self.config.name))
+            .map_err(|error| setup(error.to_string()))?;
+        let (commands, inbox) = mpsc::channel(COMMANDS);
+        let (done_sender, done) = watch::channel(false);
+        let (started, start) = oneshot::channel();
+        let name = self.config.name.clone();
+        reactor
+            .spawn(move || async move {
+                run(self, inbox, started).await;
+                done_sender.send_replace(true);
+            })
+            .await
+            .map_err(|error| setup(error.to_string()))?;
+        let address = start.await.map_err(|_| setup(String::from("the node's thread has ended")))??;
+        Ok(Node { name, reactor, commands, address, done })
+    }
+}
+
+/// A running node. Dropping it lets its peers find out; [`shutdown`](Self::shutdown) tells them.
+pub struct Node {
+    name: String,
+    reactor: Reactor,
+    commands: mpsc::Sender<Command>,
+    address: Option<SocketAddr>,
+    done: watch::Receiver<bool>,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("name", &self.name).field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// A client inside the process, on the node's own thread.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] when the node has ended.
+    pub async fn client(&self, config: ClientConfig) -> Result<Client, ConnectError> {
+        let commands = self.commands.clone();
+        let node = self.name.clone();
+        let client = config.name.clone();
+        Client::start(self.reactor.clone(), config, move || {
+            let address = format!("node {node} in this process");
+            let connect = move || {
+                let limits = MemoryLinkConfig::default();
+                let (near, far) = pair(PeerIdentity::new(client.clone()), PeerIdentity::new(node.clone()), limits);
+                commands.try_send(Command::Accept(far)).map_err(|_| String::from("the node has ended or is busy"))?;
+                Ok(near)
+            };
+            Ok(MemoryDial { connect, address })
+        })
+        .await
+    }
+
+    /// What the node does at present; `None` once it has ended.
+    pub async fn report(&self) -> Option<NodeReport> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(Command::Report(answer)).await.ok()?;
+        answered.await.ok()
+    }
+
+    /// What became of the messages the node took over; `None` once it has ended.
+    pub async fn ledger(&self) -> Option<NodeLedger> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(Command::Ledger(answer)).await.ok()?;
+        answered.await.ok()
+    }
+
+    /// Waits until the node holds nothing, at most `wait`; then tells its peers that it leaves, and ends. Returns the
+    /// final ledger.
+    pub async fn shutdown(self, wait: Duration) -> Option<NodeLedger> {
+        let empty = async {
+            while self.ledger().await.is_some_and(|ledger| ledger.held > 0) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let _ = tokio::time::timeout(wait, empty).await;
+        let ledger = self.ledger().await;
+        let _ = self.commands.send(Command::Leave).await;
+        let mut done = self.done.clone();
+        let _ = tokio::time::timeout(Duration::from_secs(3), done.wait_for(|done| *done)).await;
+        ledger
+    }
+}
+
+/// Carries a node out until it leaves.
+async fn run(
+    builder: NodeBuilder,
+    mut inbox: mpsc::Receiver<Command>,
+    started: oneshot::Sender<Result<Option<SocketAddr>, StartError>>,
+) {
+    let highest_lane = builder.config.session.lanes;
+    let clock = SystemClock::new();
+    let hub = Hub::new(NodeCore::new(builder.config.clone()), clock);
+    let timer = hub.clone();
+    let timer = tokio::task::spawn_local(async move { timer.run_timer().await });
+    #[cfg(feature = "quic")]
+    let endpoint = match quic::start(&hub, &builder, highest_lane) {
+        Ok((address, endpoint)) => {
+            let _ = started.send(Ok(address));
+            endpoint
+        }
+        Err(error) => {
+            let _ = started.send(Err(error));
+            timer.abort();
+            return;
+        }
+    };
+    #[cfg(not(feature = "quic"))]
+    let _ = started.send(Ok(None));
+    while let Some(command) = inbox.recv().await {
+        match command {
+            Command::Report(answer) => {
+                let _ = answer.send(hub.with(|core, now| core.report(now)));
+            }
+            Command::Ledger(answer) => {
+                let _ = answer.send(hub.with(|core, _| core.ledger()));
+            }
+            Command::Accept(link) => accept(&hub, link, highest_lane),
+            Command::Leave => break,
+        }
+    }
+    hub.with(|core, _| core.leave("the node shuts down"));
+    let empty = async {
+        while hub.links() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(2), empty).await;
+    #[cfg(feature = "quic")]
+    if let Some(endpoint) = endpoint {
+        quic::stop(&endpoint).await;
+    }
+    timer.abort();
+}
+
+fn accept<L: Link + 'static>(hub: &Hub<NodeCore>, link: L, highest_lane: u8)
+where
+    L::Writer: 'static,
+    L::Reader: 'static,
+{
+    let identity = link.peer().name.clone();
+    tokio::task::spawn_local(hub.attach(link, highest_lane, move |core, handle, now| {
+        core.link_accepted(handle, &identity, now);
+    }));
+}
+
+/// Keeps one configured link up for ever.
+#[cfg_attr(not(feature = "quic"), allow(dead_code, reason = "only QUIC links are configured"))]
+async fn keep_link<D: Dial>(hub: Hub<NodeCore>, dial: D, index: usize, highest_lane: u8) {
+    let mut backoff = Backoff::new(RETRY, random::u64());
+    let mut said = String::new();
+    loop {
+        match dial.dial().await {
+            Ok(link) => {
+                let identity = link.peer().name.clone();
+                said.clear();
+                hub.attach(link, highest_lane, |core, handle, now| core.link_dialed(handle, index, &identity, now))
+                    .await;
+                match hub.with(|core, _| core.take_refused_dial(index)) {
+                    Some(reason) => {
+                        tracing::info!(to = dial.address(), reason, "the link was turned away");
+                        tokio::time::sleep(REFUSED_PAUSE).await;
+                    }
+                    None => backoff.reset(),
+                }
+            }
+            Err(error) => {
+                // A peer that is down for an hour is said to be so once.
+                if error != said {
+                    tracing::warn!(to = dial.address(), error, "no link; trying on");
+                    said = error;
+                }
+            }
+        }
+        tokio::time::sleep(backoff.pause()).await;
+    }
+}
+
+#[cfg(feature = "quic")]
+mod quic {
+    use super::{NodeBuilder, StartError, accept, keep_link};
+    use crate::dial::quic::QuicDial;
+    use crate::node::NodeCore;
+    use mcpbus_transport::bridge::Hub;
+    use mcpbus_transport::link::CloseCode;
+    use mcpbus_transport::link::quic::{QuicConfig, QuicEndpoint};
+    use std::net::SocketAddr;
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    type Started = (Option<SocketAddr>, Option<Rc<QuicEndpoint>>);
+
+    pub(super) fn start(
+        hub: &Hub<NodeCore>,
+        builder: &NodeBuilder,
+        highest_lane: u8,
+    ) -> Result<Started, StartError> {
+        if builder.listen.is_none() && builder.links.is_empty() {
+            return Ok((None, None));
+        }
+        let setup = |reason: String| StartError::Setup { reason };
+        let Some(credentials) = &builder.credentials else {
+            return Err(setup(String::from("links to other processes need credentials")));
+        };
+        let config = QuicConfig::default();
+        let endpoint = match builder.listen {
+            Some(address) => QuicEndpoint::bind(address, credentials, config)
+                .map_err(|error| StartError::Listen { address, reason: error.to_string() })?,
+            None => QuicEndpoint::dialer(credentials, config).map_err(|error| setup(error.to_string()))?,
+        };
+        let endpoint = Rc::new(endpoint);
+        let address = builder.listen.and_then(|_| endpoint.local_address());
+        if builder.listen.is_some() {
+            let (hub, endpoint) = (hub.clone(), endpoint.clone());
+            tokio::task::spawn_local(async move {
+                while let Ok(link) = endpoint.accept().await {
+                    accept(&hub, link, highest_lane);
+                }
+            });
+        }
+        for (index, address) in builder.links.iter().enumerate() {
+            let dial = QuicDial { endpoint: endpoint.clone(), address: address.clone() };
+            tokio::task::spawn_local(keep_link(hub.clone(), dial, index, highest_lane));
+        }
+        Ok((address, Some(endpoint)))
+    }
+
+    pub(super) async fn stop(endpoint: &QuicEndpoint) {
+        endpoint.close(CloseCode::NORMAL, "the node shuts down");
+        let _ = tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
+    }
+}

@@ -1,0 +1,30 @@
+//! A router node: sessions with clients and other nodes, and the switch between them.
+//!
+//! [`NodeCore`] is sans-IO: frames in, frames out, `now` as an argument; a whole mesh of them runs under a virtual
+//! clock. A node's thread only carries it out.
+//!
+//! Invariants:
+//! - a message that a peer handed over is held until every place it is for has taken it over; only then is its
+//!   credit returned, so the credit budget bounds what the node holds;
+//! - a flow whose front message cannot be handed on takes nothing more; other flows go on;
+//! - a route is decided once, by the first node; between nodes a flow stands for a set of targets;
+//! - what a peer's flow left behind keeps its order before what comes on the same flow in the peer's next life;
+//! - the ledger's residual is 0 whenever the node is asked.
+
+mod config;
+mod core;
+mod decide;
+mod flow;
+mod handle;
+mod ledger;
+mod owner;
+mod peer;
+mod report;
+mod subscribe;
+mod switch;
+
+pub use config::{NODE_OVERHEAD, NodeConfig, NodeLimits, SESSION_OVERHEAD};
+pub use core::NodeCore;
+pub use handle::{Node, NodeBuilder, StartError};
+pub use ledger::{FailureName, NodeLedger};
+pub use report::{NodeReport, PeerReport, RouteReport};

@@ -1,0 +1,102 @@
+//! What a node keeps of one peer.
+
+use super::flow::InFlowId;
+use crate::protocol::Target;
+use crate::routing::Pattern;
+use mcpbus_actors::Time;
+use mcpbus_transport::bridge::LinkHandle;
+use mcpbus_transport::session::Session;
+use mcpbus_transport::wire::{ReplyAddress, Role};
+use foldhash::fast::FixedState;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A peer's place in the node.
+pub(super) type PeerId = usize;
+
+/// One peer: a client, or another node.
+pub(super) struct Peer {
+    pub(super) session: Session,
+    pub(super) role: Role,
+    pub(super) link: Option<LinkHandle>,
+    /// The name its certificate carries.
+    pub(super) identity: Arc<str>,
+    /// Which of the node's own links it is, where this node dials.
+    pub(super) dialed: Option<usize>,
+    pub(super) down_since: Option<Time>,
+    /// What came from the peer, by its flow.
+    pub(super) incoming: BTreeMap<u32, InFlowId>,
+    /// What goes to the peer, by our flow.
+    pub(super) outgoing: BTreeMap<u32, OutFlow>,
+    /// A client's subscriptions, by its numbers.
+    pub(super) subscriptions: BTreeMap<u32, Subscription>,
+    /// Forwarding flows to a node, by their targets.
+    pub(super) forwards: HashMap<Rc<[Target]>, u32, FixedState>,
+    /// The flow of answers to this peer, once there was one.
+    pub(super) replies: Option<u32>,
+    /// Requests that a client was given and has not answered.
+    pub(super) unanswered: BTreeSet<(u128, u64, u64)>,
+    /// What remains of flows from an earlier life of the peer.
+    pub(super) detached: Vec<InFlowId>,
+    /// Names the peer in reply addresses; never used again.
+    pub(super) serial: u64,
+    /// Whether the interest of this neighbour is up.
+    pub(super) neighbour: bool,
+    /// Whether the peer said goodbye: what it does not hold it does not lose.
+    pub(super) left: bool,
+}
+
+impl Peer {
+    pub(super) fn new(session: Session, role: Role, identity: Arc<str>, serial: u64) -> Self {
+        Self {
+            session,
+            role,
+            link: None,
+            identity,
+            dialed: None,
+            down_since: None,
+            incoming: BTreeMap::new(),
+            outgoing: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+            forwards: HashMap::default(),
+            replies: None,
+            unanswered: BTreeSet::new(),
+            detached: Vec::new(),
+            serial,
+            neighbour: false,
+            left: false,
+        }
+    }
+
+    /// What the peer is called in logs and reports.
+    pub(super) fn name(&self) -> &str {
+        self.session.peer().map_or(&self.identity, |peer| &peer.name)
+    }
+}
+
+/// The order of an unanswered request in its set.
+pub(super) fn reply_key(address: &ReplyAddress) -> (u128, u64, u64) {
+    (address.node, address.session, address.correlation)
+}
+
+/// One flow to a peer.
+#[derive(Default)]
+pub(super) struct OutFlow {
+    /// Flows from peers that wait for credit here.
+    pub(super) waiters: BTreeSet<InFlowId>,
+    /// The subscription it delivers to, if it does.
+    pub(super) subscription: Option<u32>,
+}
+
+/// A client's subscription.
+pub(super) struct Subscription {
+    pub(super) pattern: Pattern,
+    pub(super) group: Option<Arc<str>>,
+    /// The local entry it belongs to.
+    pub(super) entry: u32,
+    /// The flow it is served by.
+    pub(super) flow: u32,
+    /// Whether the client was told that every reachable node knows.
+    pub(super) ready: bool,
+}

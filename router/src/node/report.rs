@@ -1,0 +1,96 @@
+//! What a node does at present, for people and programs.
+
+use super::core::NodeCore;
+use super::ledger::NodeLedger;
+use mcpbus_actors::Time;
+use mcpbus_transport::wire::Role;
+
+/// A picture of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeReport {
+    /// The node's name.
+    pub name: String,
+    /// What became of its messages.
+    pub ledger: NodeLedger,
+    /// Its peers.
+    pub peers: Vec<PeerReport>,
+    /// Messages per route and destination.
+    pub routes: Vec<RouteReport>,
+    /// Local and remote entries of interest.
+    pub entries: usize,
+    /// What is left of the credit budget, in messages and bytes.
+    pub credit_left: (u64, u64),
+}
+
+/// One peer of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerReport {
+    /// Its name.
+    pub name: String,
+    /// Whether it is a node; otherwise a client.
+    pub node: bool,
+    /// Whether its link is up.
+    pub live: bool,
+    /// Messages pushed towards it.
+    pub sent: u64,
+    /// Of those, how many it has passed on.
+    pub settled: u64,
+    /// Messages held for it here.
+    pub queued: u64,
+    /// Messages held that came from it.
+    pub held: u64,
+    /// Its subscriptions.
+    pub subscriptions: usize,
+}
+
+/// One destination of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteReport {
+    /// The pattern of the route.
+    pub pattern: String,
+    /// The group.
+    pub group: String,
+    /// Messages that were given to it.
+    pub messages: u64,
+}
+
+impl NodeCore {
+    /// A picture of the node now.
+    pub fn report(&self, _now: Time) -> NodeReport {
+        let peers = self.peers.iter().map(|(_, peer)| {
+            let mut report = PeerReport {
+                name: peer.name().to_owned(),
+                node: peer.role == Role::Node,
+                live: peer.session.is_live(),
+                sent: 0,
+                settled: 0,
+                queued: 0,
+                held: 0,
+                subscriptions: peer.subscriptions.len(),
+            };
+            for flow in peer.outgoing.keys() {
+                let (sent, _, settled) = peer.session.sent(*flow);
+                report.sent += sent;
+                report.settled += settled;
+                report.queued += peer.session.retained(*flow) as u64;
+            }
+            report.held = peer.incoming.keys().map(|flow| peer.session.unfinished(*flow)).sum();
+            report
+        });
+        let routes = self.config.routes.routes().iter().zip(&self.routed).flat_map(|(route, counts)| {
+            route.destinations.iter().zip(counts).map(|(destination, count)| RouteReport {
+                pattern: route.pattern.to_string(),
+                group: destination.group.clone(),
+                messages: *count,
+            })
+        });
+        NodeReport {
+            name: self.config.name.clone(),
+            ledger: self.ledger(),
+            peers: peers.collect(),
+            routes: routes.collect(),
+            entries: self.entries.len(),
+            credit_left: self.credit,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Limits and identities of a session.
+
+use crate::wire::Role;
+use std::time::Duration;
+
+/// Limits and times of a session. All are finite.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// Largest body in either direction, in bytes (default 1 MiB).
+    pub message_max: u64,
+    /// Most flows in each direction (default 4,096).
+    pub flows_max: u32,
+    /// Most data lanes (default 4); the smaller number of both ends is used.
+    pub lanes: u8,
+    /// Pause between pings (default 500 ms).
+    pub heartbeat: Duration,
+    /// A peer that is silent for this long is taken for gone (default 3 s).
+    pub dead_after: Duration,
+    /// How long an ack that nobody waits for may ride along with others (default 2 ms).
+    pub ack_delay: Duration,
+    /// Most signals that may wait for their ack (default 262,144).
+    pub signals_max: usize,
+    /// Largest data frame written, in bytes, unless a single record is larger (default 64 KiB).
+    pub frame_target: usize,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self {
+            message_max: 1 << 20,
+            flows_max: 4096,
+            lanes: 4,
+            heartbeat: Duration::from_millis(500),
+            dead_after: Duration::from_secs(3),
+            ack_delay: Duration::from_millis(2),
+            signals_max: 262_144,
+            frame_target: 64 * 1024,
+        }
+    }
+}
+
+/// Who this end is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// What it is.
+    pub role: Role,
+    /// Its identity.
+    pub id: u128,
+    /// Which life of it this is.
+    pub epoch: u64,
+    /// Its name, for people.
+    pub name: String,
+}
+
+/// Who the other end is, as it says in its hello; the link has authenticated its certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// What it is.
+    pub role: Role,
+    /// Its identity.
+    pub id: u128,
+    /// Which life of it this is.
+    pub epoch: u64,
+    /// Its name, for people.
+    pub name: String,
+}

@@ -1,0 +1,261 @@
+//! The sending end of one flow: what is queued, what is on its way, what the peer has taken over.
+
+use crate::link::LaneId;
+use super::event::Release;
+use crate::wire::{AckLevel, Failure, FlowAck, Record};
+use bytes::Bytes;
+use std::collections::VecDeque;
+
+/// A record between push and release. Positions are absolute since the flow began.
+#[derive(Debug)]
+struct Retained {
+    /// Gone once its token is released.
+    record: Option<Record>,
+    token: u64,
+    /// The flow's bytes up to and with this record.
+    end_bytes: u64,
+}
+
+/// The sending end of a flow.
+#[derive(Debug)]
+pub(super) struct SendFlow {
+    pub(super) definition: Bytes,
+    pub(super) lane: LaneId,
+    retained: VecDeque<Retained>,
+    /// Sequence of the first retained record.
+    base: u64,
+    /// Sequence of the next record to write.
+    next: u64,
+    /// Bytes of all records ever pushed.
+    bytes: u64,
+    received: u64,
+    settled: u64,
+    grant_messages: u64,
+    grant_bytes: u64,
+    /// Whether the peer was told of the flow in this incarnation.
+    pub(super) opened: bool,
+    /// Whether it stands in its lane's ready queue.
+    pub(super) ready: bool,
+    /// What waits with the owner beyond what is queued here, as it last said: messages, bytes, next.
+    pub(super) wanted: Option<(u64, u64, u64)>,
+}
+
+impl SendFlow {
+    pub(super) fn new(definition: Bytes, lane: LaneId) -> Self {
+        Self {
+            definition,
+            lane,
+            retained: VecDeque::new(),
+            base: 1,
+            next: 1,
+            bytes: 0,
+            received: 0,
+            settled: 0,
+            grant_messages: 0,
+            grant_bytes: 0,
+            opened: false,
+            ready: false,
+            wanted: None,
+        }
+    }
+
+    /// Sequence of the last record pushed.
+    fn last(&self) -> u64 {
+        self.base + self.retained.len() as u64 - 1
+    }
+
+    /// Pushed, received by the peer, settled by the peer.
+    pub(super) fn positions(&self) -> (u64, u64, u64) {
+        (self.last(), self.received, self.settled)
+    }
+
+    /// Sequence of the last record written.
+    pub(super) fn written(&self) -> u64 {
+        self.next - 1
+    }
+
+    /// Room in messages and in bytes.
+    pub(super) fn room(&self) -> (u64, u64) {
+        (self.grant_messages.saturating_sub(self.last()), self.grant_bytes.saturating_sub(self.bytes))
+    }
+
+    pub(super) fn push(&mut self, record: Record, token: u64) -> Result<(), Record> {
+        let cost = record.cost();
+        let (messages, bytes) = self.room();
+        if messages == 0 || bytes < cost {
+            return Err(record);
+        }
+        self.bytes += cost;
+        self.retained.push_back(Retained { record: Some(record), token, end_bytes: self.bytes });
+        Ok(())
+    }
+
+    /// The next sequence to write and the records from there that the grant covers.
+    pub(super) fn sendable(&self) -> (u64, impl Iterator<Item = &Record> + Clone) {
+        let skip = (self.next - self.base) as usize;
+        let allowed = (self.grant_messages + 1).saturating_sub(self.next) as usize;
+        let grant_bytes = self.grant_bytes;
+        let records = self
+            .retained
+            .iter()
+            .skip(skip)
+            .take(allowed)
+            .take_while(move |retained| retained.end_bytes <= grant_bytes)
+            .map_while(|retained| retained.record.as_ref());
+        (self.next, records)
+    }
+
+    pub(super) fn has_sendable(&self) -> bool {
+        let index = (self.next - self.base) as usize;
+        self.next <= self.grant_messages
+            && self
+                .retained
+                .get(index)
+                .is_some_and(|retained| retained.end_bytes <= self.grant_bytes && retained.record.is_some())
+    }
+
+    pub(super) fn sent(&mut self, count: usize) {
+        self.next += count as u64;
+    }
+
+    /// Applies positions from the peer. `None` if they cannot be true; otherwise whether there is more credit.
+    pub(super) fn ack(&mut self, flow: u32, ack: &FlowAck, releases: &mut VecDeque<Release>) -> Option<bool> {
+        if ack.received >= self.next || ack.settled > ack.received {
+            return None;
+        }
+        if ack.received > self.received {
+            let from = self.received.max(self.base - 1) + 1;
+            self.received = ack.received;
+            self.release_range(flow, from, ack.received, |level| level <= AckLevel::Accepted, releases);
+        }
+        if ack.settled > self.settled {
+            let from = self.settled.max(self.base - 1) + 1;
+            self.settled = ack.settled;
+            self.release_range(flow, from, ack.settled, |_| true, releases);
+        }
+        while self.base <= self.received && self.retained.front().is_some_and(|front| front.record.is_none()) {
+            self.retained.pop_front();
+            self.base += 1;
+        }
+        let more = ack.grant_messages > self.grant_messages || ack.grant_bytes > self.grant_bytes;
+        self.grant_messages = self.grant_messages.max(ack.grant_messages);
+        self.grant_bytes = self.grant_bytes.max(ack.grant_bytes);
+        Some(more)
+    }
+
+    fn release_range(
+        &mut self,
+        flow: u32,
+        from: u64,
+        to: u64,
+        due: impl Fn(AckLevel) -> bool,
+        releases: &mut VecDeque<Release>,
+    ) {
+        if to < from {
+            return;
+        }
+        let start = (from - self.base) as usize;
+        let end = (to + 1 - self.base) as usize;
+        for retained in self.retained.range_mut(start..end) {
+            if retained.record.as_ref().is_some_and(|record| due(record.head.ack)) {
+                retained.record = None;
+                releases.push_back(Release { flow, token: retained.token, result: Ok(()) });
+            }
+        }
+    }
+
+    /// The peer says that one message ended badly.
+    pub(super) fn failed(
+        &mut self,
+        flow: u32,
+        sequence: u64,
+        failure: Failure,
+        releases: &mut VecDeque<Release>,
+    ) {
+        if sequence < self.base || sequence >= self.next {
+            return;
+        }
+        let index = (sequence - self.base) as usize;
+        if let Some(retained) = self.retained.get_mut(index)
+            && retained.record.take().is_some()
+        {
+            releases.push_back(Release { flow, token: retained.token, result: Err(failure) });
+        }
+    }
+
+    /// The link is back: go on behind what the peer has received. Nothing is released yet: failures that were cut
+    /// off come again first. `false` if the positions cannot be true.
+    pub(super) fn resume(&mut self, ack: &FlowAck) -> bool {
+        if ack.received >= self.next || ack.received < self.received {
+            return false;
+        }
+        self.opened = true;
+        self.next = ack.received + 1;
+        self.grant_messages = self.grant_messages.max(ack.grant_messages);
+        self.grant_bytes = self.grant_bytes.max(ack.grant_bytes);
+        true
+    }
+
+    /// The peer never learned of the flow: begin again, with everything still here.
+    pub(super) fn rewind(&mut self) {
+        self.opened = false;
+        self.next = self.received + 1;
+    }
+
+    /// Whether nothing is queued, on its way, or held by the peer.
+    pub(super) fn is_idle(&self) -> bool {
+        self.retained.is_empty() && self.settled == self.received && self.received + 1 == self.next
+    }
+
+    /// How many records are retained.
+    pub(super) fn retained(&self) -> usize {
+        self.retained.iter().filter(|retained| retained.record.is_some()).count()
+    }
+
+    /// The peer forgot the flow. Returns how many messages it had taken over without passing them on; what it
+    /// had not taken over stays queued under new sequences, except what must not be sent twice.
+    pub(super) fn restart(&mut self, flow: u32, releases: &mut VecDeque<Release>) -> u64 {
+        let received = self.received;
+        let written = self.next;
+        let first = self.base;
+        let mut lost = received - self.settled;
+        let mut kept = VecDeque::new();
+        let mut bytes = 0;
+        for (index, mut retained) in self.retained.drain(..).enumerate() {
+            let sequence = first + index as u64;
+            let Some(record) = retained.record.take() else { continue };
+            if sequence <= received {
+                // Still owned here: its publisher waits for more than the peer's memory.
+                lost -= u64::from(sequence > self.settled);
+            } else if sequence < written && record.head.ack == AckLevel::None {
+                lost += 1;
+                releases.push_back(Release { flow, token: retained.token, result: Err(Failure::PeerDied) });
+                continue;
+            }
+            bytes += record.cost();
+            kept.push_back(Retained { record: Some(record), token: retained.token, end_bytes: bytes });
+        }
+        let definition = std::mem::take(&mut self.definition);
+        *self = Self { retained: kept, bytes, ..Self::new(definition, self.lane) };
+        lost
+    }
+
+    /// Ends the flow: what the peer never took over, and how many messages it took over without passing on. What
+    /// was written and must not come twice counts as lost too: nobody knows whether it arrived.
+    pub(super) fn abandon(mut self, flow: u32, releases: &mut VecDeque<Release>) -> (Vec<(Record, u64)>, u64) {
+        let mut lost = self.received - self.settled;
+        let mut records = Vec::new();
+        for (index, mut retained) in self.retained.drain(..).enumerate() {
+            let Some(record) = retained.record.take() else { continue };
+            let sequence = self.base + index as u64;
+            lost -= u64::from(sequence <= self.received && sequence > self.settled);
+            if record.head.ack == AckLevel::None && sequence < self.next {
+                lost += 1;
+                releases.push_back(Release { flow, token: retained.token, result: Err(Failure::PeerDied) });
+            } else {
+                records.push((record, retained.token));
+            }
+        }
+        (records, lost)
+    }
+}

@@ -1,0 +1,221 @@
+//! What a session writes, and when it wants to be called.
+
+use crate::link::LaneId;
+use super::core::{Session, SessionState};
+use super::event::Event;
+use crate::wire::control::ENTRIES_MAX;
+use crate::wire::{Control, FlowAck};
+use bytes::BytesMut;
+use mcpbus_actors::Time;
+
+impl Session {
+    /// Appends frames for a lane to `out`, about `budget` bytes at most. Whether anything was written; call again
+    /// until nothing is.
+    pub fn transmit(&mut self, lane: LaneId, budget: usize, now: Time, out: &mut BytesMut) -> bool {
+        let before = out.len();
+        if lane.is_control() {
+            self.transmit_control(budget, now, out);
+        } else if self.state == SessionState::Live {
+            self.transmit_data(lane, budget, now, out);
+        }
+        out.len() > before
+    }
+
+    /// Whether there is something to write on a lane now.
+    pub fn wants_transmit(&self, lane: LaneId, now: Time) -> bool {
+        if !lane.is_control() {
+            return self.state == SessionState::Live
+                && self.ready.get(usize::from(lane.number()) - 1).is_some_and(|ready| !ready.is_empty());
+        }
+        match self.state {
+            SessionState::Down => false,
+            SessionState::Leaving => self.goodbye.is_some(),
+            SessionState::Greeting => self.hello.is_some(),
+            SessionState::Resuming => self.hello.is_some() || self.resume || self.pong.is_some() || self.ping_due,
+            SessionState::Live => {
+                self.hello.is_some()
+                    || self.resume
+                    || self.pong.is_some()
+                    || self.ping_due
+                    || !self.to_open.is_empty()
+                    || !self.to_close.is_empty()
+                    || !self.to_want.is_empty()
+                    || self.ack_at.is_some_and(|at| at <= now)
+                    || self.signals.has_next()
+            }
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called, if a link is up.
+    pub fn next_timeout(&self) -> Option<Time> {
+        match self.state {
+            SessionState::Down | SessionState::Leaving => None,
+            _ => {
+                let dead = self.last_heard + self.config.dead_after;
+                let mut next = if self.silent { None } else { Some(self.next_ping.min(dead)) };
+                if let Some(at) = self.ack_at {
+                    next = Some(next.map_or(at, |earlier| earlier.min(at)));
+                }
+                next
+            }
+        }
+    }
+
+    /// The time of [`next_timeout`](Self::next_timeout) has come.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if matches!(self.state, SessionState::Down | SessionState::Leaving) {
+            return;
+        }
+        if now >= self.last_heard + self.config.dead_after && !self.silent {
+            self.silent = true;
+            self.events.push_back(Event::Silent);
+        }
+        if now >= self.next_ping {
+            self.ping_due = self.state != SessionState::Greeting;
+            self.next_ping = now + self.config.heartbeat;
+        }
+    }
+
+    fn transmit_control(&mut self, budget: usize, now: Time, out: &mut BytesMut) {
+        if self.state == SessionState::Leaving {
+            // The peer must know who leaves.
+            if let Some(hello) = self.hello.take() {
+                Control::Hello(hello).encode(out);
+            }
+            if let Some((code, reason)) = self.goodbye.take() {
+                Control::Goodbye { code, reason }.encode(out);
+            }
+            return;
+        }
+        if self.state == SessionState::Down {
+            return;
+        }
+        if let Some(hello) = self.hello.take() {
+            Control::Hello(hello).encode(out);
+        }
+        if self.state == SessionState::Greeting {
+            return;
+        }
+        if std::mem::take(&mut self.resume) {
+            self.encode_resume(out);
+        }
+        if let Some(nonce) = self.pong.take() {
+            Control::Pong { nonce }.encode(out);
+        }
+        if std::mem::take(&mut self.ping_due) {
+            Control::Ping { nonce: now.as_nanos() }.encode(out);
+        }
+        if self.state == SessionState::Live {
+            self.transmit_flows(now, out);
+            while out.len() < budget {
+                let Some((sequence, payload)) = self.signals.next() else { break };
+                Control::Signal { sequence, payload }.encode(out);
+            }
+        }
+    }
+
+    fn encode_resume(&mut self, out: &mut BytesMut) {
+        let mut flows: Vec<FlowAck> =
+            self.receive_flows.iter().map(|(&id, flow)| flow.positions(id)).collect();
+        flows.sort_unstable_by_key(|ack| ack.flow);
+        let (signals, failures) = (self.signals.received, self.failures.received);
+        let mut parts = flows.chunks(ENTRIES_MAX as usize).peekable();
+        if parts.peek().is_none() {
+            Control::Resume { flows: Vec::new(), signals, failures, last: true }.encode(out);
+        }
+        while let Some(part) = parts.next() {
+            let last = parts.peek().is_none();
+            Control::Resume { flows: part.to_vec(), signals, failures, last }.encode(out);
+        }
+        for ack in flows {
+            if let Some(flow) = self.receive_flows.get_mut(&ack.flow) {
+                flow.acked(ack);
+            }
+        }
+    }
+
+    fn transmit_flows(&mut self, now: Time, out: &mut BytesMut) {
+        while let Some(id) = self.to_open.pop_front() {
+            if let Some(flow) = self.send_flows.get_mut(&id) {
+                flow.opened = true;
+                Control::Open { flow: id, definition: flow.definition.clone() }.encode(out);
+            }
+        }
+        while let Some((flow, last)) = self.to_close.pop_front() {
+            Control::Close { flow, last }.encode(out);
+        }
+        if self.ack_at.is_some_and(|at| at <= now) {
+            self.encode_acks(out);
+        }
+        while let Some(id) = self.to_want.pop_front() {
+            if let Some(flow) = self.send_flows.get_mut(&id)
+                && let Some((messages, bytes, next)) = flow.wanted.take()
+            {
+                Control::Pending { flow: id, messages, bytes, next }.encode(out);
+            }
+        }
+    }
+
+    fn encode_acks(&mut self, out: &mut BytesMut) {
+        self.ack_at = None;
+        let mut acks = Vec::with_capacity(self.dirty.len());
+        while let Some(id) = self.dirty.pop_front() {
+            let Some(flow) = self.receive_flows.get_mut(&id) else { continue };
+            if !flow.failures.is_empty() {
+                if self.failures.len() >= self.config.signals_max {
+                    // The peer does not take failures; what they belong to stays unacked and bounded by credit.
+                    self.dirty.push_front(id);
+                    break;
+                }
+                for messages in flow.failures.chunks(ENTRIES_MAX as usize) {
+                    self.failures.push((id, messages.to_vec()));
+                }
+                flow.failures.clear();
+            }
+            flow.dirty = false;
+            let ack = flow.positions(id);
+            flow.acked(ack);
+            acks.push(ack);
+        }
+        while let Some((sequence, (flow, messages))) = self.failures.next() {
+            Control::Failed { sequence, flow, messages }.encode(out);
+        }
+        let (signals, failures) = (self.signals.received, self.failures.received);
+        if acks.is_empty() && (signals > self.signals.acked || failures > self.failures.acked) {
+            Control::Ack { signals, failures, flows: Vec::new() }.encode(out);
+        }
+        for part in acks.chunks(ENTRIES_MAX as usize) {
+            Control::Ack { signals, failures, flows: part.to_vec() }.encode(out);
+        }
+        self.signals.acked = signals;
+        self.failures.acked = failures;
+    }
+
+    /// Flows of a lane take turns, a frame each.
+    fn transmit_data(&mut self, lane: LaneId, budget: usize, now: Time, out: &mut BytesMut) {
+        let index = usize::from(lane.number()) - 1;
+        let start = out.len();
+        while out.len() - start < budget {
+            let Some(id) = self.ready.get_mut(index).and_then(|ready| ready.pop_front()) else { return };
+            let Some(flow) = self.send_flows.get_mut(&id) else { continue };
+            flow.ready = false;
+            if !flow.has_sendable() {
+                continue;
+            }
+            let (first, records) = flow.sendable();
+            let count = self.encoders[usize::from(lane.number())].encode(
+                out,
+                id,
+                first,
+                records,
+                self.config.frame_target,
+                now,
+            );
+            flow.sent(count);
+            if flow.has_sendable() {
+                flow.ready = true;
+                self.ready[index].push_back(id);
+            }
+        }
+    }
+}

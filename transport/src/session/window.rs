@@ -1,0 +1,82 @@
+//! Which of the received messages are still held, and up to where all are settled.
+
+use std::collections::VecDeque;
+
+/// A message that was received and is not yet settled in order.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    /// How many copies are still out.
+    copies: u32,
+    cost: u32,
+}
+
+/// The received messages of one flow from the first that is not settled. Outlives its flow when the sender is gone
+/// and the receiver still owns what came.
+#[derive(Debug, Default)]
+pub struct Window {
+    settled: u64,
+    settled_bytes: u64,
+    held: VecDeque<Held>,
+}
+
+impl Window {
+    /// Up to where all messages are settled.
+    pub fn settled(&self) -> u64 {
+        self.settled
+    }
+
+    /// What all settled messages weighed, in bytes.
+    pub fn settled_bytes(&self) -> u64 {
+        self.settled_bytes
+    }
+
+    /// The next message came; it exists once.
+    pub(super) fn receive(&mut self, cost: u64) {
+        self.held.push_back(Held { copies: 1, cost: cost as u32 });
+    }
+
+    /// The message now exists in `copies` places, at least one.
+    pub fn hold(&mut self, sequence: u64, copies: u32) {
+        if let Some(held) = self.entry(sequence) {
+            held.copies = copies.max(1);
+        }
+    }
+
+    /// In how many places the message exists.
+    pub fn copies(&self, sequence: u64) -> u32 {
+        self.index(sequence).and_then(|index| self.held.get(index)).map_or(0, |held| held.copies)
+    }
+
+    /// One copy is passed on or ended. Whether it was the last.
+    pub fn done(&mut self, sequence: u64) -> bool {
+        let Some(held) = self.entry(sequence) else { return false };
+        if held.copies == 0 {
+            return false;
+        }
+        held.copies -= 1;
+        if held.copies > 0 {
+            return false;
+        }
+        while self.held.front().is_some_and(|front| front.copies == 0) {
+            if let Some(front) = self.held.pop_front() {
+                self.settled += 1;
+                self.settled_bytes += u64::from(front.cost);
+            }
+        }
+        true
+    }
+
+    /// How many messages still exist, counted one by one.
+    pub fn unfinished(&self) -> u64 {
+        self.held.iter().filter(|held| held.copies > 0).count() as u64
+    }
+
+    fn index(&self, sequence: u64) -> Option<usize> {
+        usize::try_from(sequence.checked_sub(self.settled + 1)?).ok()
+    }
+
+    fn entry(&mut self, sequence: u64) -> Option<&mut Held> {
+        let index = self.index(sequence)?;
+        self.held.get_mut(index)
+    }
+}

@@ -1,0 +1,421 @@
+//! The frames of the control lane.
+
+use super::cursor::{Cursor, WireError, put_blob, put_varint};
+use super::frame::{FrameKind, begin_frame, end_frame};
+use super::record::Failure;
+use bytes::{BufMut, Bytes, BytesMut};
+use std::fmt;
+
+/// First bytes of every link.
+const MAGIC: u64 = u64::from_le_bytes(*b"mcpbus\r\n");
+/// Largest control frame, in bytes.
+pub const CONTROL_FRAME_MAX: usize = 256 * 1024;
+/// Longest definition of a flow, in bytes.
+pub const DEFINITION_MAX: usize = 16 * 1024;
+/// Longest payload of a signal, in bytes.
+pub const SIGNAL_MAX: usize = 128 * 1024;
+/// Longest name or reason, in bytes.
+const TEXT_MAX: usize = 1024;
+/// Most entries in one frame that lists flows.
+pub const ENTRIES_MAX: u64 = 4096;
+
+/// What a peer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Role {
+    /// A publisher, subscriber, requester or responder.
+    Client = 0,
+    /// A router node.
+    Node = 1,
+}
+
+/// First frame of a link: who speaks, which incarnation of the session it wants to go on with, and its limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Oldest and newest wire version it speaks.
+    pub versions: (u8, u8),
+    /// What it is.
+    pub role: Role,
+    /// Who it is; chosen at its first start.
+    pub id: u128,
+    /// Which life of it this is.
+    pub epoch: u64,
+    /// Its name, for people.
+    pub name: String,
+    /// The dialer's number for this session; the acceptor repeats it.
+    pub session: u64,
+    /// The session's incarnation: 0 asks for a new one; the acceptor answers with the one that is valid.
+    pub incarnation: u64,
+    /// Most data lanes it will use.
+    pub lanes: u8,
+    /// Largest body it accepts, in bytes.
+    pub message_max: u64,
+    /// Most flows it lets the peer open.
+    pub flows_max: u32,
+}
+
+/// Why a peer says goodbye.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum GoodbyeCode {
+    /// It is done or shuts down.
+    Done = 0,
+    /// It has this session on another link already.
+    Duplicate = 1,
+    /// No common wire version.
+    Version = 2,
+    /// Its limits are reached.
+    Limit = 3,
+    /// The peer broke the protocol.
+    Protocol = 4,
+    /// The peer may not connect.
+    Access = 5,
+    /// The peer was silent for too long.
+    Silent = 6,
+}
+
+impl GoodbyeCode {
+    fn from_u8(value: u8) -> Result<Self, WireError> {
+        Ok(match value {
+            0 => Self::Done,
+            1 => Self::Duplicate,
+            2 => Self::Version,
+            3 => Self::Limit,
+            4 => Self::Protocol,
+            5 => Self::Access,
+            6 => Self::Silent,
+            other => return Err(WireError::Invalid { field: "goodbye code", value: u64::from(other) }),
+        })
+    }
+}
+
+impl fmt::Display for GoodbyeCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Done => "done",
+            Self::Duplicate => "duplicate",
+            Self::Version => "version",
+            Self::Limit => "limit",
+            Self::Protocol => "protocol",
+            Self::Access => "access",
+            Self::Silent => "silent",
+        })
+    }
+}
+
+/// Positions of one flow as its receiver sees them; all absolute, so that a repeated ack changes nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowAck {
+    /// Which flow.
+    pub flow: u32,
+    /// Everything up to this sequence was received: the receiver owns it.
+    pub received: u64,
+    /// Everything up to this sequence was passed on or ended: the receiver no longer holds it.
+    pub settled: u64,
+    /// The sender may send up to this sequence.
+    pub grant_messages: u64,
+    /// The sender may send until the flow's bytes reach this number.
+    pub grant_bytes: u64,
+}
+
+/// A control frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// First frame.
+    Hello(Hello),
+    /// How far the receiving flows have come when a link is resumed.
+    Resume {
+        /// Positions of flows.
+        flows: Vec<FlowAck>,
+        /// Last signal received.
+        signals: u64,
+        /// Last frame of failures received.
+        failures: u64,
+        /// Whether this is the last of the resume frames.
+        last: bool,
+    },
+    /// A flow begins.
+    Open {
+        /// Its number; the sender of the flow chooses it.
+        flow: u32,
+        /// What it means to the floor above.
+        definition: Bytes,
+    },
+    /// A flow ends.
+    Close {
+        /// Which.
+        flow: u32,
+        /// The last sequence that was written on it; it may still be on its way.
+        last: u64,
+    },
+    /// Positions of flows and of signals.
+    Ack {
+        /// Last signal received.
+        signals: u64,
+        /// Last frame of failures received.
+        failures: u64,
+        /// Positions of flows.
+        flows: Vec<FlowAck>,
+    },
+    /// Messages of a flow that did not end well.
+    Failed {
+        /// The number of this frame.
+        sequence: u64,
+        /// Which flow.
+        flow: u32,
+        /// Sequence and reason of each.
+        messages: Vec<(u64, Failure)>,
+    },
+    /// A flow waits for credit.
+    Pending {
+        /// Which flow.
+        flow: u32,
+        /// How many messages wait.
+        messages: u64,
+        /// How many bytes wait.
+        bytes: u64,
+        /// What the first of them weighs, in bytes.
+        next: u64,
+    },
+    /// An ordered message of the floor above.
+    Signal {
+        /// Its number.
+        sequence: u64,
+        /// Its content.
+        payload: Bytes,
+    },
+    /// Are you there?
+    Ping {
+        /// Repeated in the answer.
+        nonce: u64,
+    },
+    /// I am.
+    Pong {
+        /// That of the ping.
+        nonce: u64,
+    },
+    /// The peer leaves.
+    Goodbye {
+        /// Why, for programs.
+        code: GoodbyeCode,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+impl Control {
+    /// Appends this frame.
+    pub fn encode(&self, out: &mut BytesMut) {
+        let start = begin_frame(out, self.kind());
+        match self {
+            Self::Hello(hello) => encode_hello(hello, out),
+            Self::Resume { flows, signals, failures, last } => {
+                out.put_u8(u8::from(*last));
+                put_varint(out, *signals);
+                put_varint(out, *failures);
+                encode_flows(flows, out);
+            }
+            Self::Open { flow, definition } => {
+                put_varint(out, u64::from(*flow));
+                put_blob(out, definition);
+            }
+            Self::Close { flow, last } => {
+                put_varint(out, u64::from(*flow));
+                put_varint(out, *last);
+            }
+            Self::Ack { signals, failures, flows } => {
+                put_varint(out, *signals);
+                put_varint(out, *failures);
+                encode_flows(flows, out);
+            }
+            Self::Failed { sequence, flow, messages } => {
+                put_varint(out, *sequence);
+                put_varint(out, u64::from(*flow));
+                put_varint(out, messages.len() as u64);
+                for (sequence, failure) in messages {
+                    put_varint(out, *sequence);
+                    out.put_u8(*failure as u8);
+                }
+            }
+            Self::Pending { flow, messages, bytes, next } => {
+                put_varint(out, u64::from(*flow));
+                put_varint(out, *messages);
+                put_varint(out, *bytes);
+                put_varint(out, *next);
+            }
+            Self::Signal { sequence, payload } => {
+                put_varint(out, *sequence);
+                put_blob(out, payload);
+            }
+            Self::Ping { nonce } | Self::Pong { nonce } => out.put_u64_le(*nonce),
+            Self::Goodbye { code, reason } => {
+                out.put_u8(*code as u8);
+                put_blob(out, truncated(reason).as_bytes());
+            }
+        }
+        end_frame(out, start);
+    }
+
+    /// Reads a frame of this kind.
+    pub fn decode(kind: FrameKind, payload: Bytes) -> Result<Self, WireError> {
+        let mut cursor = Cursor::new(payload);
+        let frame = match kind {
+            FrameKind::Hello => Self::Hello(decode_hello(&mut cursor)?),
+            FrameKind::Resume => {
+                let last = cursor.u8("last")? != 0;
+                let signals = cursor.varint("signals")?;
+                let failures = cursor.varint("failures")?;
+                Self::Resume { flows: decode_flows(&mut cursor)?, signals, failures, last }
+            }
+            FrameKind::Open => Self::Open {
+                flow: cursor.varint32("flow")?,
+                definition: cursor.blob("definition", DEFINITION_MAX)?,
+            },
+            FrameKind::Close => Self::Close { flow: cursor.varint32("flow")?, last: cursor.varint("last")? },
+            FrameKind::Ack => {
+                let signals = cursor.varint("signals")?;
+                let failures = cursor.varint("failures")?;
+                Self::Ack { signals, failures, flows: decode_flows(&mut cursor)? }
+            }
+            FrameKind::Failed => decode_failed(&mut cursor)?,
+            FrameKind::Pending => Self::Pending {
+                flow: cursor.varint32("flow")?,
+                messages: cursor.varint("messages")?,
+                bytes: cursor.varint("bytes")?,
+                next: cursor.varint("next")?,
+            },
+            FrameKind::Signal => Self::Signal {
+                sequence: cursor.varint("sequence")?,
+                payload: cursor.blob("payload", SIGNAL_MAX)?,
+            },
+            FrameKind::Ping => Self::Ping { nonce: cursor.u64("nonce")? },
+            FrameKind::Pong => Self::Pong { nonce: cursor.u64("nonce")? },
+            FrameKind::Goodbye => Self::Goodbye {
+                code: GoodbyeCode::from_u8(cursor.u8("goodbye code")?)?,
+                reason: text(cursor.blob("reason", TEXT_MAX)?),
+            },
+            FrameKind::Batch => {
+                return Err(WireError::Invalid { field: "frame kind on the control lane", value: kind as u64 });
+            }
+        };
+        cursor.finish()?;
+        Ok(frame)
+    }
+
+    fn kind(&self) -> FrameKind {
+        match self {
+            Self::Hello(_) => FrameKind::Hello,
+            Self::Resume { .. } => FrameKind::Resume,
+            Self::Open { .. } => FrameKind::Open,
+            Self::Close { .. } => FrameKind::Close,
+            Self::Ack { .. } => FrameKind::Ack,
+            Self::Failed { .. } => FrameKind::Failed,
+            Self::Pending { .. } => FrameKind::Pending,
+            Self::Signal { .. } => FrameKind::Signal,
+            Self::Ping { .. } => FrameKind::Ping,
+            Self::Pong { .. } => FrameKind::Pong,
+            Self::Goodbye { .. } => FrameKind::Goodbye,
+        }
+    }
+}
+
+fn encode_hello(hello: &Hello, out: &mut BytesMut) {
+    out.put_u64_le(MAGIC);
+    out.put_u8(hello.versions.0);
+    out.put_u8(hello.versions.1);
+    out.put_u8(hello.role as u8);
+    out.put_u128_le(hello.id);
+    put_varint(out, hello.epoch);
+    put_blob(out, truncated(&hello.name).as_bytes());
+    put_varint(out, hello.session);
+    put_varint(out, hello.incarnation);
+    out.put_u8(hello.lanes);
+    put_varint(out, hello.message_max);
+    put_varint(out, u64::from(hello.flows_max));
+}
+
+fn decode_hello(cursor: &mut Cursor) -> Result<Hello, WireError> {
+    let magic = cursor.u64("magic")?;
+    if magic != MAGIC {
+        return Err(WireError::Invalid { field: "magic", value: magic });
+    }
+    Ok(Hello {
+        versions: (cursor.u8("oldest version")?, cursor.u8("newest version")?),
+        role: match cursor.u8("role")? {
+            0 => Role::Client,
+            1 => Role::Node,
+            other => return Err(WireError::Invalid { field: "role", value: u64::from(other) }),
+        },
+        id: cursor.u128("id")?,
+        epoch: cursor.varint("epoch")?,
+        name: text(cursor.blob("name", TEXT_MAX)?),
+        session: cursor.varint("session")?,
+        incarnation: cursor.varint("incarnation")?,
+        lanes: match cursor.u8("lanes")? {
+            0 => return Err(WireError::Invalid { field: "lanes", value: 0 }),
+            lanes => lanes,
+        },
+        message_max: cursor.varint("message_max")?,
+        flows_max: cursor.varint32("flows_max")?,
+    })
+}
+
+fn encode_flows(flows: &[FlowAck], out: &mut BytesMut) {
+    put_varint(out, flows.len() as u64);
+    for ack in flows {
+        put_varint(out, u64::from(ack.flow));
+        put_varint(out, ack.received);
+        // What is settled or granted lies near what is received: the distance is shorter than the position.
+        put_varint(out, ack.received.saturating_sub(ack.settled));
+        put_varint(out, ack.grant_messages.saturating_sub(ack.received));
+        put_varint(out, ack.grant_bytes);
+    }
+}
+
+fn decode_flows(cursor: &mut Cursor) -> Result<Vec<FlowAck>, WireError> {
+    let count = cursor.bounded("flows", ENTRIES_MAX)?;
+    let mut flows = Vec::with_capacity(count as usize);
+    for _ in 0..count {
+        let flow = cursor.varint32("flow")?;
+        let received = cursor.varint("received")?;
+        let unsettled = cursor.bounded("unsettled", received)?;
+        let granted = cursor.bounded("granted", u64::MAX - received)?;
+        flows.push(FlowAck {
+            flow,
+            received,
+            settled: received - unsettled,
+            grant_messages: received + granted,
+            grant_bytes: cursor.varint("grant_bytes")?,
+        });
+    }
+    Ok(flows)
+}
+
+fn decode_failed(cursor: &mut Cursor) -> Result<Control, WireError> {
+    let frame = cursor.varint("sequence")?;
+    let flow = cursor.varint32("flow")?;
+    let count = cursor.bounded("failed messages", ENTRIES_MAX)?;
+    let mut messages = Vec::with_capacity(count as usize);
+    for _ in 0..count {
+        let sequence = cursor.varint("sequence")?;
+        let code = cursor.u8("failure")?;
+        let failure =
+            Failure::from_u8(code).ok_or(WireError::Invalid { field: "failure", value: u64::from(code) })?;
+        messages.push((sequence, failure));
+    }
+    Ok(Control::Failed { sequence: frame, flow, messages })
+}
+
+/// Text of a peer is for people only, so what is not UTF-8 is shown as it can be.
+fn text(bytes: Bytes) -> String {
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn truncated(text: &str) -> &str {
+    let mut end = text.len().min(TEXT_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
