@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
+use mcpbus::client::{Client, ClientConfig};
 use mcpbus_transport::identity::{
     Credentials, IdentityError, StateDirectory, StateDirectoryError, Trust, TrustError,
 };
 
+use super::Exit;
 use crate::config::node_file::verify_host_port;
 use crate::config::quantity::parse_duration;
 
@@ -82,4 +84,23 @@ pub fn credentials(
         credentials.trust = Trust::load(file).map_err(CredentialsError::Trust)?;
     }
     Ok(credentials)
+}
+
+/// Connects a command to its node; what goes wrong is said on standard error.
+///
+/// # Errors
+/// [`Exit::NotPermitted`] without usable credentials, [`Exit::Unavailable`] when the first connection takes longer
+/// than 5 s.
+pub(super) async fn connect(arguments: &ConnectionArguments, command: &str) -> Result<Client, Exit> {
+    let name = format!("{command}-{}", std::process::id());
+    let (identity, trust) = (arguments.identity.as_deref(), arguments.trust.as_deref());
+    let credentials = credentials(identity, trust, &name, SystemTime::now()).map_err(|error| {
+        eprintln!("{error}");
+        Exit::NotPermitted
+    })?;
+    let config = ClientConfig { name, ..ClientConfig::default() };
+    Client::connect(&arguments.node, &credentials, config).await.map_err(|error| {
+        eprintln!("{error}");
+        Exit::Unavailable
+    })
 }

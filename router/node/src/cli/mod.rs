@@ -9,11 +9,13 @@ mod check;
 pub mod connection;
 mod exit;
 mod files;
+pub mod line_plan;
 mod logging;
 pub mod output;
 pub mod publish;
 pub mod reply;
 pub mod request;
+mod session;
 pub mod subscribe;
 
 use std::process::ExitCode;
@@ -36,6 +38,10 @@ const AFTER_HELP: &str = "Logs go to standard error; the environment variable LO
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Pub(publish::Arguments),
+    Sub(subscribe::Arguments),
+    Request(request::Arguments),
+    Reply(reply::Arguments),
     Check(check::Arguments),
     #[command(subcommand)]
     Cert(cert::Command),
@@ -58,6 +64,10 @@ pub fn main() -> ExitCode {
     };
     logging::start();
     match cli.command {
+        Command::Pub(arguments) => publish::run(&arguments),
+        Command::Sub(arguments) => subscribe::run(&arguments),
+        Command::Request(arguments) => request::run(&arguments),
+        Command::Reply(arguments) => reply::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Cert(command) => cert::run(&command),
     }

@@ -1,18 +1,22 @@
 //! `mcpbus pub`: each line of standard input becomes a message.
 
-use std::fmt;
+use std::io::{IsTerminal as _, stdin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use clap::{Args, ValueEnum};
-use mcpbus::routing::Subject;
+use mcpbus::AckLevel;
+use mcpbus::client::{Client, ClientStats, Publication};
+use mcpbus_actors::{Clock as _, Key, SystemClock};
 
-use super::connection::{ConnectionArguments, duration};
-use crate::config::Ack;
+use super::connection::{ConnectionArguments, connect, duration};
+use super::line_plan::{LinePlan, Prepared};
+use super::{Exit, session};
 use crate::config::quantity::parse_size;
-use crate::stages::delimited::{Delimited, SplitError, without_carriage_return};
-use crate::stages::lines::Line;
-use crate::template::{Field, RenderError, Template};
+use crate::exec::log_limit::LogLimit;
+use crate::stages::lines::LineSplitter;
+use crate::template::Template;
 
 /// Publish each line of standard input as a message.
 ///
@@ -62,7 +66,7 @@ pub enum AckArgument {
     Processed,
 }
 
-impl From<AckArgument> for Ack {
+impl From<AckArgument> for AckLevel {
     fn from(argument: AckArgument) -> Self {
         match argument {
             AckArgument::None => Self::None,
@@ -99,297 +103,199 @@ fn line_size(text: &str) -> Result<usize, String> {
     usize::try_from(size).map_err(|_| "too large".to_owned())
 }
 
-/// A line ready to be published.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prepared {
-    /// Its subject.
-    pub subject: Subject,
-    /// Its key's bytes, if a key was asked for.
-    pub key: Option<Bytes>,
-    /// The line, byte for byte.
-    pub body: Bytes,
+/// What the reading thread has to tell at its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Read {
+    lines: u64,
+    refused: u64,
+    failure: Option<String>,
 }
 
-/// Why a line is not published; it is counted under `decode`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LineRefused {
-    /// The line's 1-based number.
-    pub number: u64,
-    /// What is wrong with it.
-    pub cause: LineFault,
-}
-
-/// What is wrong with a line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LineFault {
-    /// It is longer than `--max-line`.
-    TooLong {
-        /// Its length in bytes.
-        length: u64,
-    },
-    /// It cannot be split before the fields that are needed.
-    Split(SplitError),
-    /// A field is missing or no token.
-    Render(RenderError),
-}
-
-impl fmt::Display for LineRefused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: ", self.number)?;
-        match &self.cause {
-            LineFault::TooLong { length } => {
-                write!(f, "{length} bytes are longer than --max-line allows")
-            }
-            LineFault::Split(error) => error.fmt(f),
-            LineFault::Render(error) => error.fmt(f),
+/// Publishes standard input.
+pub(super) fn run(arguments: &Arguments) -> Exit {
+    let plan = match LinePlan::new(arguments.subject.clone(), arguments.key.clone(), arguments.delimiter) {
+        Ok(plan) => plan,
+        Err(error) => {
+            eprintln!("{error}");
+            return Exit::Usage;
         }
-    }
-}
-
-impl std::error::Error for LineRefused {}
-
-/// Turns lines into subjects, keys and bodies.
-#[derive(Clone, Debug)]
-pub struct LinePlan {
-    split: Option<Delimited>,
-    subject: Template,
-    key: Option<Template>,
-    /// A subject without placeholders is made once.
-    constant: Option<Subject>,
-    /// Fields needed, counted from 1.
-    highest: usize,
-}
-
-/// Why subject, key and delimiter do not fit together; a mistake on the command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PlanError {
-    /// A placeholder is a name, but lines have numbers only.
-    Name(String),
-    /// There are placeholders but no `--delimiter`.
-    NoDelimiter,
-    /// The subject is none.
-    Subject(RenderError),
-}
-
-impl fmt::Display for PlanError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name) => write!(
-                f,
-                "{{{name}}} is not a number; a line's fields are {{1}}, {{2}} and so on"
-            ),
-            Self::NoDelimiter => write!(
-                f,
-                "fields are used, so --delimiter must say what separates them"
-            ),
-            Self::Subject(error) => write!(f, "--subject: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for PlanError {}
-
-impl LinePlan {
-    /// Checks that the arguments fit together.
-    ///
-    /// # Errors
-    /// [`PlanError`].
-    pub fn new(
-        subject: Template,
-        key: Option<Template>,
-        delimiter: Option<u8>,
-    ) -> Result<Self, PlanError> {
-        let mut highest = 0;
-        for field in subject
-            .fields()
-            .chain(key.iter().flat_map(Template::fields))
-        {
-            match field {
-                Field::Number(number) => highest = highest.max(*number),
-                Field::Name(name) => return Err(PlanError::Name(name.clone())),
-            }
-        }
-        if highest > 0 && delimiter.is_none() {
-            return Err(PlanError::NoDelimiter);
-        }
-        let filled = subject.render_subject(|_, out| {
-            out.push(b'x');
-            true
-        });
-        let filled = filled.map_err(PlanError::Subject)?;
-        let constant = subject.is_constant().then_some(filled);
-        let split = delimiter.map(|delimiter| Delimited {
-            delimiter,
-            quote: Some(b'"'),
-        });
-        Ok(Self {
-            split,
-            subject,
-            key,
-            constant,
-            highest,
-        })
-    }
-
-    /// Prepares a line.
-    ///
-    /// # Errors
-    /// [`LineRefused`]; the run goes on with the next line.
-    pub fn prepare(&self, line: Line) -> Result<Prepared, LineRefused> {
-        let (body, number) = match line {
-            Line::Whole { bytes, number } => (bytes, number),
-            Line::TooLong { length, number, .. } => {
-                return Err(LineRefused {
-                    number,
-                    cause: LineFault::TooLong { length },
-                });
-            }
+    };
+    session::block_on(async move {
+        let client = match connect(&arguments.connection, "pub").await {
+            Ok(client) => client,
+            Err(exit) => return exit,
         };
-        let refused = |cause| LineRefused { number, cause };
-        let fields = self
-            .fields(&body)
-            .map_err(|error| refused(LineFault::Split(error)))?;
-        let lookup = |field: &Field, out: &mut Vec<u8>| match field {
-            Field::Number(number) => match fields.get(number.wrapping_sub(1)) {
-                Some(value) => {
-                    out.extend_from_slice(value);
-                    true
+        let stop = Arc::new(AtomicBool::new(false));
+        let reader = Reader {
+            plan,
+            client: client.clone(),
+            ack: arguments.ack.into(),
+            max_line: arguments.max_line,
+            subscribers: arguments.wait_for_subscribers.unwrap_or(0),
+            stop: Arc::clone(&stop),
+            runtime: tokio::runtime::Handle::current(),
+        };
+        let (done, mut finished) = tokio::sync::oneshot::channel();
+        let spawned = std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+            // The receiver is gone only after an interruption, when nobody asks any more.
+            let _nobody_asks = done.send(reader.run());
+        });
+        if let Err(error) = spawned {
+            eprintln!("cannot start a thread to read standard input: {error}");
+            return Exit::Failure;
+        }
+        let interrupted = tokio::select! {
+            read = &mut finished => return end(&client, read.unwrap_or_default(), arguments, false).await,
+            () = session::interrupted() => true,
+        };
+        stop.store(true, Ordering::Release);
+        // A reader that waits for input does not come back: what it has counted so far is in the client's counts.
+        let grace = Duration::from_millis(200);
+        let read = tokio::time::timeout(grace, finished).await.ok().and_then(Result::ok).unwrap_or_default();
+        end(&client, read, arguments, interrupted).await
+    })
+}
+
+async fn end(client: &Client, read: Read, arguments: &Arguments, interrupted: bool) -> Exit {
+    let stats = tokio::select! {
+        stats = client.clone().close(arguments.timeout) => stats,
+        () = session::interrupted() => client.stats(),
+    };
+    let complete = stats.failures() == 0 && stats.outstanding() == 0;
+    let good = complete && read.refused == 0 && read.failure.is_none();
+    if !good || interrupted || std::io::stderr().is_terminal() {
+        eprintln!("{}", summary(&stats, &read));
+    }
+    match (&read.failure, good, interrupted) {
+        (Some(failure), _, _) => {
+            eprintln!("{failure}");
+            Exit::Failure
+        }
+        (None, _, true) => Exit::Interrupted,
+        (None, true, false) => Exit::Success,
+        (None, false, false) => Exit::Failure,
+    }
+}
+
+/// The counts in one line.
+fn summary(stats: &ClientStats, read: &Read) -> String {
+    let mut text = format!("published {}, acknowledged {}", stats.published, stats.acknowledged);
+    for (reason, count) in &stats.failed {
+        text.push_str(&format!(", {reason} {count}"));
+    }
+    if stats.failed.contains_key("no_spool") {
+        text.push_str(" (this node has no spool)");
+    }
+    if stats.outstanding() > 0 {
+        text.push_str(&format!(", without an answer {}", stats.outstanding()));
+    }
+    if stats.lost > 0 {
+        text.push_str(&format!(", lost(peer_died) {}", stats.lost));
+    }
+    if read.refused > 0 {
+        text.push_str(&format!(", refused(decode) {}", read.refused));
+    }
+    text
+}
+
+/// Reads lines and publishes them; blocks, so it has its own thread.
+struct Reader {
+    plan: LinePlan,
+    client: Client,
+    ack: AckLevel,
+    max_line: usize,
+    subscribers: u32,
+    stop: Arc<AtomicBool>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Reader {
+    fn run(self) -> Read {
+        let publisher = self.client.publisher(self.ack);
+        let mut splitter = LineSplitter::new(stdin().lock(), self.max_line);
+        let mut read = Read::default();
+        let clock = SystemClock::new();
+        let mut limit = LogLimit::new(10, 5);
+        let mut waited = self.subscribers == 0;
+        while !self.stop.load(Ordering::Acquire) {
+            let line = match splitter.next_line() {
+                Ok(Some(line)) => line,
+                Ok(None) => match splitter.rest() {
+                    Some(line) => line,
+                    None => break,
+                },
+                Err(error) => {
+                    read.failure = Some(format!("cannot read standard input further: {error}"));
+                    break;
                 }
-                None => false,
-            },
-            Field::Name(_) => false,
-        };
-        let subject = match &self.constant {
-            Some(subject) => subject.clone(),
-            None => self
-                .subject
-                .render_subject(lookup)
-                .map_err(|error| refused(LineFault::Render(error)))?,
-        };
-        let key = match &self.key {
-            None => None,
-            Some(template) => {
-                let mut key = Vec::new();
-                template
-                    .render(&mut key, lookup)
-                    .map_err(|error| refused(LineFault::Render(error)))?;
-                Some(Bytes::from(key))
+            };
+            read.lines += 1;
+            let prepared = match self.plan.prepare(line) {
+                Ok(prepared) => prepared,
+                Err(refused) => {
+                    read.refused += 1;
+                    if limit.admit(clock.now()).is_some() {
+                        eprintln!("{refused}");
+                    }
+                    continue;
+                }
+            };
+            if !waited {
+                waited = self.wait_for_subscribers(&prepared);
             }
-        };
-        Ok(Prepared { subject, key, body })
+            if let Err(error) = publisher.publish_blocking(publication(prepared)) {
+                read.failure = Some(format!("line {}: {error}", splitter.number()));
+                break;
+            }
+        }
+        read
     }
 
-    /// The fields up to the last one that is needed; what is wrong behind it does not matter.
-    fn fields<'a>(&self, line: &'a [u8]) -> Result<Vec<std::borrow::Cow<'a, [u8]>>, SplitError> {
-        let Some(split) = self.split.filter(|_| self.highest > 0) else {
-            return Ok(Vec::new());
-        };
-        let mut fields = Vec::with_capacity(self.highest);
-        let done = split.split(without_carriage_return(line), |field| {
-            if fields.len() < self.highest {
-                fields.push(field);
+    /// Asks the node until there are enough subscribers of the first line's subject; false when stopped meanwhile.
+    fn wait_for_subscribers(&self, first: &Prepared) -> bool {
+        let ask = Duration::from_secs(1);
+        let pause = Duration::from_millis(50);
+        while !self.stop.load(Ordering::Acquire) {
+            let count = self.runtime.block_on(self.client.count_subscribers(first.subject.as_str(), ask));
+            if count.is_ok_and(|count| count >= u64::from(self.subscribers)) {
+                return true;
             }
-        });
-        match done {
-            Err(error) if fields.len() < self.highest => Err(error),
-            _ => Ok(fields),
+            std::thread::sleep(pause);
         }
+        false
+    }
+}
+
+fn publication(prepared: Prepared) -> Publication {
+    Publication {
+        subject: prepared.subject.as_str().to_owned(),
+        key: prepared.key.map(|key| Key::from_bytes(&key)),
+        body: prepared.body,
+        time_to_live: None,
+        event_time: None,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn plan(
-        subject: &str,
-        key: Option<&str>,
-        delimiter: Option<u8>,
-    ) -> Result<LinePlan, PlanError> {
-        LinePlan::new(
-            Template::parse(subject).unwrap(),
-            key.map(|key| Template::parse(key).unwrap()),
-            delimiter,
-        )
-    }
-
-    fn line(bytes: &[u8]) -> Line {
-        Line::Whole {
-            bytes: Bytes::copy_from_slice(bytes),
-            number: 3,
-        }
-    }
-
     #[test]
-    fn each_account_has_its_subject() {
-        let plan = plan("bank.tx.{2}", Some("{2}"), Some(b';')).unwrap();
-        let row = b"695247;2378;930101;\"PRIJEM\";\"VKLAD\";700.00;700.00;\"\";;\r";
-        let prepared = plan.prepare(line(row)).unwrap();
-        assert_eq!(prepared.subject.as_str(), "bank.tx.2378");
-        assert_eq!(prepared.key.unwrap(), "2378");
-        assert_eq!(&prepared.body[..], row);
-        let cut = plan.prepare(line(b"3526882;11021;940331;\"PRIJE")).unwrap();
-        assert_eq!(cut.subject.as_str(), "bank.tx.11021");
-    }
-
-    #[test]
-    fn lines_that_give_no_token_are_refused_with_their_number() {
-        let plan = plan("a.{2}", None, Some(b';')).unwrap();
-        for (bytes, words) in [
-            (&b"1"[..], "no field `2`"),
-            (b"1;", "is empty"),
-            (b"1;x.y", "holds '.'"),
-            (b"1;*", "holds '*'"),
-            (b"1;a b", "holds ' '"),
-            (b"1;\xff", "not UTF-8"),
-            (b"\"1;2", "never closes"),
-        ] {
-            let refused = plan.prepare(line(bytes)).unwrap_err().to_string();
-            assert!(
-                refused.starts_with("line 3: ") && refused.contains(words),
-                "{words:?} in {refused}"
-            );
-        }
-        let long = Line::TooLong {
-            beginning: Bytes::new(),
-            length: 10 << 20,
-            number: 1,
-        };
-        assert!(
-            plan.prepare(long)
-                .unwrap_err()
-                .to_string()
-                .contains("10485760 bytes")
-        );
-    }
-
-    #[test]
-    fn a_constant_subject_takes_any_bytes() {
-        let plan = plan("a.b", None, None).unwrap();
-        assert_eq!(
-            &plan.prepare(line(b"\xff\xfe")).unwrap().body[..],
-            b"\xff\xfe"
-        );
-        assert_eq!(plan.prepare(line(b"")).unwrap().subject.as_str(), "a.b");
-    }
-
-    #[test]
-    fn mistakes_on_the_command_line() {
-        assert_eq!(
-            plan("a.{2}", None, None).unwrap_err(),
-            PlanError::NoDelimiter
-        );
-        assert_eq!(
-            plan("a.{x}", None, Some(b',')).unwrap_err(),
-            PlanError::Name("x".to_owned())
-        );
-        assert!(matches!(
-            plan("a.*", None, None),
-            Err(PlanError::Subject(_))
-        ));
+    fn arguments() {
         assert_eq!(delimiter("\\t"), Ok(b'\t'));
         assert!(delimiter(";;").is_err() && delimiter("é").is_err());
         assert!(line_size("0").is_err() && line_size("1GiB").is_err());
+        assert_eq!(line_size("1MiB"), Ok(1 << 20));
+    }
+
+    #[test]
+    fn the_summary_names_what_is_missing() {
+        let mut stats = ClientStats { published: 10, acknowledged: 7, ..ClientStats::default() };
+        stats.failed.insert("no_route", 2);
+        let read = Read { lines: 11, refused: 1, failure: None };
+        assert_eq!(
+            summary(&stats, &read),
+            "published 10, acknowledged 7, no_route 2, without an answer 1, refused(decode) 1"
+        );
     }
 }

@@ -148,20 +148,21 @@ impl RunningChild {
     }
 }
 
+/// Kills a process group, which may be gone already.
+pub(super) fn kill_group(id: u32) {
+    let group = i32::try_from(id).ok().and_then(rustix::process::Pid::from_raw);
+    if let Some(group) = group
+        && let Err(error) = rustix::process::kill_process_group(group, rustix::process::Signal::KILL)
+    {
+        tracing::debug!(%error, "the child's process group is gone already");
+    }
+}
+
 impl Drop for RunningChild {
     fn drop(&mut self) {
         self.input = None;
         // The whole group: a shell's own children would otherwise keep the pipes open.
-        if let Some(group) = i32::try_from(self.child.id())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
-        {
-            if let Err(error) =
-                rustix::process::kill_process_group(group, rustix::process::Signal::KILL)
-            {
-                tracing::debug!(%error, "the child's process group is gone already");
-            }
-        }
+        kill_group(self.child.id());
         let _gone_already = self.child.kill();
         let _reaped = self.child.wait();
     }

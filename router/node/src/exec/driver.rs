@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use mcpbus_actors::{Clock as _, SystemClock, Time};
 
 use super::ExecSpec;
-use super::child::{RunningChild, Said};
+use super::child::{RunningChild, Said, kill_group};
 use super::conversation::Conversation;
 
 /// How long a child may take to end after its input has ended.
@@ -96,6 +98,24 @@ pub struct Exec<T> {
     child: Option<RunningChild>,
     clock: SystemClock,
     lost_children: u64,
+    switch: KillSwitch,
+}
+
+/// Kills the present child of an [`Exec`] from another thread: for an end that does not wait.
+#[derive(Clone, Debug, Default)]
+pub struct KillSwitch {
+    // The process id of the child that runs now; 0 when there is none.
+    child: Arc<AtomicU32>,
+}
+
+impl KillSwitch {
+    /// Kills the child with its process group, if one runs.
+    pub fn kill(&self) {
+        let id = self.child.swap(0, Ordering::AcqRel);
+        if id != 0 {
+            kill_group(id);
+        }
+    }
 }
 
 impl<T> Exec<T> {
@@ -111,8 +131,10 @@ impl<T> Exec<T> {
             child: None,
             clock: SystemClock::new(),
             lost_children: 0,
+            switch: KillSwitch::default(),
         };
-        exec.child = Some(exec.start_child()?);
+        let child = exec.start_child()?;
+        exec.install(child);
         Ok(exec)
     }
 
@@ -127,6 +149,22 @@ impl<T> Exec<T> {
             program: self.spec.command.first().cloned().unwrap_or_default(),
             cause,
         })
+    }
+
+    fn install(&mut self, child: RunningChild) {
+        self.switch.child.store(child.id(), Ordering::Release);
+        self.child = Some(child);
+    }
+
+    fn remove_child(&mut self) -> Option<RunningChild> {
+        // Before the process can be waited for: afterwards its number may belong to another.
+        self.switch.child.store(0, Ordering::Release);
+        self.child.take()
+    }
+
+    /// A switch that kills whatever child runs at the time.
+    pub fn kill_switch(&self) -> KillSwitch {
+        self.switch.clone()
     }
 
     /// Children that were killed or died while they owed an answer.
@@ -191,7 +229,7 @@ impl<T> Exec<T> {
     /// Ends the child's input after everything is settled, and gives it two seconds to end by itself.
     pub fn finish(mut self, out: &mut Vec<Answer<T>>) {
         self.settle(out);
-        if let Some(child) = self.child.take() {
+        if let Some(child) = self.remove_child() {
             if !child.finish(FINISH_GRACE) {
                 tracing::warn!(
                     stage = self.name,
@@ -284,7 +322,7 @@ impl<T> Exec<T> {
             pending = self.conversation.pending(),
             "the child {what}; the next one takes over"
         );
-        self.child = None;
+        self.remove_child();
         self.give_up(what, out);
     }
 
@@ -305,7 +343,7 @@ impl<T> Exec<T> {
         std::thread::sleep(self.conversation.pause());
         match self.start_child() {
             Ok(child) => {
-                self.child = Some(child);
+                self.install(child);
                 true
             }
             Err(error) => {

@@ -18,7 +18,7 @@ pub mod log_limit;
 
 use std::time::Duration;
 
-pub use driver::{Answer, Exec, ExecError, GiveUp};
+pub use driver::{Answer, Exec, ExecError, GiveUp, KillSwitch};
 
 /// What `exec` is told.
 #[derive(Clone, Debug, PartialEq, Eq)]

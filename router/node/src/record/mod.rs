@@ -186,16 +186,16 @@ impl Record {
         true
     }
 
-    /// Reads an unparsed line as a JSON object, so that stages which need fields accept what another process sent.
+    /// The record with its fields: an unparsed line is read as a JSON object, so that stages which need fields accept
+    /// what another process sent.
     ///
     /// # Errors
-    /// What is wrong with the line; the record is unchanged.
-    pub fn ensure_fields(&mut self) -> Result<(), json::JsonError> {
-        if let Some(line) = &self.line {
-            let parsed = json::parse_object(line, self.number)?;
-            *self = parsed;
+    /// What is wrong with the line.
+    pub fn with_fields(&self) -> Result<Cow<'_, Self>, json::JsonError> {
+        match &self.line {
+            None => Ok(Cow::Borrowed(self)),
+            Some(line) => json::parse_object(line, self.number).map(Cow::Owned),
         }
-        Ok(())
     }
 
     /// The body that leaves the process: the line as it is, or one JSON object.
@@ -203,7 +203,7 @@ impl Record {
         match &self.line {
             Some(line) => line.clone(),
             None => {
-                let mut out = Vec::with_capacity(self.weight());
+                let mut out = Vec::with_capacity(self.bytes());
                 json::write_object(self, &mut out);
                 Bytes::from(out)
             }
@@ -211,11 +211,19 @@ impl Record {
     }
 
     /// Bytes that it occupies, for bounds.
-    pub fn weight(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         size_of::<Self>()
             + self.line.as_ref().map_or(0, Bytes::len)
             + self.values.len() * size_of::<Value>()
             + self.values.iter().map(Value::heap_bytes).sum::<usize>()
+    }
+}
+
+impl mcpbus_actors::Message for Record {
+    const KIND: mcpbus_actors::Kind = mcpbus_actors::Kind::new("mcpbus.record", 1, "line or fields");
+
+    fn weight(&self) -> usize {
+        self.bytes()
     }
 }
 
@@ -226,26 +234,15 @@ mod tests {
 
     #[test]
     fn a_line_from_another_process_gets_its_fields() {
-        let mut record = Record::from_line(
-            Bytes::from_static(br#"{"account":"2378","amount":700.00}"#),
-            7,
-        );
-        record.ensure_fields().unwrap();
+        let text = br#"{"account":"2378","amount":700.00}"#;
+        let line = Record::from_line(Bytes::from_static(text), 7);
+        let record = line.with_fields().unwrap().into_owned();
         assert_eq!(record.get("account").unwrap().as_text(), "2378");
         assert_eq!(record.get("amount").unwrap().as_text(), "700.00");
         assert_eq!(record.number(), 7);
-        assert_eq!(
-            &record.to_body()[..],
-            br#"{"account":"2378","amount":700.00}"#
-        );
-    }
-
-    #[test]
-    fn a_line_that_is_no_object_stays_as_it_was() {
-        let mut record = Record::from_line(Bytes::from_static(b"\xff not json"), 1);
-        let before = record.clone();
-        assert!(record.ensure_fields().is_err());
-        assert_eq!(record, before);
+        assert_eq!(&record.to_body()[..], text);
+        assert!(matches!(record.with_fields(), Ok(Cow::Borrowed(_))));
+        assert!(Record::from_line(Bytes::from_static(b"\xff"), 1).with_fields().is_err());
     }
 
     #[test]

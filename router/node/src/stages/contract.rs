@@ -5,17 +5,21 @@ use std::fmt;
 
 use crate::record::Record;
 
-/// Plain logic of a stage: takes a record, gives zero or more.
+/// Plain logic of a stage: looks at a record, gives zero or more.
 ///
-/// Laws: a stage neither reads a clock nor waits; `now` is time since an origin that stays the same for the life of
-/// the stage and never goes back. A refused record comes back whole, and the stage's state is as if it had never
-/// been offered. After `finish` nothing is offered any more.
+/// Laws: a stage neither reads a clock nor waits; `now` never goes back. A refused record is unchanged, and the
+/// stage's state is as if it had never been offered. After `finish` nothing is offered any more.
 pub trait RecordStage: Send {
     /// Takes one record; outputs are appended to `out`.
     ///
     /// # Errors
-    /// [`Refusal`] gives the record back with the reason under which it becomes a dead letter.
-    fn take(&mut self, record: Record, now: Time, out: &mut Vec<Record>) -> Result<(), Refusal>;
+    /// [`Refusal`] with the reason under which the record becomes a dead letter.
+    fn take(
+        &mut self,
+        record: &Record,
+        now: Time,
+        out: &mut Vec<Record>,
+    ) -> Result<Taken, Refusal>;
 
     /// When [`RecordStage::handle_timeout`] wants to be called, if ever.
     fn next_timeout(&self) -> Option<Time> {
@@ -58,11 +62,18 @@ impl RefusalReason {
     }
 }
 
-/// A refused record.
+/// What becomes of a record that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It ended here; what came of it is in the outputs.
+    Consumed,
+    /// It goes on as it is.
+    Passed,
+}
+
+/// Why a record was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The record, whole. Boxed, so that the good path does not carry its size.
-    pub record: Box<Record>,
     /// The reason of the dead letter.
     pub reason: RefusalReason,
     /// What exactly is wrong, as one clause.
@@ -71,18 +82,13 @@ pub struct Refusal {
 
 impl Refusal {
     /// A refusal as `decode`.
-    pub fn decode(record: Record, detail: impl fmt::Display) -> Self {
-        Self {
-            record: Box::new(record),
-            reason: RefusalReason::Decode,
-            detail: detail.to_string(),
-        }
+    pub fn decode(detail: impl fmt::Display) -> Self {
+        Self::new(RefusalReason::Decode, detail)
     }
 
     /// A refusal for another reason.
-    pub fn new(record: Record, reason: RefusalReason, detail: impl fmt::Display) -> Self {
+    pub fn new(reason: RefusalReason, detail: impl fmt::Display) -> Self {
         Self {
-            record: Box::new(record),
             reason,
             detail: detail.to_string(),
         }
@@ -91,13 +97,7 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "record {} {} ({})",
-            self.record.number(),
-            self.detail,
-            self.reason.name()
-        )
+        write!(f, "{}: {}", self.reason.name(), self.detail)
     }
 }
 

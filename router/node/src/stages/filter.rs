@@ -1,9 +1,11 @@
 //! `filter`: passes records that fulfil conditions and ends the others as done.
 
+use std::borrow::Cow;
+
 use mcpbus_actors::Time;
 
 use super::condition::Condition;
-use super::contract::{RecordStage, Refusal};
+use super::contract::{RecordStage, Refusal, Taken};
 use crate::record::Record;
 
 /// What `filter` is told: every condition of `all` holds, and at least one of `any` if there are any.
@@ -29,20 +31,22 @@ impl Filter {
 impl RecordStage for Filter {
     fn take(
         &mut self,
-        mut record: Record,
+        record: &Record,
         _now: Time,
         out: &mut Vec<Record>,
-    ) -> Result<(), Refusal> {
-        if let Err(error) = record.ensure_fields() {
-            return Err(Refusal::decode(record, error));
-        }
-        let all = self.0.all.iter().all(|condition| condition.holds(&record));
-        let any =
-            self.0.any.is_empty() || self.0.any.iter().any(|condition| condition.holds(&record));
-        if all && any {
-            out.push(record);
-        }
-        Ok(())
+    ) -> Result<Taken, Refusal> {
+        let fields = record.with_fields().map_err(Refusal::decode)?;
+        let all = self.0.all.iter().all(|condition| condition.holds(&fields));
+        let any = self.0.any.is_empty() || self.0.any.iter().any(|condition| condition.holds(&fields));
+        Ok(match fields {
+            _ if !(all && any) => Taken::Consumed,
+            Cow::Borrowed(_) => Taken::Passed,
+            // The next stage need not read the line again.
+            Cow::Owned(parsed) => {
+                out.push(parsed);
+                Taken::Consumed
+            }
+        })
     }
 }
 
@@ -65,26 +69,19 @@ mod tests {
             any: conditions(&["b == x", "b == y"]),
         });
         let mut out = Vec::new();
-        for line in [
+        let lines = [
             r#"{"a":2,"b":"x"}"#,
             r#"{"a":1,"b":"x"}"#,
             r#"{"a":2,"b":"z"}"#,
             r#"{"a":3,"b":"y"}"#,
-        ] {
-            stage
-                .take(
-                    Record::from_line(Bytes::from(line), 0),
-                    Time::ZERO,
-                    &mut out,
-                )
-                .unwrap();
+        ];
+        for line in lines {
+            let record = Record::from_line(Bytes::from(line), 0);
+            assert_eq!(stage.take(&record, Time::ZERO, &mut out), Ok(Taken::Consumed));
         }
         assert_eq!(out.len(), 2);
-        let refused = stage.take(
-            Record::from_line(Bytes::from_static(b"no json"), 9),
-            Time::ZERO,
-            &mut out,
-        );
-        assert_eq!(refused.unwrap_err().record.number(), 9);
+        assert_eq!(stage.take(&out[0].clone(), Time::ZERO, &mut out), Ok(Taken::Passed));
+        let line = Record::from_line(Bytes::from_static(b"no json"), 9);
+        assert_eq!(stage.take(&line, Time::ZERO, &mut out).unwrap_err().reason.name(), "decode");
     }
 }

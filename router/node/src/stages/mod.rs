@@ -15,7 +15,7 @@ pub mod parse;
 pub mod project;
 pub mod write;
 
-pub use contract::{RecordStage, Refusal, RefusalReason};
+pub use contract::{RecordStage, Refusal, RefusalReason, Taken};
 
 #[cfg(test)]
 mod real_data;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use regex::Regex;
 
-use super::contract::{RecordStage, Refusal};
+use super::contract::{RecordStage, Refusal, Taken};
 use super::delimited::{Delimited, without_carriage_return};
 use crate::record::{Record, Schema, Value, json};
 
@@ -272,26 +272,23 @@ fn typed(name: &str, kind: FieldType, text: &str) -> Result<Value, Unfit> {
 }
 
 impl RecordStage for Parse {
-    fn take(&mut self, record: Record, _now: Time, out: &mut Vec<Record>) -> Result<(), Refusal> {
+    fn take(
+        &mut self,
+        record: &Record,
+        _now: Time,
+        out: &mut Vec<Record>,
+    ) -> Result<Taken, Refusal> {
         // A record that has fields already (from another process or stage) is parsed from its JSON form only when
         // JSON is asked for; other formats describe lines.
         let body = match (record.line(), &self.format) {
             (Some(line), _) => line.clone(),
             (None, Format::Json) => record.to_body(),
             (None, _) => {
-                return Err(Refusal::decode(
-                    record,
-                    "has been parsed before: `parse` takes lines",
-                ));
+                return Err(Refusal::decode("has been parsed before: `parse` takes lines"));
             }
         };
-        match self.parse(&body, record.number()) {
-            Ok(parsed) => {
-                out.push(parsed);
-                Ok(())
-            }
-            Err(unfit) => Err(Refusal::decode(record, unfit)),
-        }
+        out.push(self.parse(&body, record.number()).map_err(Refusal::decode)?);
+        Ok(Taken::Consumed)
     }
 }
 
@@ -303,11 +300,7 @@ mod tests {
 
     fn parse(stage: &mut Parse, line: &[u8]) -> Result<Record, Refusal> {
         let mut out = Vec::new();
-        stage.take(
-            Record::from_line(Bytes::copy_from_slice(line), 5),
-            Time::ZERO,
-            &mut out,
-        )?;
+        stage.take(&Record::from_line(Bytes::copy_from_slice(line), 5), Time::ZERO, &mut out)?;
         Ok(out.remove(0))
     }
 
@@ -342,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_rows_come_back_whole_with_what_is_wrong() {
+    fn bad_rows_say_what_is_wrong() {
         let mut stage = delimited();
         let cases: [(&[u8], &str); 6] = [
             (b"7;18.90", "has 2 fields where 3 are expected"),
@@ -355,9 +348,7 @@ mod tests {
         for (line, words) in cases {
             let refusal = parse(&mut stage, line).unwrap_err();
             assert!(refusal.detail.contains(words), "{}", refusal.detail);
-            assert_eq!(&refusal.record.line().unwrap()[..], line);
             assert_eq!(refusal.reason.name(), "decode");
-            assert_eq!(refusal.record.number(), 5);
         }
     }
 

@@ -81,21 +81,21 @@ fn the_bank_file() {
     let (mut parsed, mut none) = (Vec::new(), Vec::new());
     for record in records(path, true) {
         let line = record.line().unwrap().clone();
-        match parse.take(record, Time::ZERO, &mut parsed) {
-            Ok(()) => good += 1,
-            Err(refusal) => refusals.push(refusal),
+        match parse.take(&record, Time::ZERO, &mut parsed) {
+            Ok(_) => good += 1,
+            Err(refusal) => refusals.push((record.number(), refusal)),
         }
         if let Ok(payment) = Payment::parse(&line, 0, 0) {
             *typed.entry(payment.account).or_default() += payment.amount;
         }
         for record in parsed.drain(..) {
-            totals.take(record, Time::ZERO, &mut none).unwrap();
+            totals.take(&record, Time::ZERO, &mut none).unwrap();
         }
     }
     assert_eq!(good, 49_102);
     assert_eq!(refusals.len(), 1);
-    assert_eq!(refusals[0].reason, RefusalReason::Decode);
-    assert_eq!(refusals[0].record.number(), 49_104);
+    assert_eq!(refusals[0].1.reason, RefusalReason::Decode);
+    assert_eq!(refusals[0].0, 49_104);
     let mut results = Vec::new();
     totals.finish(&mut results);
     assert_eq!(results.len(), 1229);
@@ -147,11 +147,11 @@ fn the_access_log() {
     });
     let (mut parsed, mut results, mut refused) = (Vec::new(), Vec::new(), 0);
     for record in records(path, false) {
-        if parse.take(record, Time::ZERO, &mut parsed).is_err() {
+        if parse.take(&record, Time::ZERO, &mut parsed).is_err() {
             refused += 1;
         }
         for record in parsed.drain(..) {
-            per_minute.take(record, Time::ZERO, &mut results).unwrap();
+            per_minute.take(&record, Time::ZERO, &mut results).unwrap();
         }
     }
     per_minute.finish(&mut results);

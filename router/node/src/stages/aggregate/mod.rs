@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
-use super::contract::{RecordStage, Refusal, RefusalReason};
+use super::contract::{RecordStage, Refusal, RefusalReason, Taken};
 use super::event_time::format_milliseconds;
 use crate::record::{Record, Schema, Value};
 use operation::{InputValue, Operation, State};
@@ -227,30 +227,28 @@ impl Aggregate {
 impl RecordStage for Aggregate {
     fn take(
         &mut self,
-        mut record: Record,
+        record: &Record,
         now: Time,
         out: &mut Vec<Record>,
-    ) -> Result<(), Refusal> {
-        if let Err(error) = record.ensure_fields() {
-            return Err(Refusal::decode(record, error));
-        }
+    ) -> Result<Taken, Refusal> {
+        let record = record.with_fields().map_err(Refusal::decode)?;
         if let Some(complete) = self.windows.complete_by_clock(now) {
             self.emit_until(complete, out);
         }
         let start = match self.windows.admit(&record, now) {
             Admission::Window(start) => start,
-            Admission::Unreadable(detail) => return Err(Refusal::decode(record, detail)),
+            Admission::Unreadable(detail) => return Err(Refusal::decode(detail)),
             Admission::Late(detail) => {
-                return Err(Refusal::new(record, RefusalReason::Rejected, detail));
+                return Err(Refusal::new(RefusalReason::Rejected, detail));
             }
         };
         if let Err((reason, detail)) = self.add(&record, start) {
-            return Err(Refusal::new(record, reason, detail));
+            return Err(Refusal::new(reason, detail));
         }
         if let Some(complete) = self.windows.counted(&record, now) {
             self.emit_until(complete, out);
         }
-        Ok(())
+        Ok(Taken::Consumed)
     }
 
     fn next_timeout(&self) -> Option<Time> {

@@ -24,9 +24,9 @@ fn offer(
     json: &str,
     now: Time,
     out: &mut Vec<String>,
-) -> Result<(), Refusal> {
+) -> Result<Taken, Refusal> {
     let mut records = Vec::new();
-    let result = stage.take(parse_object(json.as_bytes(), 1).unwrap(), now, &mut records);
+    let result = stage.take(&parse_object(json.as_bytes(), 1).unwrap(), now, &mut records);
     out.extend(texts(records));
     result
 }
