@@ -4,6 +4,7 @@
 //! * [`check`]: the topology as text or as a diagram, and its memory bound;
 //! * [`record`] and [`template`]: what built-in stages hand to each other, and texts with placeholders;
 //! * [`stages`] and [`exec`]: the built-in stages as plain logic, and child processes as stages;
+//! * [`run`](mod@run): a node file brought to life;
 //! * [`demo`]: the bank case;
 //! * [`cli`]: the commands.
 
@@ -13,5 +14,6 @@ pub mod config;
 pub mod demo;
 pub mod exec;
 pub mod record;
+pub mod run;
 pub mod stages;
 pub mod template;

@@ -41,8 +41,8 @@ fn the_bound_is_the_sum_of_its_parts() {
             .unwrap()
             .bytes
     };
-    assert_eq!(part("credit"), 64 << 20);
-    assert_eq!(part("10 sessions"), 10 << 20);
+    assert_eq!(part("credit"), 128 << 20);
+    assert_eq!(part("10 sessions"), 5 << 20);
     assert_eq!(part("edge pass -> print"), 8 << 20);
     assert_eq!(part("subscription of pass"), 4 << 20);
     assert_eq!(part("dead letters"), 16 << 20);

@@ -15,6 +15,7 @@ pub mod output;
 pub mod publish;
 pub mod reply;
 pub mod request;
+mod run;
 mod session;
 pub mod subscribe;
 
@@ -38,6 +39,7 @@ const AFTER_HELP: &str = "Logs go to standard error; the environment variable LO
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Arguments),
     Pub(publish::Arguments),
     Sub(subscribe::Arguments),
     Request(request::Arguments),
@@ -64,6 +66,7 @@ pub fn main() -> ExitCode {
     };
     logging::start();
     match cli.command {
+        Command::Run(arguments) => run::run(&arguments),
         Command::Pub(arguments) => publish::run(&arguments),
         Command::Sub(arguments) => subscribe::run(&arguments),
         Command::Request(arguments) => request::run(&arguments),

@@ -8,7 +8,18 @@ use super::Exit;
 
 /// Runs a command to its end on a runtime of this thread. Threads that still block are left behind: the process ends.
 pub(super) fn block_on(command: impl Future<Output = Exit>) -> Exit {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    run_on(tokio::runtime::Builder::new_current_thread(), command)
+}
+
+/// As [`block_on`], on a few threads: for commands that run stages.
+pub(super) fn block_on_threads(command: impl Future<Output = Exit>) -> Exit {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(1, 8)));
+    run_on(builder, command)
+}
+
+fn run_on(mut builder: tokio::runtime::Builder, command: impl Future<Output = Exit>) -> Exit {
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("cannot start: {error}");

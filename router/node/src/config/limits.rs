@@ -10,12 +10,10 @@ use super::reader::TableReader;
 pub struct Limits {
     /// `budget`: the node refuses to start when its memory bound is larger. Bytes, default 1 GiB.
     pub budget: u64,
-    /// `credit`: bytes of messages that all peers together may have under way to this node. Default 256 MiB.
+    /// `credit`: bytes of messages that all peers together may have under way to this node. Default 64 MiB.
     pub credit: u64,
-    /// `sessions`: peers connected at once, nodes and clients together. Default 256.
+    /// `sessions`: peers connected at once, nodes and clients together. Default 64.
     pub sessions: u64,
-    /// `session_buffer`: bytes that the wire may buffer for one session, both directions together. Default 1 MiB.
-    pub session_buffer: u64,
     /// `message`: the largest body in bytes. Default 1 MiB.
     pub message: u64,
     /// `edge_messages`: messages that an in-process edge holds unless its stage says otherwise. Default 1,024.
@@ -34,9 +32,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             budget: 1 << 30,
-            credit: 256 << 20,
-            sessions: 256,
-            session_buffer: 1 << 20,
+            credit: 64 << 20,
+            sessions: 64,
             message: 1 << 20,
             edge_messages: 1024,
             edge_bytes: 4 << 20,
@@ -63,9 +60,6 @@ impl Limits {
             sessions: reader
                 .integer("sessions", 1..=100_000)
                 .unwrap_or(d.sessions),
-            session_buffer: reader
-                .size("session_buffer", 64 * KIB..=GIB)
-                .unwrap_or(d.session_buffer),
             message: reader.size("message", 1..=64 << 20).unwrap_or(d.message),
             edge_messages: reader
                 .integer("edge_messages", 1..=1 << 24)

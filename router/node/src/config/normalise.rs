@@ -58,7 +58,6 @@ pub fn to_json(file: &NodeFile) -> Json {
             ("budget", size(limits.budget)),
             ("credit", size(limits.credit)),
             ("sessions", Json::from(limits.sessions)),
-            ("session_buffer", size(limits.session_buffer)),
             ("message", size(limits.message)),
             ("edge_messages", Json::from(limits.edge_messages)),
             ("edge_bytes", size(limits.edge_bytes)),
@@ -134,12 +133,13 @@ fn stage(stage: &Stage) -> Json {
             pairs.push(("capacity_bytes", size(stage.edge.bytes)));
             pairs.push(("overflow", Json::from(stage.edge.overflow.word())));
         }
-        Some(Output::Publish { subject, key, ack }) => {
+        Some(Output::Publish { subject, key, ack, wait_for_subscribers }) => {
             pairs.push(("publish", Json::from(subject.value.text())));
             if let Some(key) = key {
                 pairs.push(("key", Json::from(key.value.text())));
             }
             pairs.push(("ack", Json::from(ack.word())));
+            pairs.push(("wait_for_subscribers", Json::from(*wait_for_subscribers)));
         }
         None => {}
     }

@@ -127,6 +127,8 @@ pub enum Output {
         key: Option<Spotted<Template>>,
         /// `ack`: what the stage waits for. `accepted` by default.
         ack: Ack,
+        /// `wait_for_subscribers`: nothing is published before so many are there. 0 by default.
+        wait_for_subscribers: u64,
     },
 }
 
@@ -343,8 +345,9 @@ fn read_output(reader: &TableReader<'_>) -> Option<Output> {
     let subject = template(reader, "publish");
     let key = template(reader, "key");
     let ack = reader.one_of("ack", &ACKS);
+    let wait_for_subscribers = reader.integer("wait_for_subscribers", 0..=1_000_000);
     if !reader.has("publish") {
-        for key in ["key", "ack"] {
+        for key in ["key", "ack", "wait_for_subscribers"] {
             if reader.has(key) {
                 reader.mistake(key, format!("`{key}` belongs to `publish`"));
             }
@@ -374,6 +377,7 @@ fn read_output(reader: &TableReader<'_>) -> Option<Output> {
             subject,
             key,
             ack: ack.unwrap_or_default(),
+            wait_for_subscribers: wait_for_subscribers.unwrap_or(0),
         });
     }
     edge.map(Output::Edge)

@@ -219,6 +219,13 @@ impl<T> Exec<T> {
         }
     }
 
+    /// Waits at most about `longest` for the next answer, if any line waits for one.
+    pub fn wait(&mut self, longest: Duration, out: &mut Vec<Answer<T>>) {
+        if self.conversation.pending() > 0 {
+            self.step_at_most(longest, out);
+        }
+    }
+
     /// Blocks until every line has ended.
     pub fn settle(&mut self, out: &mut Vec<Answer<T>>) {
         while self.conversation.pending() > 0 {
@@ -241,6 +248,10 @@ impl<T> Exec<T> {
 
     /// One wait: for an answer, the deadline, or the next child.
     fn step(&mut self, out: &mut Vec<Answer<T>>) {
+        self.step_at_most(Duration::MAX, out);
+    }
+
+    fn step_at_most(&mut self, longest: Duration, out: &mut Vec<Answer<T>>) {
         if self.child.is_none() && !self.replace_child(out) {
             return;
         }
@@ -254,7 +265,7 @@ impl<T> Exec<T> {
             .conversation
             .deadline()
             .map_or(Duration::ZERO, |deadline| deadline.saturating_since(now));
-        let said = child.hear(wait);
+        let said = child.hear(wait.min(longest));
         let now = self.clock.now();
         match said {
             Some(Said::Line(line)) => match self.conversation.answered(now) {
