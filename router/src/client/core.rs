@@ -7,11 +7,11 @@ use super::shared::{ClientStatus, Command, Progress, Settlement, Shared};
 use super::subscription::{Delivery, Settle};
 use crate::protocol::{Definition, Signal, decode_reply};
 use bytes::{Bytes, BytesMut};
-use mcpbus_actors::{Message, Time};
+use mcpbus_actors::Time;
 use mcpbus_transport::bridge::{LinkHandle, Owner};
 use mcpbus_transport::link::LaneId;
 use mcpbus_transport::session::{Event, Local, Session, SessionState};
-use mcpbus_transport::wire::{GoodbyeCode, Record};
+use mcpbus_transport::wire::{Failure, GoodbyeCode, Record};
 use slab::Slab;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -209,7 +209,7 @@ impl ClientCore {
         self.touch();
     }
 
-    fn released(&mut self, token: u64, failure: Option<mcpbus_transport::wire::Failure>) {
+    fn released(&mut self, token: u64, failure: Option<Failure>) {
         let notify = usize::try_from(token).ok().and_then(|token| self.notifies.try_remove(token));
         let mut state = self.shared.lock();
         match failure {
@@ -364,24 +364,15 @@ impl ClientCore {
         for (index, record) in records.drain(..).enumerate() {
             let sequence = first + index as u64;
             let settle = Settle { shared: shared.clone(), generation: self.generation, flow, sequence };
-            let mut delivery = Delivery { record, settle: Some(settle) };
-            let expired = delivery.record.expired(now);
-            let taken = !expired && sender.as_ref().is_some_and(|sender| {
-                let weight = delivery.weight();
-                debug_assert!(weight > 0);
-                true
-            });
-            if taken && let Some(sender) = &sender {
+            let delivery = Delivery { record, settle: Some(settle) };
+            let (mut delivery, failure) = match &sender {
+                _ if delivery.record.expired(now) => (delivery, Failure::Expired),
+                None => (delivery, Failure::Cancelled),
                 // The channel is as large as the window that was granted, so there is room; it can only be closed.
-                match sender.try_send(delivery) {
+                Some(sender) => match sender.try_send(delivery) {
                     Ok(()) => continue,
-                    Err(error) => delivery = error.into_message(),
-                }
-            }
-            let failure = if expired {
-                mcpbus_transport::wire::Failure::Expired
-            } else {
-                mcpbus_transport::wire::Failure::Cancelled
+                    Err(error) => (error.into_message(), Failure::Cancelled),
+                },
             };
             delivery.settle = None;
             self.session.fail(flow, sequence, failure, now);

@@ -90,6 +90,11 @@ impl Publisher {
         }
     }
 
+    /// The same producer with bodies of another type.
+    pub(crate) fn of_kind(&self, kind: u64) -> Self {
+        Self::new(self.inner.shared.clone(), self.inner.producer, self.inner.ack, kind)
+    }
+
     /// Queues a message, waiting for room while its flow is full. Its outcome is counted; see
     /// [`Client::flush`](super::Client::flush) and [`Client::stats`](super::Client::stats).
     ///

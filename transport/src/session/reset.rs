@@ -37,14 +37,20 @@ impl Session {
         }
         lost.sort_unstable();
         self.to_open.make_contiguous().sort_unstable();
-        self.events.push_back(Event::Reset { died, lost, windows });
+        self.events.push_back(Event::Reset {
+            died,
+            lost,
+            windows,
+        });
     }
 
     fn take_windows(&mut self) -> Vec<(u32, Window)> {
         self.dirty.clear();
         self.closing.clear();
-        let mut windows: Vec<_> =
-            std::mem::take(&mut self.receive_flows).into_iter().map(|(id, flow)| (id, flow.window)).collect();
+        let mut windows: Vec<_> = std::mem::take(&mut self.receive_flows)
+            .into_iter()
+            .map(|(id, flow)| (id, flow.window))
+            .collect();
         windows.sort_unstable_by_key(|(id, _)| *id);
         windows
     }
