@@ -251,6 +251,22 @@ impl Started {
         }
     }
 
+    /// Waits until what the stages published has its acknowledgements, and the node holds nothing any more.
+    async fn wait_until_passed_on(&self) {
+        if let Some(client) = &self.client {
+            client.flush(self.drain).await;
+        }
+        let Some(node) = &self.node else { return };
+        let empty = async {
+            while node.ledger().await.is_some_and(|ledger| ledger.held > 0) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        if tokio::time::timeout(self.drain, empty).await.is_err() {
+            tracing::warn!("the node still holds messages after limits.drain");
+        }
+    }
+
     /// Ends in order: subscriptions stop, stages drain, what they published is acknowledged, the node leaves. What
     /// takes longer than `limits.drain` is given up and counted.
     pub async fn end(mut self) -> RunEnd {
@@ -261,29 +277,30 @@ impl Started {
                 tracing::warn!("a subscription did not end in time");
             }
         }
-        if let Some(mut running) = self.topology.take() {
+        let mut running = self.topology.take();
+        if let Some(running) = &mut running {
             let drained = match tokio::time::timeout(self.drain, running.drain()).await {
                 Ok(result) => result,
                 Err(_) => {
-                    tracing::warn!("the stages did not drain within limits.drain; what they hold is given up");
+                    tracing::warn!(
+                        "the stages did not drain within limits.drain; what they hold is given up"
+                    );
                     self.children.iter().for_each(KillSwitch::kill);
                     running.stop().await
                 }
             };
-            match drained {
-                Ok(report) => end.report = Some(report),
-                Err(error) => {
-                    end.failure = Some(error.to_string());
-                    end.report = Some(running.report());
-                }
-            }
+            end.failure = drained.err().map(|error| error.to_string());
         }
         for publisher in self.publishers.drain(..) {
             let published = tokio::time::timeout(self.drain, publisher).await;
             if !matches!(published, Ok(Ok(true))) {
-                end.failure.get_or_insert_with(|| "not everything could be published".to_owned());
+                end.failure
+                    .get_or_insert_with(|| "not everything could be published".to_owned());
             }
         }
+        // Only now is everything taken out of the open outputs and counted as delivered.
+        end.report = running.as_ref().map(Running::report);
+        self.wait_until_passed_on().await;
         if let Some(client) = self.client.take() {
             let stats = client.close(self.drain).await;
             if stats.failures() + stats.outstanding() > 0 {
