@@ -6,12 +6,14 @@ use std::io;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use super::builder::{Settings, Topology};
+use super::builder::Topology;
 use super::check::{self, CheckError, Cycle};
 use super::part::Runnable;
 use super::plan::{End, Placement, Plan};
 use super::report::Report;
-use super::running::{EdgeEntry, RunError, Running, Shared};
+use super::running::{RunError, Running};
+use super::settings::Settings;
+use super::shared::{EdgeEntry, Shared};
 use super::wiring::{Boundary, Wiring};
 use crate::channel::latest;
 use crate::runtime::{
