@@ -142,7 +142,8 @@ impl Running {
         self.shared.drain();
     }
 
-    /// Ends at once: what is in flight is given up and counted as cancelled.
+    /// Ends at once: what is in flight is given up and counted as cancelled. A handler that does not come back is waited
+    /// for (and reported as stuck); drop the handle to leave it behind.
     ///
     /// # Errors
     /// As [`Running::wait`].

@@ -115,7 +115,8 @@ impl Topology {
 
     /// Starts the stages that `include` names, and gives out every edge that leads to others and every open port of
     /// theirs: where messages go out its end is a `Receiver<M>`, where they come in a `Sender<M>`. A stage is included
-    /// by exactly one part; then the ledgers of the parts merge to the ledger of the whole.
+    /// by exactly one part; then the ledgers of the parts merge to the ledger of the whole. What waits at an outgoing boundary
+    /// is held by the part that sends it, also after its stages are over: read the ledger when it has been carried away.
     ///
     /// # Errors
     /// [`StartError`]; nothing runs then.
