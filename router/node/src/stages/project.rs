@@ -181,7 +181,11 @@ impl RecordStage for Project {
             .iter()
             .map(|source| source.map_or(Value::Null, |at| values[at].clone()))
             .collect();
-        out.push(Record::from_values(Arc::clone(&shape.result), taken, number));
+        out.push(Record::from_values(
+            Arc::clone(&shape.result),
+            taken,
+            number,
+        ));
         Ok(Taken::Consumed)
     }
 }
@@ -195,7 +199,8 @@ mod tests {
     fn project(spec: ProjectSpec, line: &str) -> Result<String, Refusal> {
         let mut stage = Project::new(spec);
         let mut out = Vec::new();
-        stage.take(&Record::from_line(Bytes::copy_from_slice(line.as_bytes()), 0),
+        stage.take(
+            &Record::from_line(Bytes::copy_from_slice(line.as_bytes()), 0),
             Time::ZERO,
             &mut out,
         )?;
