@@ -127,7 +127,7 @@ pub async fn run(
     let live = Live::default();
     let events = Events::default();
     let mesh = Mesh::start(options, authority).await?;
-    let mut risk = RiskSide::start(&mesh.risk, clock, &live).await?;
+    let risk = RiskSide::start(&mesh.risk, clock, &live).await?;
     let ingest_client = mesh
         .ingest
         .client(config("ingest"))
