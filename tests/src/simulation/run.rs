@@ -83,6 +83,7 @@ fn end(scenario: &mut Scenario) -> Result<(), String> {
     }
     let until = scenario.world.now + Duration::from_secs(10);
     scenario.world.run_until(until)?;
+    scenario.world.over = true;
     for node in 0..scenario.world.nodes.len() {
         scenario.world.with_node(node, |node, _| node.leave("the run is over"));
     }

@@ -93,6 +93,8 @@ pub struct World {
     pub trace: u64,
     /// Events so far.
     pub steps: u64,
+    /// Nobody dials any more.
+    pub over: bool,
     weather: Weather,
     links: BTreeMap<u64, Link>,
     next_link: u64,
@@ -128,6 +130,7 @@ impl World {
             edges,
             trace: 0,
             steps: 0,
+            over: false,
             weather,
             links: BTreeMap::new(),
             next_link: 1,
@@ -363,7 +366,7 @@ impl World {
             End::Node(node) => self.nodes[node].core.is_none(),
             End::Client(client) => self.clients[client].leaving,
         };
-        if gone || self.current[edge].is_some() {
+        if gone || self.over || self.current[edge].is_some() {
             return;
         }
         if self.nodes[acceptor].core.is_none() {
