@@ -482,10 +482,7 @@ impl NodeCore {
             LinkState::Greeting { since, .. } => Some(*since + GREETING_WAIT),
             _ => None,
         });
-        let homeless = self.homeless.iter().filter_map(|id| match self.inflows.get(*id)?.blocked {
-            Some(super::flow::Blocked::Destination { since }) => Some(since + self.config.hold),
-            _ => None,
-        });
+        let homeless = self.homeless.iter().filter_map(|id| self.inflows.get(*id)?.gives_up_at(self.config.hold));
         sessions.chain(greetings).chain(homeless).chain(self.interest.next_timeout()).min()
     }
 
