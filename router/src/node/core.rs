@@ -422,10 +422,11 @@ impl NodeCore {
         if !left {
             self.ledger.lost += abandoned.lost;
         }
+        // First of all, so that what is settled from here on is settled where it now stands.
+        self.detach(id, abandoned.windows);
         for subscription in subscriptions {
             self.end_subscription(id, subscription, now);
         }
-        self.detach(id, abandoned.windows);
         while let Some(release) = self.peers.get_mut(id).and_then(|peer| peer.session.poll_release()) {
             self.released(release, now);
         }
