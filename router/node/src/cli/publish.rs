@@ -169,7 +169,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 async fn end(client: &Client, read: Read, arguments: &Arguments, interrupted: bool) -> Exit {
     let stats = tokio::select! {
         stats = client.clone().close(arguments.timeout) => stats,
-        () = session::interrupted() => client.stats(),
+        () = session::interrupted_again() => client.stats(),
     };
     let complete = stats.failures() == 0 && stats.outstanding() == 0;
     let good = complete && read.refused == 0 && read.failure.is_none();

@@ -46,3 +46,12 @@ pub(super) async fn interrupted() {
         _ = terminate.recv() => {}
     }
 }
+
+/// How close two signals may be that mean one: a wrapper such as `timeout` passes on what the terminal sends as well.
+const ONE_SIGNAL: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// Completes at a signal that comes well after an earlier one.
+pub(super) async fn interrupted_again() {
+    tokio::time::sleep(ONE_SIGNAL).await;
+    interrupted().await;
+}
