@@ -16,6 +16,8 @@ use slab::Slab;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// How long a client that was dropped goes on sending what its user has published.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(5);
 /// Window for answers to requests, in messages and bytes.
 const REPLY_WINDOW: (u64, u64) = (1024, 4 << 20);
 
@@ -38,6 +40,8 @@ pub struct ClientCore {
     /// Why the link is to be closed.
     closing: Option<String>,
     closed: bool,
+    /// The user is done: goodbye is said when everything is taken over, or at this time.
+    leave_by: Option<Time>,
     /// What the node said when it said goodbye.
     goodbye: Option<(GoodbyeCode, String)>,
 }
@@ -69,6 +73,7 @@ impl ClientCore {
             generation: 1,
             closing: None,
             closed: false,
+            leave_by: None,
             goodbye: None,
         }
     }
@@ -91,11 +96,6 @@ impl ClientCore {
         self.goodbye.take()
     }
 
-    /// Whether everything that was published has an outcome.
-    pub fn is_settled(&self) -> bool {
-        self.session.is_settled() && self.shared.lock().outbox.waiting() == 0
-    }
-
     /// Takes over what users have asked for since the last call.
     pub fn pump(&mut self, now: Time) {
         let shared = self.shared.clone();
@@ -104,7 +104,7 @@ impl ClientCore {
             (std::mem::take(&mut state.commands), std::mem::take(&mut state.settlements))
         };
         for command in commands {
-            self.command(command);
+            self.command(command, now);
         }
         self.settle(settlements, now);
         self.send();
@@ -115,7 +115,7 @@ impl ClientCore {
         self.touched = self.link;
     }
 
-    fn command(&mut self, command: Command) {
+    fn command(&mut self, command: Command, now: Time) {
         let signal = match command {
             Command::Subscribe { subscription, pattern, group } => {
                 Signal::Subscribe { subscription, pattern, group }
@@ -123,9 +123,8 @@ impl ClientCore {
             Command::Unsubscribe { subscription } => Signal::Unsubscribe { subscription },
             Command::Count { question, subject } => Signal::Count { question, subject },
             Command::Close => {
-                self.session.leave(GoodbyeCode::Done, "the client closes");
-                self.closed = true;
-                return self.touch();
+                self.leave_by.get_or_insert(now + LINGER);
+                return;
             }
         };
         self.tell(&signal);
@@ -206,7 +205,19 @@ impl ClientCore {
         if moved {
             self.shared.progress.notify_waiters();
         }
+        self.leave_when_done(now);
         self.touch();
+    }
+
+    /// Says goodbye once the user is done and nothing is left to send.
+    fn leave_when_done(&mut self, now: Time) {
+        let Some(at) = self.leave_by.filter(|_| !self.closed) else { return };
+        let done = self.session.is_taken_over() && self.shared.lock().outbox.waiting() == 0;
+        if done || now >= at {
+            self.session.leave(GoodbyeCode::Done, "the client closes");
+            self.closed = true;
+            self.shared.progress.notify_waiters();
+        }
     }
 
     fn released(&mut self, token: u64, failure: Option<Failure>) {
@@ -262,7 +273,9 @@ impl ClientCore {
             }
             Event::Signal { payload } => self.signalled(payload),
             Event::Goodbye { code, reason } => {
-                tracing::info!(%code, reason, "the node says goodbye");
+                if !self.closed {
+                    tracing::info!(%code, reason, "the node says goodbye");
+                }
                 self.goodbye = Some((code, reason));
                 self.closing = Some(String::from("the node said goodbye"));
             }
@@ -468,7 +481,8 @@ impl Owner for ClientCore {
     }
 
     fn next_timeout(&self) -> Option<Time> {
-        self.session.next_timeout()
+        let leave = self.leave_by.filter(|_| !self.closed);
+        self.session.next_timeout().into_iter().chain(leave).min()
     }
 
     fn handle_timeout(&mut self, now: Time) {

@@ -70,6 +70,8 @@ pub struct NodeCore {
     pub(super) hungry: VecDeque<(InFlowId, u64)>,
     pub(super) ledger: NodeLedger,
     incarnations: u64,
+    /// Peers that are done: removed once what they said last has been heard.
+    leaving: Vec<PeerId>,
     /// A peer that serves a configured link by a link it dialed itself.
     pub(super) refused_dials: BTreeMap<usize, String>,
 }
@@ -121,6 +123,7 @@ impl NodeCore {
             hungry: VecDeque::new(),
             ledger: NodeLedger::default(),
             incarnations: config.seed | 1,
+            leaving: Vec::new(),
             refused_dials: BTreeMap::new(),
             config,
         }
@@ -330,6 +333,9 @@ impl NodeCore {
             self.handle(id, event, now);
         }
         self.touch(id);
+        for id in std::mem::take(&mut self.leaving) {
+            self.remove_peer(id, now);
+        }
     }
 
     fn handle(&mut self, id: PeerId, event: Event, now: Time) {
@@ -381,7 +387,14 @@ impl NodeCore {
                     self.refused_dials.insert(dialed, format!("{code}: {reason}"));
                 }
                 // Only one who is done gives the session up; others come back to it.
-                peer.left = code == GoodbyeCode::Done;
+                if code == GoodbyeCode::Done {
+                    peer.left = true;
+                    peer.session.link_down();
+                    if let Some(link) = peer.link.take() {
+                        self.refuse(link, GoodbyeCode::Done, "goodbye", false);
+                    }
+                    self.leaving.push(id);
+                }
             }
             Event::Silent => {
                 if let Some(link) = self.peers[id].link.take() {

@@ -218,6 +218,7 @@ impl NodeCore {
     }
 
     fn changed(&mut self, change: Change) {
+        tracing::debug!(?change, "interest");
         self.version += 1;
         match change {
             Change::EntryAdded { origin, id, entry } => {

@@ -45,6 +45,7 @@ impl Session {
                     || !self.to_open.is_empty()
                     || !self.to_close.is_empty()
                     || !self.to_want.is_empty()
+                    || self.ack_due
                     || self.ack_at.is_some_and(|at| at <= now)
                     || self.signals.has_next()
             }
@@ -78,6 +79,11 @@ impl Session {
         if now >= self.last_heard + self.config.dead_after && !self.silent {
             self.silent = true;
             self.events.push_back(Event::Silent);
+        }
+        if self.ack_at.is_some_and(|at| at <= now) {
+            // Written when the lane takes it; until then there is no time to wait for.
+            self.ack_at = None;
+            self.ack_due = true;
         }
         if now >= self.next_ping {
             self.ping_due = self.state != SessionState::Greeting;
@@ -177,7 +183,7 @@ impl Session {
         while let Some((flow, last)) = self.to_close.pop_front() {
             Control::Close { flow, last }.encode(out);
         }
-        if self.ack_at.is_some_and(|at| at <= now) {
+        if self.ack_due || self.ack_at.is_some_and(|at| at <= now) {
             self.encode_acks(out);
         }
         while let Some(id) = self.to_want.pop_front() {
@@ -197,6 +203,7 @@ impl Session {
 
     fn encode_acks(&mut self, out: &mut BytesMut) {
         self.ack_at = None;
+        self.ack_due = false;
         let mut acks = Vec::with_capacity(self.dirty.len());
         while let Some(id) = self.dirty.pop_front() {
             let Some(flow) = self.receive_flows.get_mut(&id) else {
