@@ -76,6 +76,8 @@ pub(super) struct InFlow {
     pub(super) decisions: HashMap<usize, CachedDecision, FixedState>,
     /// Its part of the node's credit budget.
     pub(super) credit: (u64, u64),
+    /// Whether it stands among those that were refused credit.
+    pub(super) hungry: bool,
     /// Copies handed on and not yet released.
     pub(super) copies_out: u64,
 }
@@ -97,6 +99,7 @@ impl InFlow {
             failed: BTreeMap::new(),
             decisions: HashMap::default(),
             credit: (0, 0),
+            hungry: false,
             copies_out: 0,
         }
     }

@@ -9,6 +9,7 @@ use crate::protocol::Definition;
 use bytes::Bytes;
 use mcpbus_actors::Time;
 use mcpbus_transport::session::Window;
+use mcpbus_transport::wire::record::RECORD_OVERHEAD;
 use mcpbus_transport::wire::{AckLevel, Failure, GoodbyeCode, Record, ReplyAddress, Role};
 use std::rc::Rc;
 
@@ -69,15 +70,28 @@ impl NodeCore {
     /// Widens a flow's window, as far as the budget reaches, so that `messages` of `next` bytes can come.
     pub(super) fn widen(&mut self, id: InFlowId, messages: u64, next: u64, now: Time) {
         let limits = &self.config.limits;
+        let largest = self.config.session.message_max + RECORD_OVERHEAD;
         let inflow = &mut self.inflows[id];
         let Some(flow) = inflow.flow else { return };
         let (current, current_bytes) = inflow.credit;
-        let goal = messages.max(current * 2).clamp(FIRST_WINDOW.0, limits.flow_messages);
-        let goal_bytes = (current_bytes * 2).max(next).clamp(FIRST_WINDOW.1, limits.flow_bytes.max(next));
-        let more = goal.saturating_sub(current).min(self.credit.0);
-        let more_bytes = goal_bytes.saturating_sub(current_bytes).min(self.credit.1);
-        if (more == 0 && current == 0) || (more_bytes == 0 && current_bytes < next.max(1)) {
+        // What a flow needs in order to move at all.
+        let need = FIRST_WINDOW.0.min(limits.flow_messages.max(1));
+        let need_bytes = FIRST_WINDOW.1.min(limits.flow_bytes).max(next.min(largest));
+        let goal = messages.max(current * 2).clamp(need, limits.flow_messages.max(need));
+        let goal_bytes = (current_bytes * 2).clamp(need_bytes, limits.flow_bytes.max(need_bytes));
+        // Windows do not shrink, so those that grow leave half of the budget to flows that are still to come.
+        let spare = self.credit.0.saturating_sub(limits.credit_messages / 2);
+        let spare_bytes = self.credit.1.saturating_sub(limits.credit_bytes / 2);
+        let more = goal.saturating_sub(current).min(spare.max(need.saturating_sub(current))).min(self.credit.0);
+        let more_bytes = goal_bytes
+            .saturating_sub(current_bytes)
+            .min(spare_bytes.max(need_bytes.saturating_sub(current_bytes)))
+            .min(self.credit.1);
+        if ((more == 0 && current == 0) || current_bytes + more_bytes < need_bytes) && !inflow.hungry {
+            inflow.hungry = true;
             self.hungry.push_back((id, next));
+        }
+        if more == 0 && more_bytes == 0 {
             return;
         }
         self.credit.0 -= more;
@@ -452,7 +466,8 @@ impl NodeCore {
                 return;
             }
             if let Some((id, next)) = self.hungry.pop_front()
-                && self.inflows.contains(id)
+                && let Some(inflow) = self.inflows.get_mut(id)
+                && std::mem::take(&mut inflow.hungry)
             {
                 self.widen(id, FIRST_WINDOW.0, next, now);
             }
