@@ -103,10 +103,13 @@ impl NodeCore {
         self.touch(peer);
     }
 
-    fn return_credit(&mut self, id: InFlowId) {
-        let (messages, bytes) = std::mem::take(&mut self.inflows[id].credit);
-        self.credit.0 += messages;
-        self.credit.1 += bytes;
+    /// Returns what a flow does not need beyond `kept`.
+    fn return_credit(&mut self, id: InFlowId, kept: (u64, u64)) {
+        let credit = &mut self.inflows[id].credit;
+        let kept = (kept.0.min(credit.0), kept.1.min(credit.1));
+        self.credit.0 += credit.0 - kept.0;
+        self.credit.1 += credit.1 - kept.1;
+        *credit = kept;
     }
 
     /// Records came on a flow.
@@ -411,7 +414,8 @@ impl NodeCore {
     pub(super) fn detach(&mut self, id: PeerId, windows: Vec<(u32, Window)>) {
         for (flow, window) in windows {
             let Some(inflow) = self.peers[id].incoming.remove(&flow) else { continue };
-            self.return_credit(inflow);
+            // What came is still here, and still costs.
+            self.return_credit(inflow, window.held());
             let state = &mut self.inflows[inflow];
             state.flow = None;
             state.window = Some(window);
@@ -432,6 +436,7 @@ impl NodeCore {
         }
         if self.inflows[id].is_over() && !self.inflows[id].scheduled {
             self.homeless.remove(&id);
+            self.return_credit(id, (0, 0));
             self.inflows.remove(id);
         }
     }
