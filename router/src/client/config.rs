@@ -49,6 +49,7 @@ impl Default for ClientConfig {
 impl ClientConfig {
     /// The window of a subscription in bytes: two of the largest bodies must fit.
     pub(super) fn subscription_bytes(&self) -> u64 {
-        self.window_bytes.max(2 * (self.session.message_max + mcpbus_transport::wire::record::RECORD_OVERHEAD))
+        self.window_bytes
+            .max(2 * (self.session.message_max + mcpbus_transport::wire::record::RECORD_OVERHEAD))
     }
 }

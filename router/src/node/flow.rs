@@ -3,10 +3,10 @@
 use super::decide::{CachedDecision, Out};
 use super::peer::PeerId;
 use crate::protocol::Target;
+use foldhash::fast::FixedState;
 use mcpbus_actors::Time;
 use mcpbus_transport::session::Window;
 use mcpbus_transport::wire::{Failure, Record};
-use foldhash::fast::FixedState;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
@@ -76,6 +76,8 @@ pub(super) struct InFlow {
     pub(super) decisions: HashMap<usize, CachedDecision, FixedState>,
     /// Its part of the node's credit budget.
     pub(super) credit: (u64, u64),
+    /// Whether it stands among those that were refused credit.
+    pub(super) hungry: bool,
     /// Copies handed on and not yet released.
     pub(super) copies_out: u64,
 }
@@ -97,6 +99,7 @@ impl InFlow {
             failed: BTreeMap::new(),
             decisions: HashMap::default(),
             credit: (0, 0),
+            hungry: false,
             copies_out: 0,
         }
     }
@@ -136,7 +139,11 @@ pub(super) fn from_token(token: u64) -> (InFlowId, u64) {
 pub(super) fn full_sequence(low: u64, settled: u64) -> u64 {
     let next = settled + 1;
     let candidate = (next & !SEQUENCE_MASK) | low;
-    if candidate < next { candidate + SEQUENCE_MASK + 1 } else { candidate }
+    if candidate < next {
+        candidate + SEQUENCE_MASK + 1
+    } else {
+        candidate
+    }
 }
 
 #[cfg(test)]
@@ -145,7 +152,14 @@ mod tests {
 
     #[test]
     fn a_sequence_survives_its_token_at_the_wrap() {
-        for sequence in [1, 5, SEQUENCE_MASK, SEQUENCE_MASK + 1, SEQUENCE_MASK + 2, 7 * SEQUENCE_MASK] {
+        for sequence in [
+            1,
+            5,
+            SEQUENCE_MASK,
+            SEQUENCE_MASK + 1,
+            SEQUENCE_MASK + 2,
+            7 * SEQUENCE_MASK,
+        ] {
             let (flow, low) = from_token(token(77, sequence));
             assert_eq!(flow, 77);
             for distance in [1, 2, 1000] {

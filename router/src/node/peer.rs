@@ -2,11 +2,11 @@
 
 use super::flow::InFlowId;
 use crate::protocol::Target;
+use foldhash::fast::FixedState;
 use mcpbus_actors::Time;
 use mcpbus_transport::bridge::LinkHandle;
 use mcpbus_transport::session::Session;
 use mcpbus_transport::wire::{ReplyAddress, Role};
-use foldhash::fast::FixedState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -70,7 +70,9 @@ impl Peer {
 
     /// What the peer is called in logs and reports.
     pub(super) fn name(&self) -> &str {
-        self.session.peer().map_or(&self.identity, |peer| &peer.name)
+        self.session
+            .peer()
+            .map_or(&self.identity, |peer| &peer.name)
     }
 }
 

@@ -658,6 +658,8 @@ impl Session {
                             flow: ack.flow,
                         });
                     }
+                    // The ack that said so may have been cut off, and its repetition will say nothing new.
+                    self.events.push_back(Event::Credit { flow: ack.flow });
                 }
                 // Closed while the peer was away: it must not wait for more.
                 None => self.to_close.push_back((ack.flow, ack.received)),
