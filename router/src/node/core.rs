@@ -488,7 +488,12 @@ impl NodeCore {
                 ..
             } => {
                 if let Some(&inflow) = self.peers[id].incoming.get(&flow) {
-                    self.widen(inflow, messages, next, now);
+                    // Where messages wait here, the next node is what holds the flow back: a wider window would only
+                    // make the queue longer.
+                    let state = &self.inflows[inflow];
+                    if state.queue.is_empty() || state.credit.1 < next {
+                        self.widen(inflow, messages, next, now);
+                    }
                 }
             }
             Event::Signal { payload } => self.signalled(id, payload, now),

@@ -85,8 +85,8 @@ impl NodeCore {
         // What a flow needs in order to move at all.
         let need = FIRST_WINDOW.0.min(limits.flow_messages.max(1));
         let need_bytes = FIRST_WINDOW.1.min(limits.flow_bytes).max(next.min(largest));
-        let goal = messages
-            .max(current * 2)
+        let goal = (current * 2)
+            .min(current + messages)
             .clamp(need, limits.flow_messages.max(need));
         let goal_bytes = (current_bytes * 2).clamp(need_bytes, limits.flow_bytes.max(need_bytes));
         // Windows do not shrink, so those that grow leave half of the budget to flows that are still to come.
