@@ -67,7 +67,8 @@ pub(super) struct InFlow {
     pub(super) scheduled: bool,
     /// Flows that wait until this one is empty.
     pub(super) successors: Vec<InFlowId>,
-    pub(super) predecessor: Option<InFlowId>,
+    /// Flows that must be empty first.
+    pub(super) predecessors: Vec<InFlowId>,
     /// What remains of an ended flow.
     pub(super) window: Option<Window>,
     /// Messages of which a copy has failed and others are still out.
@@ -94,7 +95,7 @@ impl InFlow {
             blocked: None,
             scheduled: false,
             successors: Vec::new(),
-            predecessor: None,
+            predecessors: Vec::new(),
             window: None,
             failed: BTreeMap::new(),
             decisions: HashMap::default(),

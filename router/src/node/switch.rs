@@ -56,7 +56,7 @@ impl NodeCore {
             };
             if same {
                 self.inflows[earlier].successors.push(inflow);
-                self.inflows[inflow].predecessor = Some(earlier);
+                self.inflows[inflow].predecessors.push(earlier);
             }
         }
         self.peers[id].detached = rest;
@@ -168,12 +168,9 @@ impl NodeCore {
             Some(Blocked::Destination { since }) => since,
             _ => now,
         };
-        if let Some(earlier) = inflow.predecessor {
-            if self.inflows.get(earlier).is_some_and(|earlier| !earlier.queue.is_empty()) {
-                self.inflows[id].blocked = Some(Blocked::Predecessor);
-                return;
-            }
-            self.inflows[id].predecessor = None;
+        if !inflow.predecessors.is_empty() {
+            inflow.blocked = Some(Blocked::Predecessor);
+            return;
         }
         for _ in 0..TURN {
             if !self.step(id, since, now) {
@@ -366,17 +363,23 @@ impl NodeCore {
         let Some(inflow) = self.inflows.get_mut(id) else { return };
         inflow.copies_out = inflow.copies_out.saturating_sub(1);
         let peer = inflow.peer;
-        let last = match (inflow.flow, &mut inflow.window) {
+        let (sequence, last) = match (inflow.flow, &mut inflow.window) {
             (Some(flow), _) => {
                 let session = &mut self.peers[peer].session;
                 let sequence = full_sequence(low, session.settled(flow));
-                session.done(flow, sequence, now)
+                // Who waits for it to be processed must not take this for success.
+                session.fail(flow, sequence, Failure::Cancelled, now);
+                (sequence, session.done(flow, sequence, now))
             }
-            (None, Some(window)) => window.done(full_sequence(low, window.settled())),
-            (None, None) => false,
+            (None, Some(window)) => {
+                let sequence = full_sequence(low, window.settled());
+                (sequence, window.done(sequence))
+            }
+            (None, None) => return,
         };
         if last {
-            self.count(Outcome::Shed(reason));
+            let outcome = inflow.failed.remove(&sequence).map_or(Outcome::Shed(reason), Outcome::Failed);
+            self.count(outcome);
         }
         self.touch(peer);
         self.finish_run(id);
@@ -431,6 +434,10 @@ impl NodeCore {
         let Some(inflow) = self.inflows.get_mut(id) else { return };
         if inflow.queue.is_empty() && !inflow.successors.is_empty() {
             for successor in std::mem::take(&mut inflow.successors) {
+                // It may be gone, and another flow in its place; that one does not wait for this.
+                if let Some(waiting) = self.inflows.get_mut(successor) {
+                    waiting.predecessors.retain(|earlier| *earlier != id);
+                }
                 self.schedule(successor);
             }
         }
