@@ -255,6 +255,7 @@ impl NodeCore {
             self.refuse(link, GoodbyeCode::Access, "the link leads from this node to itself", true);
             return;
         }
+        self.bury_earlier_lives(&hello, &identity, now);
         let known = self.peers.iter().find(|(_, peer)| {
             peer.dialed.is_none()
                 && peer.session.number() == hello.session
@@ -298,6 +299,29 @@ impl NodeCore {
         }
         self.after(id, now);
         self.settle(now);
+    }
+
+    /// A node that says hello in a new life has lost its earlier ones: what waits for those must not wait any longer,
+    /// or it would come behind what is sent to the new one.
+    fn bury_earlier_lives(&mut self, hello: &Hello, identity: &Arc<str>, now: Time) {
+        if hello.role != Role::Node {
+            return;
+        }
+        let dead: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.identity == *identity && peer.session.number() != hello.session)
+            .filter(|(_, peer)| {
+                peer.session.peer().is_some_and(|known| known.id == hello.id && known.epoch < hello.epoch)
+            })
+            .map(|(id, _)| id)
+            .collect();
+        for id in dead {
+            if let Some(link) = self.peers[id].link.take() {
+                self.refuse(link, GoodbyeCode::Duplicate, "the peer has started anew", false);
+            }
+            self.remove_peer(id, now);
+        }
     }
 
     /// A link has ended.
