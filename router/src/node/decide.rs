@@ -121,7 +121,7 @@ impl NodeCore {
                 if self.decision(id, &record.head).is_none() {
                     return Verdict::TooFar;
                 }
-                self.decide_targets(&targets, record)
+                self.decide_targets(id, sequence, &targets, record)
             }
         }
     }
@@ -421,7 +421,9 @@ impl NodeCore {
     }
 
     /// Brings a message whose route was decided elsewhere to its targets.
-    fn decide_targets(&mut self, targets: &[Target], record: &Record) -> Verdict {
+    fn decide_targets(&mut self, id: InFlowId, sequence: u64, targets: &[Target], record: &Record) -> Verdict {
+        let impatient = self.inflows[id].impatient;
+        let mut skipped = false;
         let key = record.key.map(|key| key.value());
         let mut selection = Selection::new();
         let mut remote: Vec<(PeerId, Vec<Target>)> = Vec::new();
@@ -432,7 +434,13 @@ impl NodeCore {
                     selection.push((*entry, NO_MEMBER));
                 }
             } else {
-                let Some(hop) = self.hop(target.origin) else { return Verdict::Wait };
+                let Some(hop) = self.hop(target.origin) else {
+                    if impatient {
+                        skipped = true;
+                        continue;
+                    }
+                    return Verdict::Wait;
+                };
                 match remote.iter_mut().find(|(peer, _)| *peer == hop) {
                     Some((_, targets)) => targets.push(*target),
                     None => remote.push((hop, vec![*target])),
@@ -442,6 +450,8 @@ impl NodeCore {
         if let Err(starved) = self.choose_members(&mut selection, key) {
             return Verdict::Starved(starved);
         }
+        self.inflows[id].impatient = skipped;
+        self.inflows[id].skipped = skipped.then_some(sequence);
         let Some(local) = self.flows_for(&selection) else { return Verdict::Wait };
         if remote.is_empty() {
             return if local.is_empty() { Verdict::Nobody } else { Verdict::Go(local) };

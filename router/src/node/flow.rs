@@ -77,6 +77,10 @@ pub(super) struct InFlow {
     pub(super) decisions: HashMap<usize, CachedDecision, FixedState>,
     /// Its part of the node's credit budget.
     pub(super) credit: (u64, u64),
+    /// Whether targets that are out of reach have been waited for long enough.
+    pub(super) impatient: bool,
+    /// The message that goes on without some of its targets.
+    pub(super) skipped: Option<u64>,
     /// Whether it stands among those that were refused credit.
     pub(super) hungry: bool,
     /// Copies handed on and not yet released.
@@ -100,6 +104,8 @@ impl InFlow {
             failed: BTreeMap::new(),
             decisions: HashMap::default(),
             credit: (0, 0),
+            impatient: false,
+            skipped: None,
             hungry: false,
             copies_out: 0,
         }

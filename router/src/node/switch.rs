@@ -232,6 +232,9 @@ impl NodeCore {
             self.starve(id, sequence, record, &outs);
             return false;
         }
+        if self.inflows[id].skipped.take() == Some(sequence) {
+            self.partly_failed(id, sequence, now);
+        }
         self.hand_on(id, sequence, record, &outs);
         true
     }
@@ -253,6 +256,15 @@ impl NodeCore {
             }
             peer.session.want(out.flow, messages, messages * cost, cost);
             self.touch(out.peer);
+        }
+    }
+
+    /// A message goes on without some of its targets.
+    fn partly_failed(&mut self, id: InFlowId, sequence: u64, now: Time) {
+        let inflow = &mut self.inflows[id];
+        inflow.failed.insert(sequence, Self::NOBODY);
+        if let Some(flow) = inflow.flow {
+            self.peers[inflow.peer].session.fail(flow, sequence, Self::NOBODY, now);
         }
     }
 
@@ -448,7 +460,7 @@ impl NodeCore {
         }
     }
 
-    /// Messages that have waited too long for a destination that is out of reach.
+    /// Messages that have waited too long for a target that is out of reach go on without it.
     pub(super) fn give_up_waiting(&mut self, now: Time) {
         let late: Vec<InFlowId> = self
             .homeless
@@ -462,12 +474,9 @@ impl NodeCore {
             })
             .collect();
         for id in late {
-            while let Some((sequence, record)) = self.inflows[id].queue.pop_front() {
-                self.end(id, sequence, &record, Outcome::Failed(Self::NOBODY), now);
-            }
-            self.inflows[id].blocked = None;
+            self.inflows[id].impatient = true;
             self.homeless.remove(&id);
-            self.finish_run(id);
+            self.schedule(id);
         }
     }
 
