@@ -375,6 +375,7 @@ impl NodeCore {
                 let was_neighbour = std::mem::take(&mut peer.neighbour);
                 let serial = peer.serial;
                 self.detach(id, windows);
+                self.recount_former(id);
                 if was_neighbour {
                     self.interest.neighbour_down(Neighbour(serial as u32), now);
                 }
@@ -464,6 +465,7 @@ impl NodeCore {
         if let Some(serial) = neighbour {
             self.interest.neighbour_down(Neighbour(serial as u32), now);
         }
+        self.forget_former(id);
         if let Some(peer) = self.peers.try_remove(id) {
             self.serials.remove(&peer.serial);
             if let Some(link) = peer.link {

@@ -349,10 +349,16 @@ impl NodeCore {
     fn flows_for(&mut self, selection: &Selection) -> Option<Rc<[Out]>> {
         let mut outs: Vec<Out> = Vec::new();
         let mut remote: Vec<(PeerId, Vec<Target>)> = Vec::new();
+        let mut alone: Vec<(PeerId, Target)> = Vec::new();
         for &(index, member) in selection {
             let Some(entry) = self.entries.get(index as usize) else { continue };
             if entry.target.origin != self.config.id {
                 let hop = self.hop(entry.target.origin)?;
+                if entry.group.is_some() {
+                    // On a flow of its own: the choice among members must not change the flow of other targets.
+                    alone.push((hop, entry.target));
+                    continue;
+                }
                 match remote.iter_mut().find(|(peer, _)| *peer == hop) {
                     Some((_, targets)) => targets.push(entry.target),
                     None => remote.push((hop, vec![entry.target])),
@@ -366,6 +372,9 @@ impl NodeCore {
             } else if let Some(member) = entry.local.get(member as usize) {
                 outs.push(Out { peer: member.peer, flow: member.flow, onward: false });
             }
+        }
+        for (peer, target) in alone {
+            outs.push(Out { peer, flow: self.forward_flow(peer, &[target])?, onward: true });
         }
         for (peer, mut targets) in remote {
             targets.sort_unstable();
@@ -400,13 +409,15 @@ impl NodeCore {
                     .map(|(targets, flow)| (targets.clone(), *flow))
                     .collect();
                 let mut closed = false;
+                let mut waiters = Vec::new();
                 for (targets, flow) in idle {
                     if state.session.close_flow(flow) {
                         state.forwards.remove(&targets);
-                        state.outgoing.remove(&flow);
+                        waiters.extend(state.outgoing.remove(&flow).into_iter().flat_map(|out| out.waiters));
                         closed = true;
                     }
                 }
+                waiters.into_iter().for_each(|waiter| self.schedule(waiter));
                 if closed {
                     self.version += 1;
                 }
@@ -414,8 +425,9 @@ impl NodeCore {
             }
         };
         let state = self.peers.get_mut(peer)?;
-        state.forwards.insert(targets.into(), flow);
-        state.outgoing.insert(flow, OutFlow::default());
+        let targets: Rc<[Target]> = targets.into();
+        state.forwards.insert(targets.clone(), flow);
+        state.outgoing.insert(flow, OutFlow { targets: Some(targets), ..OutFlow::default() });
         self.touch(peer);
         Some(flow)
     }

@@ -42,6 +42,8 @@ pub(super) enum Blocked {
     Destination { since: Time },
     /// An earlier flow from the same peer must be empty first.
     Predecessor,
+    /// The way it went before must be passed on first.
+    Drain,
 }
 
 /// What a message that waits for credit will be handed to, while nothing changes.
@@ -49,6 +51,15 @@ pub(super) struct Chosen {
     pub(super) sequence: u64,
     pub(super) version: u64,
     pub(super) outs: Rc<[Out]>,
+}
+
+/// A flow to another node that this flow's messages went by, on a way that may have changed since.
+pub(super) struct Former {
+    pub(super) peer: PeerId,
+    pub(super) flow: u32,
+    /// Up to here the flow must be passed on before its targets are reached in another way.
+    pub(super) position: u64,
+    pub(super) targets: Rc<[Target]>,
 }
 
 /// A flow of messages from a peer.
@@ -77,6 +88,10 @@ pub(super) struct InFlow {
     pub(super) decisions: HashMap<usize, CachedDecision, FixedState>,
     /// Its part of the node's credit budget.
     pub(super) credit: (u64, u64),
+    /// Flows to nodes that were used since the node's version was this.
+    pub(super) used: (u64, Vec<(PeerId, u32)>),
+    /// Flows that were used before and are not passed on.
+    pub(super) former: Vec<Former>,
     /// Whether targets that are out of reach have been waited for long enough.
     pub(super) impatient: bool,
     /// The message that goes on without some of its targets.
@@ -104,6 +119,8 @@ impl InFlow {
             failed: BTreeMap::new(),
             decisions: HashMap::default(),
             credit: (0, 0),
+            used: (0, Vec::new()),
+            former: Vec::new(),
             impatient: false,
             skipped: None,
             hungry: false,

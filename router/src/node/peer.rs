@@ -87,6 +87,8 @@ pub(super) struct OutFlow {
     pub(super) waiters: BTreeSet<InFlowId>,
     /// The subscription it delivers to, if it does.
     pub(super) subscription: Option<u32>,
+    /// The targets it leads to, where it leads to a node.
+    pub(super) targets: Option<Rc<[Target]>>,
 }
 
 /// A client's subscription.

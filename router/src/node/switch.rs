@@ -224,6 +224,10 @@ impl NodeCore {
                 }
             },
         };
+        if let Some(former) = self.still_draining(id, &outs) {
+            self.wait_for_drain(id, (sequence, record), outs, former);
+            return false;
+        }
         let cost = record.cost();
         let starved =
             outs.iter().any(|out| self.peers.get(out.peer).is_none_or(|peer| !peer.session.admits(out.flow, cost)));
@@ -289,10 +293,11 @@ impl NodeCore {
         for (index, out) in outs.iter().enumerate() {
             let last = index + 1 == outs.len();
             let Some(mut copy) = (if last { record.take() } else { record.clone() }) else { continue };
-            if out.onward
-                && let Some(head) = &onward
-            {
-                copy.head = head.clone();
+            if out.onward {
+                if let Some(head) = &onward {
+                    copy.head = head.clone();
+                }
+                self.note_used(id, out);
             }
             let Some(peer) = self.peers.get_mut(out.peer) else { continue };
             if peer.role == Role::Client
