@@ -75,6 +75,8 @@ pub struct Session {
     pub(super) dirty: VecDeque<u32>,
     /// When the ack may no longer wait for company.
     pub(super) ack_at: Option<Time>,
+    /// Whether that time has come, so that nobody needs to be woken for it again.
+    pub(super) ack_due: bool,
 
     pub(super) last_heard: Time,
     pub(super) next_ping: Time,
@@ -120,6 +122,7 @@ impl Session {
             to_want: VecDeque::new(),
             dirty: VecDeque::new(),
             ack_at: None,
+            ack_due: false,
             last_heard: Time::default(),
             next_ping: Time::default(),
             silent: false,
@@ -212,6 +215,7 @@ impl Session {
             self.state = SessionState::Down;
         }
         self.ack_at = None;
+        self.ack_due = false;
         self.silent = false;
     }
 

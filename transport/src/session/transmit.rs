@@ -53,7 +53,8 @@ impl Session {
             _ => {
                 let dead = self.last_heard + self.config.dead_after;
                 let mut next = if self.silent { None } else { Some(self.next_ping.min(dead)) };
-                if let Some(at) = self.ack_at {
+                // Acks are written on a live session only; once due they wait for the lane, not for the clock.
+                if let Some(at) = self.ack_at.filter(|_| self.state == SessionState::Live && !self.ack_due) {
                     next = Some(next.map_or(at, |earlier| earlier.min(at)));
                 }
                 next
@@ -70,6 +71,7 @@ impl Session {
             self.silent = true;
             self.events.push_back(Event::Silent);
         }
+        self.ack_due |= self.ack_at.is_some_and(|at| at <= now);
         if now >= self.next_ping {
             self.ping_due = self.state != SessionState::Greeting;
             self.next_ping = now + self.config.heartbeat;
@@ -158,6 +160,7 @@ impl Session {
 
     fn encode_acks(&mut self, out: &mut BytesMut) {
         self.ack_at = None;
+        self.ack_due = false;
         let mut acks = Vec::with_capacity(self.dirty.len());
         while let Some(id) = self.dirty.pop_front() {
             let Some(flow) = self.receive_flows.get_mut(&id) else { continue };
