@@ -318,6 +318,7 @@ impl NodeCore {
             );
             return;
         }
+        self.bury_earlier_lives(&hello, &identity, now);
         let known = self.peers.iter().find(|(_, peer)| {
             peer.dialed.is_none()
                 && peer.session.number() == hello.session
@@ -387,6 +388,38 @@ impl NodeCore {
         }
         self.after(id, now);
         self.settle(now);
+    }
+
+    /// A node that says hello in a new life has lost its earlier ones: what waits for those must not wait any longer,
+    /// or it would come behind what is sent to the new one.
+    fn bury_earlier_lives(&mut self, hello: &Hello, identity: &Arc<str>, now: Time) {
+        if hello.role != Role::Node {
+            return;
+        }
+        let dead: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| {
+                peer.identity == *identity && peer.session.number() != hello.session
+            })
+            .filter(|(_, peer)| {
+                peer.session
+                    .peer()
+                    .is_some_and(|known| known.id == hello.id && known.epoch < hello.epoch)
+            })
+            .map(|(id, _)| id)
+            .collect();
+        for id in dead {
+            if let Some(link) = self.peers[id].link.take() {
+                self.refuse(
+                    link,
+                    GoodbyeCode::Duplicate,
+                    "the peer has started anew",
+                    false,
+                );
+            }
+            self.remove_peer(id, now);
+        }
     }
 
     /// A link has ended.
@@ -460,6 +493,7 @@ impl NodeCore {
                 let was_neighbour = std::mem::take(&mut peer.neighbour);
                 let serial = peer.serial;
                 self.detach(id, windows);
+                self.recount_former(id);
                 if was_neighbour {
                     self.interest.neighbour_down(Neighbour(serial as u32), now);
                 }
@@ -476,10 +510,12 @@ impl NodeCore {
             }
             Event::Credit { flow } => {
                 if let Some(out) = self.peers[id].outgoing.get_mut(&flow) {
-                    for waiter in std::mem::take(&mut out.waiters) {
+                    for waiter in std::mem::take(&mut out.drains) {
                         self.schedule(waiter);
                     }
                 }
+                self.renew_attempts(id, flow);
+                self.wake_next(id, flow);
             }
             Event::Pending {
                 flow,
@@ -576,13 +612,14 @@ impl NodeCore {
             self.take_back(records, node || grouped.contains(&flow), now);
         }
         for (_, out) in outgoing {
-            for waiter in out.waiters {
+            for waiter in out.waiters.into_iter().chain(out.drains) {
                 self.schedule(waiter);
             }
         }
         if let Some(serial) = neighbour {
             self.interest.neighbour_down(Neighbour(serial as u32), now);
         }
+        self.forget_former(id);
         if let Some(peer) = self.peers.try_remove(id) {
             self.serials.remove(&peer.serial);
             if let Some(link) = peer.link {

@@ -121,7 +121,7 @@ impl NodeCore {
                 if self.decision(id, &record.head).is_none() {
                     return Verdict::TooFar;
                 }
-                self.decide_targets(&targets, record)
+                self.decide_targets(id, sequence, &targets, record)
             }
         }
     }
@@ -418,12 +418,18 @@ impl NodeCore {
     fn flows_for(&mut self, selection: &Selection) -> Option<Rc<[Out]>> {
         let mut outs: Vec<Out> = Vec::new();
         let mut remote: Vec<(PeerId, Vec<Target>)> = Vec::new();
+        let mut alone: Vec<(PeerId, Target)> = Vec::new();
         for &(index, member) in selection {
             let Some(entry) = self.entries.get(index as usize) else {
                 continue;
             };
             if entry.target.origin != self.config.id {
                 let hop = self.hop(entry.target.origin)?;
+                if entry.group.is_some() {
+                    // On a flow of its own: the choice among members must not change the flow of other targets.
+                    alone.push((hop, entry.target));
+                    continue;
+                }
                 match remote.iter_mut().find(|(peer, _)| *peer == hop) {
                     Some((_, targets)) => targets.push(entry.target),
                     None => remote.push((hop, vec![entry.target])),
@@ -441,6 +447,13 @@ impl NodeCore {
                     onward: false,
                 });
             }
+        }
+        for (peer, target) in alone {
+            outs.push(Out {
+                peer,
+                flow: self.forward_flow(peer, &[target])?,
+                onward: true,
+            });
         }
         for (peer, mut targets) in remote {
             targets.sort_unstable();
@@ -482,13 +495,21 @@ impl NodeCore {
                     .map(|(targets, flow)| (targets.clone(), *flow))
                     .collect();
                 let mut closed = false;
+                let mut waiters = Vec::new();
                 for (targets, flow) in idle {
                     if state.session.close_flow(flow) {
                         state.forwards.remove(&targets);
-                        state.outgoing.remove(&flow);
+                        waiters.extend(
+                            state
+                                .outgoing
+                                .remove(&flow)
+                                .into_iter()
+                                .flat_map(|out| out.waiters.into_iter().chain(out.drains)),
+                        );
                         closed = true;
                     }
                 }
+                waiters.into_iter().for_each(|waiter| self.schedule(waiter));
                 if closed {
                     self.version += 1;
                 }
@@ -496,14 +517,29 @@ impl NodeCore {
             }
         };
         let state = self.peers.get_mut(peer)?;
-        state.forwards.insert(targets.into(), flow);
-        state.outgoing.insert(flow, OutFlow::default());
+        let targets: Rc<[Target]> = targets.into();
+        state.forwards.insert(targets.clone(), flow);
+        state.outgoing.insert(
+            flow,
+            OutFlow {
+                targets: Some(targets),
+                ..OutFlow::default()
+            },
+        );
         self.touch(peer);
         Some(flow)
     }
 
     /// Brings a message whose route was decided elsewhere to its targets.
-    fn decide_targets(&mut self, targets: &[Target], record: &Record) -> Verdict {
+    fn decide_targets(
+        &mut self,
+        id: InFlowId,
+        sequence: u64,
+        targets: &[Target],
+        record: &Record,
+    ) -> Verdict {
+        let impatient = self.inflows[id].impatient;
+        let mut skipped = false;
         let key = record.key.map(|key| key.value());
         let mut selection = Selection::new();
         let mut remote: Vec<(PeerId, Vec<Target>)> = Vec::new();
@@ -515,6 +551,10 @@ impl NodeCore {
                 }
             } else {
                 let Some(hop) = self.hop(target.origin) else {
+                    if impatient {
+                        skipped = true;
+                        continue;
+                    }
                     return Verdict::Wait;
                 };
                 match remote.iter_mut().find(|(peer, _)| *peer == hop) {
@@ -526,6 +566,8 @@ impl NodeCore {
         if let Err(starved) = self.choose_members(&mut selection, key) {
             return Verdict::Starved(starved);
         }
+        self.inflows[id].impatient = skipped;
+        self.inflows[id].skipped = skipped.then_some(sequence);
         let Some(local) = self.flows_for(&selection) else {
             return Verdict::Wait;
         };

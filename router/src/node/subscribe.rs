@@ -207,7 +207,7 @@ impl NodeCore {
         let waiters = self.peers[id]
             .outgoing
             .remove(&subscription.flow)
-            .map(|out| out.waiters);
+            .map(|out| out.waiters.into_iter().chain(out.drains));
         let abandoned = self.peers[id].session.abandon_flow(subscription.flow);
         for (_, records) in abandoned.records {
             self.take_back(records, subscription.group.is_some(), now);

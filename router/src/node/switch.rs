@@ -13,6 +13,7 @@ use mcpbus_actors::Time;
 use mcpbus_transport::session::Window;
 use mcpbus_transport::wire::record::RECORD_OVERHEAD;
 use mcpbus_transport::wire::{AckLevel, Failure, GoodbyeCode, Record, ReplyAddress, Role};
+use smallvec::SmallVec;
 use std::rc::Rc;
 
 /// Messages a flow may hand on before others get their turn.
@@ -64,7 +65,7 @@ impl NodeCore {
             };
             if same {
                 self.inflows[earlier].successors.push(inflow);
-                self.inflows[inflow].predecessor = Some(earlier);
+                self.inflows[inflow].predecessors.push(earlier);
             }
         }
         self.peers[id].detached = rest;
@@ -191,24 +192,70 @@ impl NodeCore {
             Some(Blocked::Destination { since }) => since,
             _ => now,
         };
-        if let Some(earlier) = inflow.predecessor {
-            if self
-                .inflows
-                .get(earlier)
-                .is_some_and(|earlier| !earlier.queue.is_empty())
-            {
-                self.inflows[id].blocked = Some(Blocked::Predecessor);
-                return;
-            }
-            self.inflows[id].predecessor = None;
+        if !inflow.predecessors.is_empty() {
+            inflow.blocked = Some(Blocked::Predecessor);
+            return;
         }
+        let mut more = true;
         for _ in 0..TURN {
             if !self.step(id, since, now) {
-                self.finish_run(id);
+                more = false;
+                break;
+            }
+        }
+        self.pass_on_turn(id);
+        if more {
+            self.schedule(id);
+        } else {
+            self.finish_run(id);
+        }
+    }
+
+    /// Lets the next flow have what this one has left of the credit it was woken for.
+    fn pass_on_turn(&mut self, id: InFlowId) {
+        let visited = std::mem::take(&mut self.inflows[id].visited);
+        for (peer, flow, moved) in visited {
+            if moved {
+                self.renew_attempts(peer, flow);
+            }
+            self.wake_next(peer, flow);
+        }
+    }
+
+    /// There is news of a flow's credit: each that waits for it may be tried again.
+    pub(super) fn renew_attempts(&mut self, peer: PeerId, flow: u32) {
+        if let Some(out) = self
+            .peers
+            .get_mut(peer)
+            .and_then(|peer| peer.outgoing.get_mut(&flow))
+        {
+            out.attempts = out.waiters.len();
+        }
+    }
+
+    /// Wakes the one that has waited longest for a flow's credit, if there is credit. One at a time, so that all have
+    /// their turn and nobody is woken in vain.
+    pub(super) fn wake_next(&mut self, peer: PeerId, flow: u32) {
+        let Some(state) = self.peers.get_mut(peer) else {
+            return;
+        };
+        if state.session.room(flow).0 == 0 {
+            return;
+        }
+        let Some(out) = state.outgoing.get_mut(&flow) else {
+            return;
+        };
+        while out.attempts > 0 {
+            out.attempts -= 1;
+            let Some(waiter) = out.waiters.pop_front() else {
+                return;
+            };
+            if let Some(inflow) = self.inflows.get_mut(waiter) {
+                visit(&mut inflow.visited, peer, flow, false);
+                self.schedule(waiter);
                 return;
             }
         }
-        self.schedule(id);
     }
 
     /// Moves the message at the front of a flow; `false` if there is none or it has to wait.
@@ -278,6 +325,10 @@ impl NodeCore {
                 }
             },
         };
+        if let Some(former) = self.still_draining(id, &outs) {
+            self.wait_for_drain(id, (sequence, record), outs, former);
+            return false;
+        }
         let cost = record.cost();
         let starved = outs.iter().any(|out| {
             self.peers
@@ -292,6 +343,9 @@ impl NodeCore {
             });
             self.starve(id, sequence, record, &outs);
             return false;
+        }
+        if self.inflows[id].skipped.take() == Some(sequence) {
+            self.partly_failed(id, sequence, now);
         }
         self.hand_on(id, sequence, record, &outs);
         true
@@ -312,10 +366,23 @@ impl NodeCore {
                 continue;
             }
             if let Some(flow) = peer.outgoing.get_mut(&out.flow) {
-                flow.waiters.insert(id);
+                if !flow.waiters.contains(&id) {
+                    flow.waiters.push_back(id);
+                }
             }
             peer.session.want(out.flow, messages, messages * cost, cost);
             self.touch(out.peer);
+        }
+    }
+
+    /// A message goes on without some of its targets.
+    fn partly_failed(&mut self, id: InFlowId, sequence: u64, now: Time) {
+        let inflow = &mut self.inflows[id];
+        inflow.failed.insert(sequence, Self::NOBODY);
+        if let Some(flow) = inflow.flow {
+            self.peers[inflow.peer]
+                .session
+                .fail(flow, sequence, Self::NOBODY, now);
         }
     }
 
@@ -342,10 +409,11 @@ impl NodeCore {
             let Some(mut copy) = (if last { record.take() } else { record.clone() }) else {
                 continue;
             };
-            if out.onward
-                && let Some(head) = &onward
-            {
-                copy.head = head.clone();
+            if out.onward {
+                if let Some(head) = &onward {
+                    copy.head = head.clone();
+                }
+                self.note_used(id, out);
             }
             let Some(peer) = self.peers.get_mut(out.peer) else {
                 continue;
@@ -360,6 +428,7 @@ impl NodeCore {
             {
                 peer.unanswered.insert(reply_key(&reply));
             }
+            visit(&mut self.inflows[id].visited, out.peer, out.flow, true);
             // Admission was checked for every flow before the first copy was handed on.
             let pushed = peer.session.push(out.flow, copy, token);
             debug_assert!(pushed.is_ok());
@@ -444,17 +513,26 @@ impl NodeCore {
         };
         inflow.copies_out = inflow.copies_out.saturating_sub(1);
         let peer = inflow.peer;
-        let last = match (inflow.flow, &mut inflow.window) {
+        let (sequence, last) = match (inflow.flow, &mut inflow.window) {
             (Some(flow), _) => {
                 let session = &mut self.peers[peer].session;
                 let sequence = full_sequence(low, session.settled(flow));
-                session.done(flow, sequence, now)
+                // Who waits for it to be processed must not take this for success.
+                session.fail(flow, sequence, Failure::Cancelled, now);
+                (sequence, session.done(flow, sequence, now))
             }
-            (None, Some(window)) => window.done(full_sequence(low, window.settled())),
-            (None, None) => false,
+            (None, Some(window)) => {
+                let sequence = full_sequence(low, window.settled());
+                (sequence, window.done(sequence))
+            }
+            (None, None) => return,
         };
         if last {
-            self.count(Outcome::Shed(reason));
+            let outcome = inflow
+                .failed
+                .remove(&sequence)
+                .map_or(Outcome::Shed(reason), Outcome::Failed);
+            self.count(outcome);
         }
         self.touch(peer);
         self.finish_run(id);
@@ -518,6 +596,10 @@ impl NodeCore {
         };
         if inflow.queue.is_empty() && !inflow.successors.is_empty() {
             for successor in std::mem::take(&mut inflow.successors) {
+                // It may be gone, and another flow in its place; that one does not wait for this.
+                if let Some(waiting) = self.inflows.get_mut(successor) {
+                    waiting.predecessors.retain(|earlier| *earlier != id);
+                }
                 self.schedule(successor);
             }
         }
@@ -528,7 +610,7 @@ impl NodeCore {
         }
     }
 
-    /// Messages that have waited too long for a destination that is out of reach.
+    /// Messages that have waited too long for a target that is out of reach go on without it.
     pub(super) fn give_up_waiting(&mut self, now: Time) {
         let late: Vec<InFlowId> = self
             .homeless
@@ -542,12 +624,9 @@ impl NodeCore {
             })
             .collect();
         for id in late {
-            while let Some((sequence, record)) = self.inflows[id].queue.pop_front() {
-                self.end(id, sequence, &record, Outcome::Failed(Self::NOBODY), now);
-            }
-            self.inflows[id].blocked = None;
+            self.inflows[id].impatient = true;
             self.homeless.remove(&id);
-            self.finish_run(id);
+            self.schedule(id);
         }
     }
 
@@ -584,5 +663,16 @@ impl NodeCore {
             }
         }
         let _ = now;
+    }
+}
+
+/// Notes that a flow was there in its turn, and whether it moved a message.
+fn visit(visited: &mut SmallVec<[(PeerId, u32, bool); 4]>, peer: PeerId, flow: u32, moved: bool) {
+    match visited
+        .iter_mut()
+        .find(|(known, out, _)| (*known, *out) == (peer, flow))
+    {
+        Some((_, _, before)) => *before |= moved,
+        None => visited.push((peer, flow, moved)),
     }
 }

@@ -75,7 +75,7 @@ pub struct Session {
     pub(super) dirty: VecDeque<u32>,
     /// When the ack may no longer wait for company.
     pub(super) ack_at: Option<Time>,
-    /// That time has come.
+    /// Whether that time has come, so that nobody needs to be woken for it again.
     pub(super) ack_due: bool,
 
     pub(super) last_heard: Time,

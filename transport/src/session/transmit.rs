@@ -63,7 +63,11 @@ impl Session {
                 } else {
                     Some(self.next_ping.min(dead))
                 };
-                if let Some(at) = self.ack_at {
+                // Acks are written on a live session only; once due they wait for the lane, not for the clock.
+                if let Some(at) = self
+                    .ack_at
+                    .filter(|_| self.state == SessionState::Live && !self.ack_due)
+                {
                     next = Some(next.map_or(at, |earlier| earlier.min(at)));
                 }
                 next
@@ -80,11 +84,7 @@ impl Session {
             self.silent = true;
             self.events.push_back(Event::Silent);
         }
-        if self.ack_at.is_some_and(|at| at <= now) {
-            // Written when the lane takes it; until then there is no time to wait for.
-            self.ack_at = None;
-            self.ack_due = true;
-        }
+        self.ack_due |= self.ack_at.is_some_and(|at| at <= now);
         if now >= self.next_ping {
             self.ping_due = self.state != SessionState::Greeting;
             self.next_ping = now + self.config.heartbeat;
