@@ -20,6 +20,7 @@ mod random;
 mod reactor;
 pub mod routing;
 
+pub use bytes::Bytes;
 pub use mcpbus_actors as actors;
 pub use mcpbus_transport::codec;
 pub use mcpbus_transport::identity;

@@ -2,7 +2,6 @@
 #![cfg(feature = "quic")]
 #![allow(clippy::unwrap_used)]
 
-use bytes::Bytes;
 use mcpbus::client::{Client, ClientConfig, Publication, RequestError, SubscribeOptions};
 use mcpbus::identity::{Credentials, LocalAuthority};
 use mcpbus::node::{Node, NodeBuilder};
@@ -105,7 +104,7 @@ async fn requests_are_answered_refused_and_lost() {
     let b = authority.node("b", &[]).await;
     let a = authority.node("a", &[&b]).await;
     let requester = authority.client("requester", &a).await;
-    let refused = requester.request("echo", None, Bytes::from_static(b"?"), WAIT).await;
+    let refused = requester.request("echo", None, "?", WAIT).await;
     assert_eq!(refused, Err(RequestError::NoRoute));
 
     let responder = authority.client("responder", &b).await;
@@ -121,12 +120,12 @@ async fn requests_are_answered_refused_and_lost() {
         // Taken, and not answered.
         subscription.next().await.unwrap()
     });
-    let answer = requester.request("echo", None, Bytes::from_static(b"hello"), WAIT).await.unwrap();
+    let answer = requester.request("echo", None, "hello", WAIT).await.unwrap();
     assert_eq!(&answer.body[..], b"hello");
-    let failed = requester.request("echo", None, Bytes::from_static(b"hello"), WAIT).await;
+    let failed = requester.request("echo", None, "hello", WAIT).await;
     assert_eq!(failed, Err(RequestError::Failed { reason: "no".into() }));
     let short = Duration::from_millis(100);
-    let late = requester.request("echo", None, Bytes::from_static(b"hello"), short).await;
+    let late = requester.request("echo", None, "hello", short).await;
     assert_eq!(late, Err(RequestError::TimedOut { after: short }));
     drop(answering.await.unwrap());
 }

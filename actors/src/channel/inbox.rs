@@ -284,7 +284,7 @@ impl<M: Message> Core<M> {
             peak_messages: slot.peak,
             capacity: slot.capacity,
             overflow: slot.overflow,
-            senders: slot.senders,
+            senders: if slot.ended { 0 } else { slot.senders },
         }
     }
 

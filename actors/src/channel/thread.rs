@@ -49,7 +49,7 @@ impl<'a> Waits<'a> {
 pub(crate) struct WakeChannel(QueueSender<()>);
 
 impl WakeChannel {
-    pub(crate) fn new() -> (std::task::Waker, Queue<()>) {
+    pub(crate) fn pair() -> (std::task::Waker, Queue<()>) {
         let (sender, receiver) = bounded(1);
         (std::task::Waker::from(Arc::new(Self(sender))), receiver)
     }
@@ -414,7 +414,7 @@ mod tests {
         let (edge, sender) = inbox.add_edge(Capacity::messages(7));
         let probe = inbox.probe(edge);
         let producer = std::thread::spawn(move || {
-            let (_waker, wake) = WakeChannel::new();
+            let (_waker, wake) = WakeChannel::pair();
             let mut next = 0;
             let mut pending = Batch::new();
             while next < COUNT || !pending.is_empty() {
@@ -429,7 +429,7 @@ mod tests {
                 }
             }
         });
-        let (_waker, wake) = WakeChannel::new();
+        let (_waker, wake) = WakeChannel::pair();
         let mut expected = 0;
         let mut hand = Batch::new();
         loop {

@@ -16,7 +16,7 @@ mod source_turn;
 mod stage_turn;
 mod turn;
 
-pub(crate) use blocking::{BlockingRun, EmitterLink};
+pub(crate) use blocking::BlockingRun;
 pub use blocking::{Emitter, Stopped};
 pub use control::StageStatus;
 pub(crate) use control::{Command, Control};

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
-use super::turn::{MAX_BATCH, Next, Turn, TurnEnvironment, emitted, flush, guarded};
+use super::turn::{MAX_BATCH, MAX_TAKE, Next, Turn, TurnEnvironment, emitted, flush, guarded};
 use crate::channel::{EdgeId, Inlet, Settlement, Waits};
 use crate::message::{Batch, Envelope, Header, Message, Outcome, Reason, Rejection, Time};
 use crate::stage::{Context as StageContext, Held, Input, Lease, Leases, Outputs, Progress, Stage};
@@ -90,11 +90,16 @@ impl<S: Stage> StageTurn<S> {
     /// Handles what is in hand until it is empty or enough outputs are collected.
     fn handle(&mut self, now: Time) {
         let check_deadlines = self.hand.may_hold_expired(now) || !self.again.is_empty();
-        while self.ports.pending() < MAX_BATCH && !self.ports.is_heavy() {
+        let mut budget = MAX_BATCH;
+        while budget > 0 && self.ports.pending() < MAX_BATCH && !self.ports.is_heavy() {
+            budget -= 1;
             if self.current.is_none() {
                 let next = match self.again.pop_front() {
                     Some((edge, envelope)) => Some((edge, envelope)),
-                    None => self.hand.pop().map(|envelope| (self.hand_edge, envelope)),
+                    None => self
+                        .hand
+                        .pop_unweighed()
+                        .map(|envelope| (self.hand_edge, envelope)),
                 };
                 let Some((edge, Envelope { header, body })) = next else {
                     break;
@@ -279,7 +284,7 @@ impl<S: Stage> StageTurn<S> {
             let Some(inlet) = &mut self.inlet else {
                 return Next::Finished;
             };
-            match inlet.poll_take(cx, &mut self.hand, MAX_BATCH) {
+            match inlet.poll_take(cx, &mut self.hand, MAX_TAKE) {
                 Poll::Ready(Some(edge)) => {
                     self.hand_edge = edge;
                     // Noted so that the edge is settled, and its hand counted, even if all of it is deferred.
@@ -359,11 +364,7 @@ fn in_hand<M: Message>(
     again: &VecDeque<(EdgeId, Envelope<M>)>,
     leases: &Leases<M>,
 ) -> u64 {
-    let hand = if edge == hand_edge {
-        hand.iter().count()
-    } else {
-        0
-    };
+    let hand = if edge == hand_edge { hand.len() } else { 0 };
     let again = again.iter().filter(|(other, _)| *other == edge).count();
     (hand + again) as u64 + leases.held_of(edge)
 }

@@ -64,6 +64,7 @@ impl<T: Message> Outlet<T> {
         std::mem::take(&mut self.pending)
     }
 
+    #[inline]
     fn push(&mut self, mut envelope: Envelope<T>) {
         self.sequence += 1;
         envelope
@@ -87,16 +88,19 @@ impl<'a, T: Message> Out<'a, T> {
 
     /// Adds an output to this turn's batch. It inherits key, deadline, event time and trace of its cause; a key of its
     /// own comes first. One handler call should emit few: what it emits waits in memory until the turn ends.
+    #[inline]
     pub fn emit(&mut self, message: T) {
         self.emit_envelope(envelope(message, self.cause));
     }
 
     /// Adds an output with a header of the handler's making; identity is set here.
+    #[inline]
     pub fn emit_envelope(&mut self, envelope: Envelope<T>) {
         self.outlet.push(envelope);
     }
 
     /// Passes the input on as it is: header (identity included) and body.
+    #[inline]
     pub fn forward(&mut self, input: Input<'_, T>) {
         let header = input.header().clone();
         self.outlet.pending.push(Envelope {
@@ -118,6 +122,7 @@ impl<'a, T: Message> Out<'a, T> {
     }
 }
 
+#[inline]
 fn envelope<T: Message>(message: T, cause: Option<&Header>) -> Envelope<T> {
     let own: Option<Key> = message.key();
     let mut header = cause.map(Header::child).unwrap_or_default();
@@ -212,6 +217,7 @@ impl<T: Message> OutWays<'_, T> {
     ///
     /// # Errors
     /// `no_route` if there is no such way; the input stays with the runtime.
+    #[inline]
     pub fn forward(&mut self, way: usize, input: Input<'_, T>) -> Result<(), Rejection> {
         match self.ways.outlets.get_mut(way) {
             Some(outlet) => {

@@ -52,6 +52,9 @@ impl fmt::Display for RunError {
 
 impl Error for RunError {}
 
+/// Takes the sender of a blocking producer away.
+pub(super) type Closer = Arc<dyn Fn() + Send + Sync>;
+
 pub(super) struct EdgeEntry {
     pub(super) name: String,
     pub(super) probe: Probe,
@@ -66,7 +69,7 @@ pub(super) struct Shared {
     pub(super) controls: Vec<Arc<Control>>,
     pub(super) edges: Vec<EdgeEntry>,
     pub(super) cycles: Vec<Cycle>,
-    pub(super) closers: Mutex<Vec<(usize, Arc<dyn Fn() + Send + Sync>)>>,
+    pub(super) closers: Mutex<Vec<(usize, Closer)>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) started: Time,
     pub(super) policy: RestartPolicy,

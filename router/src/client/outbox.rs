@@ -87,11 +87,6 @@ impl Outbox {
         1 + (Key::from_bytes(subject.as_bytes()).value() % shared) as usize
     }
 
-    /// How many slots there are.
-    pub(super) fn slots(&self) -> usize {
-        self.slots.len()
-    }
-
     /// Queues a message, or gives its record back when there is no room.
     pub(super) fn push(&mut self, slot: usize, record: Record, notify: Notify) -> Result<(), (NoRoom, Notify)> {
         let size = record.cost() as usize;
@@ -255,6 +250,6 @@ mod tests {
         let again: Vec<_> = subjects.iter().map(|subject| outbox.slot(subject)).collect();
         assert_eq!(first, again);
         assert!(first.iter().all(|slot| *slot != REPLIES && *slot < 8));
-        assert!(outbox.slots() <= 8);
+        assert!(outbox.slots.len() <= 8);
     }
 }

@@ -63,9 +63,10 @@ impl Client {
         &self,
         subject: &str,
         key: Option<Key>,
-        body: Bytes,
+        body: impl Into<Bytes>,
         timeout: Duration,
     ) -> Result<Reply, RequestError> {
+        let body = body.into();
         let deadline = self.shared().now() + timeout;
         let (answer, answered) = oneshot::channel();
         let limit = self.shared().config.requests;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// Largest answer to a request, in bytes.
-pub const REPLY_MAX: usize = 64 * 1024;
+pub(super) const REPLY_MAX: usize = 64 * 1024;
 
 /// How to subscribe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

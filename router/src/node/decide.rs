@@ -55,7 +55,7 @@ pub(super) struct Out {
 #[derive(Clone)]
 pub(super) struct CachedDecision {
     /// Keeps the address of the head its own.
-    pub(super) head: Arc<Head>,
+    _head: Arc<Head>,
     /// The same with one hop more.
     pub(super) onward: Arc<Head>,
     pub(super) version: u64,
@@ -152,7 +152,7 @@ impl NodeCore {
             Purpose::Publish => self.decision_for(&head.subject),
             _ => self.nothing.clone(),
         };
-        let cached = CachedDecision { head: head.clone(), onward, version: self.version, decision };
+        let cached = CachedDecision { _head: head.clone(), onward, version: self.version, decision };
         self.inflows[id].remember(address, cached.clone());
         Some(cached)
     }

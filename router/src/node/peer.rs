@@ -2,7 +2,6 @@
 
 use super::flow::InFlowId;
 use crate::protocol::Target;
-use crate::routing::Pattern;
 use mcpbus_actors::Time;
 use mcpbus_transport::bridge::LinkHandle;
 use mcpbus_transport::session::Session;
@@ -91,7 +90,6 @@ pub(super) struct OutFlow {
 
 /// A client's subscription.
 pub(super) struct Subscription {
-    pub(super) pattern: Pattern,
     pub(super) group: Option<Arc<str>>,
     /// The local entry it belongs to.
     pub(super) entry: u32,

@@ -80,7 +80,7 @@ impl NodeCore {
         let target = state.target.entry;
         self.peers[id]
             .subscriptions
-            .insert(number, Subscription { pattern, group, entry: target, flow, ready: false });
+            .insert(number, Subscription { group, entry: target, flow, ready: false });
         self.subscriptions += 1;
         self.entry_changed(entry);
         self.touch(id);
