@@ -147,10 +147,12 @@ fn the_ledgers_of_two_parts_merge_to_the_ledger_of_the_whole() {
         carry::<Order>(&mut outgoing, &mut incoming, "parity->double"),
         carry::<u64>(&mut outgoing, &mut incoming, "triple->sum"),
     ];
-    let mut ledger = here.wait_blocking().unwrap().ledger;
+    here.wait_blocking().unwrap();
     for carrier in carriers {
         carrier.join().unwrap();
     }
+    // Only now: until it is carried away, what waits at the boundary is held by the part that sends it.
+    let mut ledger = here.ledger();
     let other = there.wait_blocking().unwrap().ledger;
     assert_ne!(other.residual(), 0, "a part alone does not balance");
     ledger.merge(&other);

@@ -10,6 +10,7 @@ use super::driver::DriverEvents;
 use super::turn::guarded;
 use crate::channel::{Closed, Probe, Sender};
 use crate::message::{Batch, Envelope, Message};
+use crate::telemetry::AcceptedCounter;
 
 /// The topology does not want any more; what could not be sent is here.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,6 +47,7 @@ impl EmitterLink {
 /// Where a blocking producer writes.
 pub struct Emitter<M: Message> {
     sender: Sender<M>,
+    accepted: AcceptedCounter,
     link: Arc<EmitterLink>,
     control: Arc<Control>,
     producer: u32,
@@ -55,6 +57,7 @@ pub struct Emitter<M: Message> {
 impl<M: Message> Emitter<M> {
     pub(crate) fn new(
         sender: Sender<M>,
+        accepted: AcceptedCounter,
         producer: u32,
         control: Arc<Control>,
     ) -> (Self, Arc<EmitterLink>) {
@@ -66,6 +69,7 @@ impl<M: Message> Emitter<M> {
         (
             Self {
                 sender,
+                accepted,
                 link: Arc::clone(&link),
                 control,
                 producer,
@@ -93,6 +97,7 @@ impl<M: Message> Emitter<M> {
         envelope.header.set_identity(self.producer, 0, sequence);
         match self.sender.blocking_send_envelope(envelope) {
             Ok(()) => {
+                self.accepted.add(1);
                 self.control.add_emitted(1);
                 Ok(())
             }
@@ -112,7 +117,9 @@ impl<M: Message> Emitter<M> {
             envelope.header.set_identity(self.producer, 0, sequence);
         }
         let result = self.sender.blocking_send_batch(batch);
-        self.control.add_emitted((before - batch.len()) as u64);
+        let sent = (before - batch.len()) as u64;
+        self.accepted.add(sent);
+        self.control.add_emitted(sent);
         result.map_err(|Closed| Stopped(()))
     }
 

@@ -9,6 +9,7 @@
 //! * a panic ends a turn, never a driver: the message in hand is accounted for, the rest of the batch goes on.
 
 mod blocking;
+mod books;
 mod control;
 mod driver;
 mod runner;

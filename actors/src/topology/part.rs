@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::running::Closer;
+use super::shared::Closer;
 use super::wiring::Wiring;
 use crate::channel::Inlet;
 use crate::message::Message;
@@ -139,7 +139,8 @@ impl<O: Message> Part for BlockingPart<O> {
         let producer = u32::try_from(wiring.stage_index())
             .unwrap_or(u32::MAX)
             .saturating_add(1);
-        let (emitter, link) = Emitter::new(wiring.sender::<O>(), producer, Arc::clone(control));
+        let (sender, accepted) = wiring.sender::<O>();
+        let (emitter, link) = Emitter::new(sender, accepted, producer, Arc::clone(control));
         let run = self.run;
         Runnable::Blocking {
             run: Box::new(move || run(emitter)),

@@ -422,10 +422,11 @@ impl NodeCore {
         if !left {
             self.ledger.lost += abandoned.lost;
         }
+        // First of all, so that what is settled from here on is settled where it now stands.
+        self.detach(id, abandoned.windows);
         for subscription in subscriptions {
             self.end_subscription(id, subscription, now);
         }
-        self.detach(id, abandoned.windows);
         while let Some(release) = self.peers.get_mut(id).and_then(|peer| peer.session.poll_release()) {
             self.released(release, now);
         }
@@ -482,10 +483,7 @@ impl NodeCore {
             LinkState::Greeting { since, .. } => Some(*since + GREETING_WAIT),
             _ => None,
         });
-        let homeless = self.homeless.iter().filter_map(|id| match self.inflows.get(*id)?.blocked {
-            Some(super::flow::Blocked::Destination { since }) => Some(since + self.config.hold),
-            _ => None,
-        });
+        let homeless = self.homeless.iter().filter_map(|id| self.inflows.get(*id)?.gives_up_at(self.config.hold));
         sessions.chain(greetings).chain(homeless).chain(self.interest.next_timeout()).min()
     }
 

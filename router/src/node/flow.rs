@@ -9,6 +9,7 @@ use mcpbus_transport::wire::{Failure, Record};
 use foldhash::fast::FixedState;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// A flow's place in the node.
 pub(super) type InFlowId = usize;
@@ -97,6 +98,14 @@ impl InFlow {
             decisions: HashMap::default(),
             credit: (0, 0),
             copies_out: 0,
+        }
+    }
+
+    /// When it stops waiting for a destination. What is still to be routed waits as long as its route is empty.
+    pub(super) fn gives_up_at(&self, hold: Duration) -> Option<Time> {
+        match (self.blocked, &self.purpose) {
+            (Some(Blocked::Destination { since }), Purpose::Forward { .. }) => Some(since + hold),
+            _ => None,
         }
     }
 

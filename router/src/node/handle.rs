@@ -240,7 +240,9 @@ async fn run(
     let timer = hub.clone();
     let timer = tokio::task::spawn_local(async move { timer.run_timer().await });
     #[cfg(feature = "quic")]
-    let endpoint = match quic::start(&hub, &builder, highest_lane) {
+    let stopping = watch::Sender::new(false);
+    #[cfg(feature = "quic")]
+    let endpoint = match quic::start(&hub, &builder, highest_lane, &stopping) {
         Ok((address, endpoint)) => {
             let _ = started.send(Ok(address));
             endpoint
@@ -265,6 +267,9 @@ async fn run(
             Command::Leave => break,
         }
     }
+    // No new links from here on.
+    #[cfg(feature = "quic")]
+    stopping.send_replace(true);
     hub.with(|core, _| core.leave("the node shuts down"));
     let empty = async {
         while hub.links() > 0 {
@@ -292,7 +297,13 @@ where
 
 /// Keeps one configured link up for ever.
 #[cfg_attr(not(feature = "quic"), allow(dead_code, reason = "only QUIC links are configured"))]
-async fn keep_link<D: Dial>(hub: Hub<NodeCore>, dial: D, index: usize, highest_lane: u8) {
+async fn keep_link<D: Dial>(
+    hub: Hub<NodeCore>,
+    dial: D,
+    index: usize,
+    highest_lane: u8,
+    stopping: watch::Receiver<bool>,
+) {
     let mut backoff = Backoff::new(RETRY, random::u64());
     let mut said = String::new();
     loop {
@@ -302,6 +313,9 @@ async fn keep_link<D: Dial>(hub: Hub<NodeCore>, dial: D, index: usize, highest_l
                 said.clear();
                 hub.attach(link, highest_lane, |core, handle, now| core.link_dialed(handle, index, &identity, now))
                     .await;
+                if *stopping.borrow() {
+                    return;
+                }
                 match hub.with(|core, _| core.take_refused_dial(index)) {
                     Some(reason) => {
                         tracing::info!(to = dial.address(), reason, "the link was turned away");
@@ -333,6 +347,7 @@ mod quic {
     use std::net::SocketAddr;
     use std::rc::Rc;
     use std::time::Duration;
+    use tokio::sync::watch;
 
     type Started = (Option<SocketAddr>, Option<Rc<QuicEndpoint>>);
 
@@ -340,6 +355,7 @@ mod quic {
         hub: &Hub<NodeCore>,
         builder: &NodeBuilder,
         highest_lane: u8,
+        stopping: &watch::Sender<bool>,
     ) -> Result<Started, StartError> {
         if builder.listen.is_none() && builder.links.is_empty() {
             return Ok((None, None));
@@ -366,7 +382,7 @@ mod quic {
         }
         for (index, address) in builder.links.iter().enumerate() {
             let dial = QuicDial { endpoint: endpoint.clone(), address: address.clone() };
-            tokio::task::spawn_local(keep_link(hub.clone(), dial, index, highest_lane));
+            tokio::task::spawn_local(keep_link(hub.clone(), dial, index, highest_lane, stopping.subscribe()));
         }
         Ok((address, Some(endpoint)))
     }

@@ -429,10 +429,10 @@ impl NodeCore {
             .iter()
             .copied()
             .filter(|id| {
-                self.inflows.get(*id).is_some_and(|inflow| {
-                    matches!(inflow.blocked, Some(Blocked::Destination { since }) if now >= since + self.config.hold)
-                        && matches!(inflow.purpose, Purpose::Forward { .. })
-                })
+                self.inflows
+                    .get(*id)
+                    .and_then(|inflow| inflow.gives_up_at(self.config.hold))
+                    .is_some_and(|at| now >= at)
             })
             .collect();
         for id in late {

@@ -196,6 +196,8 @@ impl Session {
             // The answer to its first hello was cut off: neither end has taken anything from the other.
             self.signals.resume();
             self.failures.resume();
+            // What was closed meanwhile the peer never heard of.
+            self.to_close.clear();
             for flow in self.send_flows.values_mut() {
                 flow.rewind();
             }
@@ -531,6 +533,8 @@ impl Session {
         if resumed {
             self.state = SessionState::Resuming;
             self.resume = true;
+            // The peer's positions say which of the flows that were closed it still has open.
+            self.to_close.clear();
             for flow in self.send_flows.values_mut() {
                 flow.opened = false;
             }

@@ -1,0 +1,44 @@
+#![allow(clippy::unwrap_used)]
+
+use super::run::{run, sweep};
+use super::scenario::SHAPES;
+
+macro_rules! scenarios {
+    ($($name:ident $seeds:literal)*) => {
+        $(#[test]
+        fn $name() {
+            sweep(stringify!($name), $seeds);
+        })*
+
+        #[test]
+        fn every_scenario_is_run() {
+            let run: Vec<&str> = vec![$(stringify!($name)),*];
+            let known: Vec<&str> = SHAPES.iter().map(|shape| shape.name).collect();
+            assert_eq!(run, known);
+        }
+    };
+}
+
+scenarios! {
+    one_node 200
+    two_nodes 200
+    chain 200
+    triangle 200
+    ring 200
+    routes 200
+    requests 200
+    churn 200
+    crash_middle 200
+    crash_any 200
+}
+
+#[test]
+fn two_runs_of_a_seed_are_one() {
+    for shape in SHAPES {
+        for seed in 1000..1004 {
+            let first = run(shape, seed).unwrap();
+            assert_eq!(first, run(shape, seed).unwrap(), "{} {seed}", shape.name);
+            assert!(first.messages > 0 && first.steps > 100);
+        }
+    }
+}
