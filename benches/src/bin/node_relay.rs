@@ -14,7 +14,9 @@ const WAIT: Duration = Duration::from_secs(60);
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let messages: u64 = arguments.next().map_or(Ok(2_000_000), |text| text.parse())?;
+    let messages: u64 = arguments
+        .next()
+        .map_or(Ok(2_000_000), |text| text.parse())?;
     let size: usize = arguments.next().map_or(Ok(64), |text| text.parse())?;
     let ack = match arguments.next().as_deref() {
         Some("accepted") => AckLevel::Accepted,
@@ -28,18 +30,35 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .listen("127.0.0.1:0".parse()?)
         .start()
         .await?;
-    let address = node.address().ok_or("the node does not listen")?.to_string();
-    let config = ClientConfig { window_messages: 16_384, window_bytes: 8 << 20, ..ClientConfig::default() };
-    let subscriber = Client::connect(&address, &authority.credentials("subscriber", now)?, config.clone()).await?;
+    let address = node
+        .address()
+        .ok_or("the node does not listen")?
+        .to_string();
+    let config = ClientConfig {
+        window_messages: 16_384,
+        window_bytes: 8 << 20,
+        ..ClientConfig::default()
+    };
+    let subscriber = Client::connect(
+        &address,
+        &authority.credentials("subscriber", now)?,
+        config.clone(),
+    )
+    .await?;
     let mut subscription = subscriber.subscribe("bench", SubscribeOptions::default())?;
     subscription.ready(WAIT).await?;
-    let client = Client::connect(&address, &authority.credentials("publisher", now)?, config).await?;
+    let client =
+        Client::connect(&address, &authority.credentials("publisher", now)?, config).await?;
     let publisher = client.publisher(ack);
     let body = Bytes::from(vec![7_u8; size]);
     let start = Instant::now();
     let sending = tokio::spawn(async move {
         for _ in 0..messages {
-            if publisher.publish(Publication::new("bench", body.clone())).await.is_err() {
+            if publisher
+                .publish(Publication::new("bench", body.clone()))
+                .await
+                .is_err()
+            {
                 return;
             }
         }

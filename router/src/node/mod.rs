@@ -14,6 +14,7 @@
 mod config;
 mod core;
 mod decide;
+mod drain;
 mod flow;
 mod handle;
 mod ledger;

@@ -26,8 +26,32 @@ pub fn run(shape: &Shape, seed: u64) -> Result<Outcome, String> {
     }
     end(&mut scenario)?;
     let world = &scenario.world;
-    let messages = world.clients.iter().map(|client| client.sent.len() as u64).sum();
-    Ok(Outcome { trace: world.trace, steps: world.steps, messages })
+    let messages = world
+        .clients
+        .iter()
+        .map(|client| client.sent.len() as u64)
+        .sum();
+    Ok(Outcome {
+        trace: world.trace,
+        steps: world.steps,
+        messages,
+    })
+}
+
+/// DEBUG
+pub fn look(shape: &Shape, seed: u64) -> (Scenario, Result<(), String>) {
+    let mut scenario = draw(shape, seed);
+    println!("{:?}", scenario.faults);
+    let result = play(&mut scenario);
+    let wrong = judge(&scenario);
+    (
+        scenario,
+        result.and(if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(wrong.join("\n"))
+        }),
+    )
 }
 
 /// Lets the faults happen, then waits until all is done.
@@ -41,7 +65,9 @@ fn play(scenario: &mut Scenario) -> Result<(), String> {
     }
     scenario.world.run_until(scenario.calm_at)?;
     for client in 0..scenario.world.clients.len() {
-        scenario.world.with_client(client, |client, now| client.heal(now));
+        scenario
+            .world
+            .with_client(client, |client, now| client.heal(now));
     }
     wait(scenario, scenario.done_by, is_done)
 }
@@ -56,10 +82,19 @@ fn is_done(scenario: &Scenario) -> bool {
         })
 }
 
-fn wait(scenario: &mut Scenario, until: Time, done: impl Fn(&Scenario) -> bool) -> Result<(), String> {
+fn wait(
+    scenario: &mut Scenario,
+    until: Time,
+    done: impl Fn(&Scenario) -> bool,
+) -> Result<(), String> {
     while !done(scenario) {
         if scenario.world.now >= until {
-            let clients: Vec<String> = scenario.world.clients.iter().map(super::client::Client::describe).collect();
+            let clients: Vec<String> = scenario
+                .world
+                .clients
+                .iter()
+                .map(super::client::Client::describe)
+                .collect();
             let nodes: Vec<String> = scenario
                 .world
                 .nodes
@@ -69,9 +104,15 @@ fn wait(scenario: &mut Scenario, until: Time, done: impl Fn(&Scenario) -> bool) 
                     None => format!("{} is down", place.config.name),
                 })
                 .collect();
-            return Err(format!("not done in time\n{}\n{}", clients.join("\n"), nodes.join("\n")));
+            return Err(format!(
+                "not done in time\n{}\n{}",
+                clients.join("\n"),
+                nodes.join("\n")
+            ));
         }
-        scenario.world.run_until(scenario.world.now + Duration::from_millis(50))?;
+        scenario
+            .world
+            .run_until(scenario.world.now + Duration::from_millis(50))?;
     }
     Ok(())
 }
@@ -79,13 +120,17 @@ fn wait(scenario: &mut Scenario, until: Time, done: impl Fn(&Scenario) -> bool) 
 /// Everybody leaves: nothing of anybody remains.
 fn end(scenario: &mut Scenario) -> Result<(), String> {
     for client in 0..scenario.world.clients.len() {
-        scenario.world.with_client(client, |client, _| client.leave());
+        scenario
+            .world
+            .with_client(client, |client, _| client.leave());
     }
     let until = scenario.world.now + Duration::from_secs(10);
     scenario.world.run_until(until)?;
     scenario.world.over = true;
     for node in 0..scenario.world.nodes.len() {
-        scenario.world.with_node(node, |node, _| node.leave("the run is over"));
+        scenario
+            .world
+            .with_node(node, |node, _| node.leave("the run is over"));
     }
     let until = scenario.world.now + Duration::from_secs(40);
     scenario.world.run_until(until)?;
@@ -95,7 +140,10 @@ fn end(scenario: &mut Scenario) -> Result<(), String> {
         let report = core.report(scenario.world.now);
         if report.credit_left != budget {
             let left = report.credit_left;
-            return Err(format!("{} has {left:?} of {budget:?} to grant when all have left: {report:?}", report.name));
+            return Err(format!(
+                "{} has {left:?} of {budget:?} to grant when all have left: {report:?}",
+                report.name
+            ));
         }
     }
     Ok(())
@@ -104,8 +152,14 @@ fn end(scenario: &mut Scenario) -> Result<(), String> {
 /// Runs many seeds of a scenario: as many as the variable `MCPBUS_SEEDS` says, `ordinary` without it, or only the one
 /// that `MCPBUS_SEED` names. Panics with the seed and the command that replays it.
 pub fn sweep(name: &str, ordinary: u64) {
-    let Some(shape) = SHAPES.iter().find(|shape| shape.name == name) else { panic!("no scenario {name}") };
-    let number = |variable| std::env::var(variable).ok().and_then(|text: String| text.parse::<u64>().ok());
+    let Some(shape) = SHAPES.iter().find(|shape| shape.name == name) else {
+        panic!("no scenario {name}")
+    };
+    let number = |variable| {
+        std::env::var(variable)
+            .ok()
+            .and_then(|text: String| text.parse::<u64>().ok())
+    };
     let seeds = match number("MCPBUS_SEED") {
         Some(seed) => seed..seed + 1,
         None => {
@@ -117,7 +171,9 @@ pub fn sweep(name: &str, ordinary: u64) {
     for seed in seeds {
         let outcome = std::panic::catch_unwind(|| run(shape, seed)).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().cloned();
-            Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string())).unwrap_or_default())
+            Err(text
+                .or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()))
+                .unwrap_or_default())
         });
         if let Err(wrong) = outcome {
             failed += 1;

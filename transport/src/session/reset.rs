@@ -57,7 +57,10 @@ impl Session {
 
     /// Gives the session up: the peer left, or did not come back. The owner decides what becomes of each record.
     pub fn abandon(&mut self) -> Abandoned {
-        let mut abandoned = Abandoned { windows: self.take_windows(), ..Abandoned::default() };
+        let mut abandoned = Abandoned {
+            windows: self.take_windows(),
+            ..Abandoned::default()
+        };
         for (id, flow) in std::mem::take(&mut self.send_flows) {
             let (records, lost) = flow.abandon(id, &mut self.releases);
             abandoned.lost += lost;
