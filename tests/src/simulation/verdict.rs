@@ -131,6 +131,8 @@ fn conserved(
     if !owed && publication.time_to_live.is_none() && !scenario.shape.churn && !scenario.shape.routes {
         wrong.push(format!("message {name:?} failed with {result:?} although it has takers"));
     }
+    // A refusal is told at once, before others have settled their copies.
+    let processed = owed && publication.level == Level::Processed && result.is_ok();
     let mut parties: BTreeMap<String, (usize, bool, bool)> = BTreeMap::new();
     for (client, number, subscribed) in &takers {
         let came: Vec<&Delivery> = copies(subscribed, name).collect();
@@ -148,7 +150,7 @@ fn conserved(
         if owed && stays(subscribed, sent.at) {
             if came.is_empty() {
                 wrong.push(format!("subscription {client}/{number} missed {name:?}, which was {result:?}"));
-            } else if publication.level == Level::Processed && !settled {
+            } else if processed && !settled {
                 wrong.push(format!("message {name:?} was processed before {client}/{number} settled it"));
             }
         }
@@ -161,7 +163,7 @@ fn conserved(
         if owed && stays && count == 0 && !(scenario.shape.churn && publication.level != Level::Processed) {
             wrong.push(format!("group {party} missed {name:?}, which was {result:?}"));
         }
-        if owed && publication.level == Level::Processed && !settled && !scenario.shape.churn {
+        if processed && !settled && !scenario.shape.churn {
             wrong.push(format!("message {name:?} was processed before group {party} settled it"));
         }
     }
