@@ -199,9 +199,12 @@ fn routes(shape: &Shape, random: &mut Random) -> RouteTable {
 fn subscriber(shape: &Shape, random: &mut Random, begin: Time, first: bool) -> Vec<(Time, Step)> {
     let mut script = Vec::new();
     let mut number = 0;
-    for place in 0..random.between(1, 2) {
-        // A route without any member holds its messages, so there is one.
-        let (pattern, group) = if shape.routes && (first && place == 0 || !random.one_in(4)) {
+    let both = shape.routes && first;
+    for place in 0..if both { 2 } else { random.between(1, 2) } {
+        // A destination without members holds the messages that are routed to it, so each has one.
+        let (pattern, group) = if both {
+            ("r.>".into(), Some(["v1", "v2"][place as usize].to_string()))
+        } else if shape.routes && !random.one_in(4) {
             ("r.>".into(), Some(random.pick(&["v1", "v2"]).to_string()))
         } else if shape.requests && !random.one_in(4) {
             ("req.*".into(), Some("responders".into()))

@@ -37,10 +37,14 @@ pub fn judge(scenario: &Scenario) -> Vec<String> {
         .flat_map(|(client, state)| state.sent.iter().enumerate().map(move |(number, sent)| ((client, number), sent)))
         .collect();
     let sent: BTreeMap<Name, &Sent> = messages.iter().copied().collect();
-    for subscription in &subscriptions {
-        order(subscription, &sent, &mut wrong);
-    }
     let crashed = scenario.shape.crash.is_some();
+    for subscription in &subscriptions {
+        // What a member of a group leaves behind goes to another, behind what that one has already.
+        let moves = subscription.2.wanted.group.is_some() && (crashed || scenario.shape.churn);
+        if !moves {
+            order(subscription, &sent, &mut wrong);
+        }
+    }
     if crashed {
         bounded_loss(scenario, &subscriptions, &messages, &mut wrong);
     } else {
