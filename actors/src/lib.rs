@@ -1,7 +1,8 @@
 //! Typed actors over bounded channels.
 //!
 //! Messages ([`message`]) move over bounded channels ([`channel`]) between stages ([`stage`]) that a
-//! [`topology`] wires together, a [`runtime`] drives and a [`supervisor`] watches.
+//! [`topology`] wires together, a [`runtime`] drives and a [`supervisor`] watches; [`mcp`] holds the
+//! Model-Controller-Presenter roles.
 //!
 //! Invariants of the whole crate:
 //! * a message has exactly one owner, and ends in exactly one outcome, counted on its edge;
@@ -14,6 +15,7 @@
 extern crate self as mcpbus_actors;
 
 pub mod channel;
+pub mod mcp;
 pub mod message;
 pub mod runtime;
 pub mod stage;

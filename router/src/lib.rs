@@ -6,18 +6,21 @@
 //! - [`interest`]: who in the mesh wants what, and over which neighbour
 //! - [`protocol`]: what peers say to each other on top of a session
 //! - [`node`]: the router node
+//! - [`placement`]: typed topologies over several nodes
 //! - [`client`]: connect, publish, subscribe, request, reply
 
 pub mod client;
 mod dial;
 pub mod interest;
 pub mod node;
+pub mod placement;
 pub mod policy;
 pub mod protocol;
 mod random;
 mod reactor;
 pub mod routing;
 
+pub use bytes::Bytes;
 pub use mcpbus_actors as actors;
 pub use mcpbus_transport::codec;
 pub use mcpbus_transport::identity;

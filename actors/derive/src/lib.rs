@@ -30,7 +30,7 @@ fn type_options(input: &DeriveInput) -> Result<TypeOptions> {
     let mut options = TypeOptions {
         name: input.ident.to_string(),
         version: 1,
-        root: syn::parse_quote!(::mcpbus_actors),
+        root: crate_path(),
     };
     for attribute in input
         .attrs
@@ -218,4 +218,21 @@ fn expand(input: &DeriveInput) -> Result<TokenStream> {
             #key
         }
     })
+}
+
+/// Where the runtime crate is for the deriving crate: under its own name, renamed, or inside `mcpbus`.
+fn crate_path() -> syn::Path {
+    let found = |name: &str| match proc_macro_crate::crate_name(name) {
+        Ok(proc_macro_crate::FoundCrate::Itself) => Some(name.replace('-', "_")),
+        Ok(proc_macro_crate::FoundCrate::Name(name)) => Some(name),
+        Err(_) => None,
+    };
+    let ident = |name: String| syn::Ident::new(&name, proc_macro2::Span::call_site());
+    if let Some(name) = found("mcpbus-actors").map(ident) {
+        return syn::parse_quote!(::#name);
+    }
+    match found("mcpbus").map(ident) {
+        Some(name) => syn::parse_quote!(::#name::actors),
+        None => syn::parse_quote!(::mcpbus_actors),
+    }
 }

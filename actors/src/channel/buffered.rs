@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use super::inbox::Lent;
+use super::state::Lent;
 use super::{Closed, SendError, Sender, block};
 use crate::message::{Batch, Envelope, Message};
 

@@ -2,8 +2,8 @@
 
 use std::task::{Context, Poll};
 
-use super::thread::{ThreadInbox, ThreadSender, Waits};
-use super::{Closed, EdgeId, PollSender, Receiver, Settlement};
+use super::thread::{ThreadInbox, ThreadSender};
+use super::{Closed, EdgeId, PollSender, Receiver, Settlement, Waits};
 use crate::message::{Batch, Message};
 
 /// The sending end that a stage's output holds.

@@ -3,210 +3,26 @@
 //! The lock is held for the time of a push or a swap, once per batch; wakers are called and dropped messages are
 //! dropped after it is released.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use super::edge::{Edge, Need, Wakers};
-use super::{Capacity, Closed, EdgeStats, Overflow, SendError, TrySendError};
-use crate::message::{Batch, DeadCounts, Envelope, Message, Reason, ShedCounts};
-
-/// Outcomes of messages of one edge, added in one step.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Settlement {
-    /// Handled.
-    pub delivered: u64,
-    /// Dead letters by reason.
-    pub dead: DeadCounts,
-    /// Expired before a handler saw them.
-    pub expired: u64,
-    /// Dropped on purpose.
-    pub shed: ShedCounts,
-    /// Given up.
-    pub cancelled: u64,
-    /// Owned by a peer that died.
-    pub lost: u64,
-}
-
-impl Settlement {
-    /// Whether it says nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.total() == 0
-    }
-
-    /// Adds all numbers of `other`.
-    pub fn merge(&mut self, other: &Self) {
-        self.delivered += other.delivered;
-        self.dead.merge(&other.dead);
-        self.expired += other.expired;
-        self.shed.merge(&other.shed);
-        self.cancelled += other.cancelled;
-        self.lost += other.lost;
-    }
-
-    /// How many messages it settles.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.delivered
-            + self.dead.total()
-            + self.expired
-            + self.shed.total()
-            + self.cancelled
-            + self.lost
-    }
-}
+use super::state::State;
+use super::{Capacity, Closed, EdgeStats, Overflow, SendError, Settlement, TrySendError};
+use crate::message::{Batch, Envelope, Message, Reason};
 
 pub(super) struct Core<M> {
     state: Mutex<State<M>>,
 }
 
-struct State<M> {
-    edges: Vec<Edge<M>>,
-    ready: VecDeque<usize>,
-    queued: usize,
-    open_edges: usize,
-    receiver: Option<Waker>,
-    /// Buffers of buffered senders that hold something: the receiver empties them when it has nothing else.
-    lent: Vec<(usize, Arc<Lent<M>>)>,
-    /// No sender may add anything any more.
-    closed: bool,
-}
-
-/// The buffer of a buffered sender. Its lock is taken after the inbox's, or alone.
-pub(super) struct Lent<M> {
-    pub(super) buffer: Mutex<Batch<M>>,
-    /// Its sender handle is gone; whoever empties it gives the handle's place back.
-    pub(super) orphaned: std::sync::atomic::AtomicBool,
-}
-
-impl<M: Message> State<M> {
-    /// Takes what buffered senders hold, as far as it fits: so nothing hides in a buffer while the receiver waits.
-    fn collect_lent(&mut self) {
-        let lent = std::mem::take(&mut self.lent);
-        for (edge, loan) in lent {
-            let emptied = {
-                let mut buffer = loan.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-                self.queued += self.edges[edge].push_batch(&mut buffer, None);
-                buffer.is_empty()
-            };
-            // The receiver itself is looking, so nobody has to be woken.
-            let _ = self.list_only(edge);
-            if !emptied {
-                self.lent.push((edge, loan));
-            } else if loan.orphaned.load(std::sync::atomic::Ordering::Acquire) {
-                self.edges[edge].senders -= 1;
-                if self.edges[edge].senders == 0 && !self.edges[edge].ended {
-                    self.open_edges -= 1;
-                }
-            }
-        }
-    }
-
-    fn send_batch(
-        &mut self,
-        edge: usize,
-        batch: &mut Batch<M>,
-        ticket: &mut Option<u64>,
-        cx: Option<&mut Context<'_>>,
-        dropped: &mut Vec<Envelope<M>>,
-        wakers: &mut Wakers,
-    ) -> (usize, Result<bool, Closed>) {
-        if self.closed || self.edges[edge].ended {
-            *ticket = None;
-            return (0, Err(Closed));
-        }
-        let slot = &mut self.edges[edge];
-        let mut grant = None;
-        if let Some(number) = *ticket
-            && !slot.is_waiting(number)
-        {
-            grant = slot.leave(number);
-            *ticket = None;
-        }
-        let before = slot.queue.len();
-        let mut moved = if ticket.is_none() {
-            slot.push_batch(batch, grant)
-        } else {
-            0
-        };
-        let mut finished = batch.is_empty();
-        if finished {
-            if let Some(number) = ticket.take() {
-                slot.leave(number);
-            }
-        } else {
-            match slot.overflow {
-                Overflow::Wait => {
-                    if let Some(cx) = cx {
-                        let need = slot.need_for(batch);
-                        slot.wait(ticket, need, cx.waker());
-                    }
-                }
-                Overflow::Fail => finished = true,
-                Overflow::DropNewest => {
-                    while let Some(envelope) = batch.pop() {
-                        slot.refuse_newest();
-                        dropped.push(envelope);
-                        moved += 1;
-                    }
-                    finished = true;
-                }
-                Overflow::DropOldest => {
-                    while let Some(envelope) = batch.pop() {
-                        let weight = envelope.weight();
-                        slot.make_room(weight, dropped);
-                        slot.push(envelope, weight);
-                        moved += 1;
-                    }
-                    finished = true;
-                }
-            }
-        }
-        // What is left of a grant, or came free since, may suffice for those who wait, this one included.
-        slot.grant(wakers);
-        self.queued = self.queued + slot.queue.len() - before;
-        wakers.extend(self.list(edge));
-        (moved, Ok(finished))
-    }
-
-    fn list_only(&mut self, edge: usize) -> bool {
-        let slot = &mut self.edges[edge];
-        if slot.paused || slot.queue.is_empty() {
-            return false;
-        }
-        if !slot.listed {
-            slot.listed = true;
-            self.ready.push_back(edge);
-        }
-        true
-    }
-
-    /// Notes that an edge has messages; gives the receiver's waker if it waits.
-    fn list(&mut self, edge: usize) -> Option<Waker> {
-        if !self.list_only(edge) {
-            return None;
-        }
-        self.receiver.take()
-    }
-}
-
 impl<M: Message> Core<M> {
     pub(super) fn new() -> Self {
         Self {
-            state: Mutex::new(State {
-                edges: Vec::new(),
-                ready: VecDeque::new(),
-                queued: 0,
-                open_edges: 0,
-                receiver: None,
-                lent: Vec::new(),
-                closed: false,
-            }),
+            state: Mutex::new(State::default()),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<M>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State<M>> {
         // A panic under the lock can only come from a message's own `weight`; the counters stay usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -276,7 +92,7 @@ impl<M: Message> Core<M> {
         let state = self.lock();
         let slot = &state.edges[edge];
         let mut counts = slot.counts.clone();
-        counts.held = slot.queue.iter().count() as u64 + slot.in_hand;
+        counts.held = slot.queue.len() as u64 + slot.in_hand;
         EdgeStats {
             counts,
             queued_messages: slot.queue.len(),
@@ -284,7 +100,7 @@ impl<M: Message> Core<M> {
             peak_messages: slot.peak,
             capacity: slot.capacity,
             overflow: slot.overflow,
-            senders: slot.senders,
+            senders: if slot.ended { 0 } else { slot.senders },
         }
     }
 
@@ -420,138 +236,6 @@ impl<M: Message> Core<M> {
         let result = self
             .lock()
             .send_batch(edge, batch, ticket, cx, &mut dropped, &mut wakers);
-        for waker in wakers {
-            waker.wake();
-        }
-        result
-    }
-
-    /// As [`Core::poll_send_batch`], from a buffer that the receiver can empty too.
-    pub(super) fn poll_flush(
-        &self,
-        edge: usize,
-        loan: &Lent<M>,
-        ticket: &mut Option<u64>,
-        cx: &mut Context<'_>,
-    ) -> Result<bool, Closed> {
-        let mut dropped = Vec::new();
-        let mut wakers = Wakers::new();
-        let result = {
-            let mut state = self.lock();
-            let mut buffer = loan.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-            let result = state
-                .send_batch(
-                    edge,
-                    &mut buffer,
-                    ticket,
-                    Some(cx),
-                    &mut dropped,
-                    &mut wakers,
-                )
-                .1;
-            if buffer.is_empty() {
-                state
-                    .lent
-                    .retain(|(_, other)| !std::ptr::eq(&**other, loan));
-            }
-            result
-        };
-        for waker in wakers {
-            waker.wake();
-        }
-        result
-    }
-
-    /// Tells the receiver that a buffer holds something.
-    pub(super) fn lend(&self, edge: usize, loan: &Arc<Lent<M>>) {
-        let waker = {
-            let mut state = self.lock();
-            state.lent.push((edge, Arc::clone(loan)));
-            state.receiver.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// Gives a buffer's sender handle up: at once if the buffer is empty, otherwise when it is emptied.
-    pub(super) fn orphan(&self, edge: usize, loan: &Lent<M>) {
-        let empty = {
-            let state = self.lock();
-            let empty = loan
-                .buffer
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .is_empty()
-                || state.closed;
-            if !empty {
-                loan.orphaned
-                    .store(true, std::sync::atomic::Ordering::Release);
-            }
-            empty
-        };
-        if empty {
-            self.drop_sender(edge);
-        }
-    }
-
-    /// Reserves room for one message of `bytes`.
-    pub(super) fn poll_reserve(
-        &self,
-        edge: usize,
-        bytes: usize,
-        ticket: &mut Option<u64>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Closed>> {
-        let need = Need { messages: 1, bytes };
-        let mut state = self.lock();
-        if state.closed || state.edges[edge].ended {
-            *ticket = None;
-            return Poll::Ready(Err(Closed));
-        }
-        let slot = &mut state.edges[edge];
-        match *ticket {
-            None if slot.try_reserve(need) => Poll::Ready(Ok(())),
-            Some(number) if !slot.is_waiting(number) => {
-                // Hand the grant over to the permit: release and take again under the same lock.
-                if slot.leave(number).is_some() {
-                    slot.hold(need);
-                }
-                *ticket = None;
-                Poll::Ready(Ok(()))
-            }
-            _ => {
-                slot.wait(ticket, need, cx.waker());
-                Poll::Pending
-            }
-        }
-    }
-
-    /// Uses or returns a reservation made by [`Core::poll_reserve`].
-    pub(super) fn redeem(
-        &self,
-        edge: usize,
-        bytes: usize,
-        message: Option<Envelope<M>>,
-    ) -> Result<(), SendError<Envelope<M>>> {
-        let mut wakers = Wakers::new();
-        let mut state = self.lock();
-        let closed = state.closed || state.edges[edge].ended;
-        let slot = &mut state.edges[edge];
-        slot.release(Need { messages: 1, bytes });
-        let result = match message {
-            None => Ok(()),
-            Some(envelope) if closed => Err(SendError::Closed(envelope)),
-            Some(envelope) => {
-                let weight = envelope.weight();
-                slot.push(envelope, weight);
-                state.queued += 1;
-                Ok(())
-            }
-        };
-        state.edges[edge].grant(&mut wakers);
-        wakers.extend(state.list(edge));
-        drop(state);
         for waker in wakers {
             waker.wake();
         }

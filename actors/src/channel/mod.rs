@@ -17,28 +17,34 @@ mod ends;
 mod error;
 mod inbox;
 mod latest;
+mod lending;
 mod probe;
 mod receiver;
+mod reserve;
 mod sender;
+mod settlement;
+mod state;
 mod stats;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod thread_wait;
 
 pub use buffered::Buffered;
 pub use capacity::{Capacity, Overflow};
 pub(crate) use ends::{EdgeSender, Inlet};
 pub use error::{Closed, SendError, SendTimeoutError, TryReceiveError, TrySendError};
-pub use inbox::Settlement;
 pub use latest::{LatestReader, LatestWriter, latest};
 pub use probe::Probe;
 pub use receiver::{EdgeId, Receiver};
 pub(crate) use sender::PollSender;
 pub use sender::{Permit, SendFuture, Sender};
+pub use settlement::Settlement;
 pub use stats::EdgeStats;
+pub(crate) use thread::{ThreadInbox, ThreadSender};
 #[doc(hidden)]
-pub use thread::Waits;
-pub(crate) use thread::{ThreadInbox, ThreadSender, WakeChannel};
+pub use thread_wait::Waits;
+pub(crate) use thread_wait::WakeChannel;
 
 use std::sync::Arc;
 

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::inbox::{Core, Settlement};
-use super::{Capacity, EdgeStats, Overflow, Sender, TryReceiveError, block};
+use super::inbox::Core;
+use super::{Capacity, EdgeStats, Overflow, Sender, Settlement, TryReceiveError, block};
 use crate::message::{Batch, Envelope, Message};
 
 /// Names one edge of an inbox.

@@ -101,9 +101,20 @@ impl<M: Message> Sender<M> {
     /// # Errors
     /// As [`Sender::send`].
     pub fn blocking_send(&self, message: M) -> Result<(), SendError<M>> {
-        let mut future = self.send_envelope(Envelope::new(message));
-        block::wait(|cx| Pin::new(&mut future).poll(cx))
+        self.blocking_send_envelope(Envelope::new(message))
             .map_err(|error| error.map(|envelope| envelope.body))
+    }
+
+    /// As [`Sender::blocking_send`], with a header of the caller's.
+    ///
+    /// # Errors
+    /// As [`Sender::send`].
+    pub fn blocking_send_envelope(
+        &self,
+        envelope: Envelope<M>,
+    ) -> Result<(), SendError<Envelope<M>>> {
+        let mut future = self.send_envelope(envelope);
+        block::wait(|cx| Pin::new(&mut future).poll(cx))
     }
 
     /// As [`Sender::blocking_send`], for at most `timeout`.

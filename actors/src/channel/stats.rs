@@ -18,6 +18,6 @@ pub struct EdgeStats {
     pub capacity: Capacity,
     /// What it does when full.
     pub overflow: Overflow,
-    /// How many sender handles there are.
+    /// How many sender handles there are; none counts once the edge was ended from outside.
     pub senders: usize,
 }

@@ -6,65 +6,18 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
 
 use crossbeam_channel::{
-    Receiver as Queue, Select, Sender as QueueSender, TryRecvError, TrySendError, bounded,
+    Receiver as Queue, Sender as QueueSender, TryRecvError, TrySendError, bounded,
 };
 
+use super::Waits;
 use super::probe::{Probe, ProbeSource};
 use super::{Capacity, Closed, EdgeId, EdgeStats, Overflow, Settlement};
 use crate::message::{Batch, EdgeCounts, Envelope, Message, Reason};
 
 /// The most batches in flight on one edge; its messages are bounded by the gauge.
 const MAX_BATCHES: usize = 256;
-
-/// What a sleeping thread waits for.
-pub struct Waits<'a> {
-    select: Select<'a>,
-}
-
-impl<'a> Waits<'a> {
-    pub(crate) fn new(wake: &'a Queue<()>) -> Self {
-        let mut select = Select::new();
-        select.recv(wake);
-        Self { select }
-    }
-
-    /// Sleeps until something that was registered is ready, at most for `timeout`.
-    pub(crate) fn sleep(mut self, timeout: Option<Duration>) {
-        match timeout {
-            None => {
-                self.select.ready();
-            }
-            Some(timeout) => {
-                // Running out of time is as good a reason to look again as any.
-                let _ = self.select.ready_timeout(timeout);
-            }
-        }
-    }
-}
-
-/// A waker for a sleeping thread: wakes by a message on the channel that [`Waits`] listens to.
-pub(crate) struct WakeChannel(QueueSender<()>);
-
-impl WakeChannel {
-    pub(crate) fn new() -> (std::task::Waker, Queue<()>) {
-        let (sender, receiver) = bounded(1);
-        (std::task::Waker::from(Arc::new(Self(sender))), receiver)
-    }
-}
-
-impl std::task::Wake for WakeChannel {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        // Full: a wake-up is already on its way.
-        let _ = self.0.try_send(());
-    }
-}
 
 /// Shared numbers of one edge.
 struct Gauge {
@@ -379,6 +332,7 @@ impl<M: Message> Drop for ThreadInbox<M> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::thread_wait::WakeChannel;
     use super::*;
 
     fn batch(range: std::ops::Range<u64>) -> Batch<u64> {
@@ -414,7 +368,7 @@ mod tests {
         let (edge, sender) = inbox.add_edge(Capacity::messages(7));
         let probe = inbox.probe(edge);
         let producer = std::thread::spawn(move || {
-            let (_waker, wake) = WakeChannel::new();
+            let (_waker, wake) = WakeChannel::pair();
             let mut next = 0;
             let mut pending = Batch::new();
             while next < COUNT || !pending.is_empty() {
@@ -429,7 +383,7 @@ mod tests {
                 }
             }
         });
-        let (_waker, wake) = WakeChannel::new();
+        let (_waker, wake) = WakeChannel::pair();
         let mut expected = 0;
         let mut hand = Batch::new();
         loop {

@@ -16,6 +16,7 @@ pub struct Envelope<M> {
 impl<M: Message> Envelope<M> {
     /// Wraps a body; the header takes the body's key.
     #[must_use]
+    #[inline]
     pub fn new(body: M) -> Self {
         Self {
             header: Header::with_key(body.key()),
@@ -25,6 +26,7 @@ impl<M: Message> Envelope<M> {
 
     /// Bytes it counts for in a bound: header and body.
     #[must_use]
+    #[inline]
     pub fn weight(&self) -> usize {
         self.header.weight() + self.body.weight()
     }
@@ -65,6 +67,7 @@ impl<M: Message> Batch<M> {
 
     /// How many messages it holds.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.items.len()
     }
@@ -95,11 +98,13 @@ impl<M: Message> Batch<M> {
     }
 
     /// Appends a message.
+    #[inline]
     pub fn push(&mut self, envelope: Envelope<M>) {
         let weight = envelope.weight();
         self.push_weighed(envelope, weight);
     }
 
+    #[inline]
     pub(crate) fn push_weighed(&mut self, envelope: Envelope<M>, weight: usize) {
         self.bytes += weight;
         if let Some(deadline) = envelope.header.deadline() {
@@ -124,6 +129,7 @@ impl<M: Message> Batch<M> {
     }
 
     /// Takes the first message.
+    #[inline]
     pub fn pop(&mut self) -> Option<Envelope<M>> {
         let envelope = self.items.pop_front()?;
         if self.items.is_empty() {
@@ -133,6 +139,17 @@ impl<M: Message> Batch<M> {
             self.bytes = self.bytes.saturating_sub(envelope.weight());
         }
         Some(envelope)
+    }
+
+    /// As [`Batch::pop`], leaving `bytes` too high until the batch is empty: for a hand, whose bytes nobody asks for.
+    #[inline]
+    pub(crate) fn pop_unweighed(&mut self) -> Option<Envelope<M>> {
+        let envelope = self.items.pop_front();
+        if self.items.is_empty() {
+            self.bytes = 0;
+            self.earliest_deadline = None;
+        }
+        envelope
     }
 
     /// Takes the last message.
@@ -172,11 +189,19 @@ impl<M: Message> Batch<M> {
         if count == self.len() {
             to.append(self);
         } else {
-            for _ in 0..count {
-                if let Some(envelope) = self.pop() {
-                    to.push(envelope);
-                }
-            }
+            let mut bytes = 0;
+            to.items.extend(
+                self.items
+                    .drain(..count)
+                    .inspect(|envelope| bytes += envelope.weight()),
+            );
+            self.bytes = self.bytes.saturating_sub(bytes);
+            to.bytes += bytes;
+            // Both keep the lower bound: which messages set it is not worth finding out.
+            to.earliest_deadline = match (to.earliest_deadline, self.earliest_deadline) {
+                (Some(theirs), Some(mine)) => Some(theirs.min(mine)),
+                (theirs, mine) => theirs.or(mine),
+            };
         }
         count
     }
@@ -198,6 +223,11 @@ impl<M: Message> Batch<M> {
     /// The messages in order.
     pub fn iter(&self) -> impl Iterator<Item = &Envelope<M>> {
         self.items.iter()
+    }
+
+    /// The headers can be changed in place, the bodies too as long as their weight stays the same.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Envelope<M>> {
+        self.items.iter_mut()
     }
 
     /// Takes all messages out, in order.

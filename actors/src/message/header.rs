@@ -67,12 +67,14 @@ pub struct TraceContext {
 impl Header {
     /// A header that says nothing.
     #[must_use]
+    #[inline]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// A header with this key.
     #[must_use]
+    #[inline]
     pub fn with_key(key: Option<Key>) -> Self {
         let mut header = Self::default();
         header.set_key(key);
@@ -82,6 +84,7 @@ impl Header {
     /// The header of an output that this message causes: key, deadline, event time, priority, hops and trace
     /// are inherited; identity and attempt are not.
     #[must_use]
+    #[inline]
     pub fn child(&self) -> Self {
         Self {
             producer: 0,
@@ -123,6 +126,7 @@ impl Header {
     }
 
     /// Sets the identity: producer handle, the producer's epoch, sequence.
+    #[inline]
     pub fn set_identity(&mut self, producer: u32, epoch: u32, sequence: u64) {
         self.producer = producer;
         self.epoch = epoch;
@@ -131,6 +135,7 @@ impl Header {
 
     /// Its key, if it has one.
     #[must_use]
+    #[inline]
     pub const fn key(&self) -> Option<Key> {
         if self.flags.0 & Flags::HAS_KEY != 0 {
             Some(Key(self.key))
@@ -140,6 +145,7 @@ impl Header {
     }
 
     /// Sets or removes the key.
+    #[inline]
     pub fn set_key(&mut self, key: Option<Key>) {
         match key {
             Some(Key(key)) => {
@@ -155,6 +161,7 @@ impl Header {
 
     /// The point after which nobody should work on it any more.
     #[must_use]
+    #[inline]
     pub fn deadline(&self) -> Option<Time> {
         self.deadline
             .map(|nanoseconds| Time::from_nanos(nanoseconds.get()))
@@ -167,6 +174,7 @@ impl Header {
 
     /// Whether its deadline has passed at `now`.
     #[must_use]
+    #[inline]
     pub fn is_expired(&self, now: Time) -> bool {
         self.deadline
             .is_some_and(|deadline| deadline.get() <= now.as_nanos())
@@ -253,8 +261,12 @@ impl Header {
 
     /// Bytes this header holds, itself included.
     #[must_use]
+    #[inline]
     pub fn weight(&self) -> usize {
-        size_of::<Self>() + self.rest.as_ref().map_or(0, |rest| rest.weight())
+        match &self.rest {
+            None => size_of::<Self>(),
+            Some(rest) => size_of::<Self>() + rest.weight(),
+        }
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use super::control::{Control, StageStatus};
 use super::driver::DriverEvents;
 use super::turn::guarded;
-use crate::channel::{SendTimeoutError, Sender};
+use crate::channel::{Closed, Probe, Sender};
 use crate::message::{Batch, Envelope, Message};
+use crate::telemetry::AcceptedCounter;
 
 /// The topology does not want any more; what could not be sent is here.
 #[derive(Clone, PartialEq, Eq)]
@@ -29,69 +30,53 @@ impl<M> fmt::Display for Stopped<M> {
 
 impl<M> Error for Stopped<M> {}
 
-/// How often a parked emitter looks whether it should stop. Draining takes its sender away at once, so this only
-/// bounds how long its thread lingers.
-const LOOK: std::time::Duration = std::time::Duration::from_millis(50);
-
-/// The part of an emitter that draining takes away.
-pub(crate) struct EmitterLink<M: Message> {
-    sender: Mutex<Option<Sender<M>>>,
+/// What draining needs of an emitter: it ends the edge, which wakes a producer that waits for room.
+pub(crate) struct EmitterLink {
     stopped: AtomicBool,
-    sequence: AtomicU64,
-    producer: u32,
-    control: Arc<Control>,
+    edge: Probe,
 }
 
-impl<M: Message> EmitterLink<M> {
-    pub(crate) fn new(sender: Sender<M>, producer: u32, control: Arc<Control>) -> Arc<Self> {
-        Arc::new(Self {
-            sender: Mutex::new(Some(sender)),
-            stopped: AtomicBool::new(false),
-            sequence: AtomicU64::new(0),
-            producer,
-            control,
-        })
-    }
-
+impl EmitterLink {
     /// No more messages: the edge ends, even while the producer still blocks elsewhere.
     pub(crate) fn close(&self) {
         self.stopped.store(true, Ordering::Release);
-        self.sender
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-    }
-
-    fn sender(&self) -> Option<Sender<M>> {
-        self.sender
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    fn count(&self, messages: u64) {
-        let (consumed, emitted) = self.control.totals();
-        self.control.set_totals((consumed, emitted + messages));
+        self.edge.end_edge();
     }
 }
 
 /// Where a blocking producer writes.
 pub struct Emitter<M: Message> {
-    link: Arc<EmitterLink<M>>,
+    sender: Sender<M>,
+    accepted: AcceptedCounter,
+    link: Arc<EmitterLink>,
+    control: Arc<Control>,
+    producer: u32,
+    sequence: AtomicU64,
 }
 
 impl<M: Message> Emitter<M> {
-    pub(crate) fn new(link: Arc<EmitterLink<M>>) -> Self {
-        Self { link }
-    }
-
-    fn envelope(&self, message: M) -> Envelope<M> {
-        let mut envelope = Envelope::new(message);
-        let sequence = self.link.sequence.fetch_add(1, Ordering::Relaxed) + 1;
-        envelope
-            .header
-            .set_identity(self.link.producer, 0, sequence);
-        envelope
+    pub(crate) fn new(
+        sender: Sender<M>,
+        accepted: AcceptedCounter,
+        producer: u32,
+        control: Arc<Control>,
+    ) -> (Self, Arc<EmitterLink>) {
+        let link = Arc::new(EmitterLink {
+            stopped: AtomicBool::new(false),
+            edge: sender.probe(),
+        });
+        let sequence = AtomicU64::new(0);
+        (
+            Self {
+                sender,
+                accepted,
+                link: Arc::clone(&link),
+                control,
+                producer,
+                sequence,
+            },
+            link,
+        )
     }
 
     /// Sends, parking this thread until there is room.
@@ -99,54 +84,43 @@ impl<M: Message> Emitter<M> {
     /// # Errors
     /// [`Stopped`], with the message: the topology drains or is stopped, and the producer should return.
     pub fn send(&self, message: M) -> Result<(), Stopped<M>> {
-        self.send_envelope(self.envelope(message))
+        self.send_envelope(Envelope::new(message))
             .map_err(|Stopped(envelope)| Stopped(envelope.body))
     }
 
-    /// As [`Emitter::send`], with a header of the producer's making (deadline, event time, key).
+    /// As [`Emitter::send`], with a header of the producer's making (deadline, event time, key); identity is set here.
     ///
     /// # Errors
     /// As [`Emitter::send`].
     pub fn send_envelope(&self, mut envelope: Envelope<M>) -> Result<(), Stopped<Envelope<M>>> {
-        let Some(sender) = self.link.sender() else {
-            return Err(Stopped(envelope));
-        };
-        loop {
-            match sender.blocking_send_envelope_timeout(envelope, LOOK) {
-                Ok(()) => {
-                    self.link.count(1);
-                    return Ok(());
-                }
-                Err(SendTimeoutError::Timeout(returned)) if !self.is_stopped() => {
-                    envelope = returned
-                }
-                Err(error) => return Err(Stopped(error.into_message())),
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
+        envelope.header.set_identity(self.producer, 0, sequence);
+        match self.sender.blocking_send_envelope(envelope) {
+            Ok(()) => {
+                self.accepted.add(1);
+                self.control.add_emitted(1);
+                Ok(())
             }
+            Err(error) => Err(Stopped(error.into_message())),
         }
     }
 
-    /// Sends all of `batch`, in order; what could not be sent stays in it. For producers that read in blocks.
+    /// Sends all of `batch`, in order; what could not be sent stays in it. For producers that read in blocks: one lock
+    /// for many messages. On an edge that fails when it is full, what it refuses stays in the batch too.
     ///
     /// # Errors
     /// [`Stopped`]: the topology drains or is stopped; the rest stays in the batch.
     pub fn send_batch(&self, batch: &mut Batch<M>) -> Result<(), Stopped<()>> {
-        while !batch.is_empty() {
-            let Some(sender) = self.link.sender() else {
-                return Err(Stopped(()));
-            };
-            let moved = sender.offer_batch(batch).map_err(|_| Stopped(()))?;
-            self.link.count(moved as u64);
-            if moved == 0
-                && let Some(envelope) = batch.pop()
-            {
-                // Nothing fits: wait with one message, then offer the rest again.
-                if let Err(Stopped(envelope)) = self.send_envelope(envelope) {
-                    batch.push_front(envelope);
-                    return Err(Stopped(()));
-                }
-            }
+        let before = batch.len();
+        let first = self.sequence.fetch_add(before as u64, Ordering::Relaxed) + 1;
+        for (sequence, envelope) in (first..).zip(batch.iter_mut()) {
+            envelope.header.set_identity(self.producer, 0, sequence);
         }
-        Ok(())
+        let result = self.sender.blocking_send_batch(batch);
+        let sent = (before - batch.len()) as u64;
+        self.accepted.add(sent);
+        self.control.add_emitted(sent);
+        result.map_err(|Closed| Stopped(()))
     }
 
     /// Whether the topology wants no more.

@@ -245,6 +245,11 @@ impl Control {
         self.emitted.store(emitted, Ordering::Release);
     }
 
+    /// For producers that send by themselves.
+    pub(crate) fn add_emitted(&self, messages: u64) {
+        self.emitted.fetch_add(messages, Ordering::AcqRel);
+    }
+
     /// How long the stage has been in its handler.
     pub(crate) fn busy_for(&self, now: Time) -> Option<Duration> {
         match self.busy_since.load(Ordering::Acquire) {

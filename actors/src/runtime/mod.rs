@@ -9,6 +9,7 @@
 //! * a panic ends a turn, never a driver: the message in hand is accounted for, the rest of the batch goes on.
 
 mod blocking;
+mod books;
 mod control;
 mod driver;
 mod runner;
@@ -16,7 +17,7 @@ mod source_turn;
 mod stage_turn;
 mod turn;
 
-pub(crate) use blocking::{BlockingRun, EmitterLink};
+pub(crate) use blocking::BlockingRun;
 pub use blocking::{Emitter, Stopped};
 pub use control::StageStatus;
 pub(crate) use control::{Command, Control};

@@ -56,7 +56,7 @@ impl Future for StageTask {
 
 /// Runs a stage on this thread until it is over.
 pub(crate) fn run_on_thread(mut driver: Driver) {
-    let (waker, wake) = WakeChannel::new();
+    let (waker, wake) = WakeChannel::pair();
     let mut cx = Context::from_waker(&waker);
     loop {
         match driver.poll(&mut cx) {

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
-use super::turn::{MAX_BATCH, Next, Turn, TurnEnvironment, emitted, flush, guarded};
+use super::books::{Books, bury, count_attempt, in_hand, settle_leases};
+use super::turn::{MAX_BATCH, MAX_TAKE, Next, Turn, TurnEnvironment, emitted, flush, guarded};
 use crate::channel::{EdgeId, Inlet, Settlement, Waits};
-use crate::message::{Batch, Envelope, Header, Message, Outcome, Reason, Rejection, Time};
+use crate::message::{Batch, Envelope, Header, Outcome, Reason, Rejection, Time};
 use crate::stage::{Context as StageContext, Held, Input, Lease, Leases, Outputs, Progress, Stage};
 use crate::telemetry::EdgeTelemetry;
 
@@ -39,24 +40,6 @@ enum Phase {
     Ended,
 }
 
-/// Outcomes that wait for the outputs to be accepted, by edge.
-struct Books {
-    edges: Vec<(Settlement, bool)>,
-    telemetry: Vec<EdgeTelemetry>,
-}
-
-impl Books {
-    fn of(&mut self, edge: EdgeId) -> &mut Settlement {
-        if self.edges.len() <= edge.0 {
-            self.edges
-                .resize(edge.0 + 1, (Settlement::default(), false));
-        }
-        let (settlement, touched) = &mut self.edges[edge.0];
-        *touched = true;
-        settlement
-    }
-}
-
 impl<S: Stage> StageTurn<S> {
     pub(crate) fn new(
         environment: TurnEnvironment,
@@ -77,10 +60,7 @@ impl<S: Stage> StageTurn<S> {
             current: None,
             leases: Leases::default(),
             settled: Vec::new(),
-            books: Books {
-                edges: Vec::new(),
-                telemetry,
-            },
+            books: Books::new(telemetry),
             phase: Phase::Open,
             finish_when_empty: false,
             consumed: 0,
@@ -90,11 +70,16 @@ impl<S: Stage> StageTurn<S> {
     /// Handles what is in hand until it is empty or enough outputs are collected.
     fn handle(&mut self, now: Time) {
         let check_deadlines = self.hand.may_hold_expired(now) || !self.again.is_empty();
-        while self.ports.pending() < MAX_BATCH && !self.ports.is_heavy() {
+        let mut budget = MAX_BATCH;
+        while budget > 0 && self.ports.pending() < MAX_BATCH && !self.ports.is_heavy() {
+            budget -= 1;
             if self.current.is_none() {
                 let next = match self.again.pop_front() {
                     Some((edge, envelope)) => Some((edge, envelope)),
-                    None => self.hand.pop().map(|envelope| (self.hand_edge, envelope)),
+                    None => self
+                        .hand
+                        .pop_unweighed()
+                        .map(|envelope| (self.hand_edge, envelope)),
                 };
                 let Some((edge, Envelope { header, body })) = next else {
                     break;
@@ -279,7 +264,7 @@ impl<S: Stage> StageTurn<S> {
             let Some(inlet) = &mut self.inlet else {
                 return Next::Finished;
             };
-            match inlet.poll_take(cx, &mut self.hand, MAX_BATCH) {
+            match inlet.poll_take(cx, &mut self.hand, MAX_TAKE) {
                 Poll::Ready(Some(edge)) => {
                     self.hand_edge = edge;
                     // Noted so that the edge is settled, and its hand counted, even if all of it is deferred.
@@ -349,92 +334,6 @@ impl<S: Stage> StageTurn<S> {
             &mut self.books,
             &self.environment,
         );
-    }
-}
-
-fn in_hand<M: Message>(
-    edge: EdgeId,
-    hand_edge: EdgeId,
-    hand: &Batch<M>,
-    again: &VecDeque<(EdgeId, Envelope<M>)>,
-    leases: &Leases<M>,
-) -> u64 {
-    let hand = if edge == hand_edge {
-        hand.iter().count()
-    } else {
-        0
-    };
-    let again = again.iter().filter(|(other, _)| *other == edge).count();
-    (hand + again) as u64 + leases.held_of(edge)
-}
-
-/// Notes one more failed attempt of the current message; says why when it was the last.
-fn count_attempt<M>(
-    current: &mut Option<(EdgeId, Header, Option<M>)>,
-    max_deliver: u8,
-) -> Option<Rejection> {
-    let (_, header, body) = current.as_mut()?;
-    header.set_attempt(header.attempt().saturating_add(1));
-    if body.is_none() {
-        return Some(Rejection::new(
-            Reason::MaxDeliver,
-            "its handler took the body and asked for another attempt",
-        ));
-    }
-    (header.attempt() >= max_deliver).then(|| Rejection::from(Reason::MaxDeliver))
-}
-
-fn bury<M: Message>(
-    books: &mut Books,
-    environment: &TurnEnvironment,
-    edge: EdgeId,
-    rejection: Rejection,
-    header: Header,
-    body: Option<M>,
-) {
-    books.of(edge).dead.add(rejection.reason, 1);
-    environment
-        .dead_letters
-        .add(&environment.stage, rejection, header, body);
-}
-
-fn settle_leases<M: Message>(
-    settled: &mut Vec<(Lease, Outcome)>,
-    leases: &mut Leases<M>,
-    again: &mut VecDeque<(EdgeId, Envelope<M>)>,
-    books: &mut Books,
-    environment: &TurnEnvironment,
-) {
-    for (lease, outcome) in settled.drain(..) {
-        let Some(Held {
-            edge,
-            mut header,
-            body,
-        }) = leases.settle(lease)
-        else {
-            continue;
-        };
-        match outcome {
-            // A deferral of what is deferred already would lose the lease; it counts as handled.
-            Outcome::Done | Outcome::Defer => books.of(edge).delivered += 1,
-            Outcome::Reject(rejection) => bury(books, environment, edge, rejection, header, body),
-            Outcome::Retry(_) => {
-                header.set_attempt(header.attempt().saturating_add(1));
-                match body {
-                    Some(body) if header.attempt() < environment.max_deliver => {
-                        again.push_back((edge, Envelope { header, body }));
-                    }
-                    body => bury(
-                        books,
-                        environment,
-                        edge,
-                        Reason::MaxDeliver.into(),
-                        header,
-                        body,
-                    ),
-                }
-            }
-        }
     }
 }
 

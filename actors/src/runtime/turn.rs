@@ -9,7 +9,11 @@ use crate::channel::{Closed, Waits};
 use crate::message::Time;
 use crate::stage::{DeadLetters, Outputs};
 
-/// The most messages a turn takes, and about the most outputs it collects before it flushes.
+/// The most messages that leave an edge at once. More than a turn handles: a queue of up to this length is swapped into
+/// the hand as a whole, which costs the same for one message as for all.
+pub(crate) const MAX_TAKE: usize = 1024;
+
+/// The most messages a turn handles, and about the most outputs it collects before it flushes.
 pub(crate) const MAX_BATCH: usize = 256;
 
 /// What all turns of a topology share.

@@ -3,7 +3,7 @@
 //! * [`Stage`] is the contract: it gets one [`Input`] at a time, writes to its outputs, and answers an
 //!   [`Outcome`](crate::Outcome). It owns no clock, no task, no socket.
 //! * [`Producer`], [`Processor`], [`Router`], [`Aggregator`] and [`Consumer`] are the roles; closures are roles too.
-//! * [`DeadLetters`] keeps what could not be handled.
+//! * [`DeadLetters`] keeps what could not be handled; [`Trial`] runs a stage by hand in tests.
 //!
 //! Invariants:
 //! * the runtime owns a message until its handler takes it, so it can be tried again or dead-lettered whole;
@@ -11,21 +11,26 @@
 //! * an input is settled only after the outputs it caused have been accepted;
 //! * an expired message never reaches a handler.
 
+mod adapter;
 mod contract;
 mod dead_letter;
 mod input;
 mod output;
+mod outputs;
 mod role;
+mod trial;
 
+pub use adapter::{
+    AggregatorStage, BroadcastStage, ConsumerStage, ProcessorStage, ProducerSource, RouterStage,
+};
 pub use contract::{Context, Progress, Source, Stage};
 pub use dead_letter::{DeadLetter, DeadLetterLimits, DeadLetters};
 pub(crate) use input::{Held, Leases};
 pub use input::{Input, Lease};
-pub use output::{AnyOutlet, Out, OutWays, Outlet, Outputs, Ways};
+pub use output::{AnyOutlet, Out, OutWays, Outlet, Ways};
+pub use outputs::Outputs;
 pub use role::{
     Aggregator, ByKey, Consumer, Fold, FromIterator, Owned, Processor, Producer, RoundRobin, Route,
     Router, by_key, fold, from_iterator, owned, round_robin,
 };
-pub(crate) use role::{
-    AggregatorStage, BroadcastStage, ConsumerStage, ProcessorStage, ProducerSource, RouterStage,
-};
+pub use trial::Trial;

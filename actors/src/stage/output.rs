@@ -5,19 +5,18 @@ use std::task::Context as TaskContext;
 use super::{DeadLetters, Input};
 use crate::channel::{Closed, EdgeSender};
 use crate::message::{Batch, Envelope, Header, Key, Message, Reason, Rejection};
-use crate::topology::{Declare, Port, Wiring};
 
 /// One output of a stage.
 pub struct Outlet<T: Message> {
-    pending: Batch<T>,
-    mark: usize,
-    producer: u32,
-    sequence: u64,
-    sequence_mark: u64,
-    emitted: u64,
-    max_bytes: usize,
-    edge: Option<EdgeSender<T>>,
-    accepted: Option<crate::telemetry::AcceptedCounter>,
+    pub(super) pending: Batch<T>,
+    pub(super) mark: usize,
+    pub(super) producer: u32,
+    pub(super) sequence: u64,
+    pub(super) sequence_mark: u64,
+    pub(super) emitted: u64,
+    pub(super) max_bytes: usize,
+    pub(super) edge: Option<EdgeSender<T>>,
+    pub(super) accepted: Option<crate::telemetry::AcceptedCounter>,
 }
 
 impl<T: Message> Default for Outlet<T> {
@@ -64,6 +63,7 @@ impl<T: Message> Outlet<T> {
         std::mem::take(&mut self.pending)
     }
 
+    #[inline]
     fn push(&mut self, mut envelope: Envelope<T>) {
         self.sequence += 1;
         envelope
@@ -75,8 +75,8 @@ impl<T: Message> Outlet<T> {
 
 /// Where a handler writes: an output together with the message that causes what is written.
 pub struct Out<'a, T: Message> {
-    outlet: &'a mut Outlet<T>,
-    cause: Option<&'a Header>,
+    pub(super) outlet: &'a mut Outlet<T>,
+    pub(super) cause: Option<&'a Header>,
 }
 
 impl<'a, T: Message> Out<'a, T> {
@@ -87,16 +87,19 @@ impl<'a, T: Message> Out<'a, T> {
 
     /// Adds an output to this turn's batch. It inherits key, deadline, event time and trace of its cause; a key of its
     /// own comes first. One handler call should emit few: what it emits waits in memory until the turn ends.
+    #[inline]
     pub fn emit(&mut self, message: T) {
         self.emit_envelope(envelope(message, self.cause));
     }
 
     /// Adds an output with a header of the handler's making; identity is set here.
+    #[inline]
     pub fn emit_envelope(&mut self, envelope: Envelope<T>) {
         self.outlet.push(envelope);
     }
 
     /// Passes the input on as it is: header (identity included) and body.
+    #[inline]
     pub fn forward(&mut self, input: Input<'_, T>) {
         let header = input.header().clone();
         self.outlet.pending.push(Envelope {
@@ -118,6 +121,7 @@ impl<'a, T: Message> Out<'a, T> {
     }
 }
 
+#[inline]
 fn envelope<T: Message>(message: T, cause: Option<&Header>) -> Envelope<T> {
     let own: Option<Key> = message.key();
     let mut header = cause.map(Header::child).unwrap_or_default();
@@ -133,7 +137,7 @@ fn envelope<T: Message>(message: T, cause: Option<&Header>) -> Envelope<T> {
 /// Several outputs of one type, chosen by number.
 #[derive(Default)]
 pub struct Ways<T: Message> {
-    outlets: Vec<Outlet<T>>,
+    pub(super) outlets: Vec<Outlet<T>>,
 }
 
 impl<T: Message> Ways<T> {
@@ -156,8 +160,8 @@ impl<T: Message> Ways<T> {
 
 /// Where a router writes.
 pub struct OutWays<'a, T: Message> {
-    ways: &'a mut Ways<T>,
-    cause: Option<&'a Header>,
+    pub(super) ways: &'a mut Ways<T>,
+    pub(super) cause: Option<&'a Header>,
 }
 
 impl<T: Message> OutWays<'_, T> {
@@ -212,6 +216,7 @@ impl<T: Message> OutWays<'_, T> {
     ///
     /// # Errors
     /// `no_route` if there is no such way; the input stays with the runtime.
+    #[inline]
     pub fn forward(&mut self, way: usize, input: Input<'_, T>) -> Result<(), Rejection> {
         match self.ways.outlets.get_mut(way) {
             Some(outlet) => {
@@ -313,146 +318,3 @@ impl<T: Message> AnyOutlet for Outlet<T> {
         }
     }
 }
-
-/// The set of outputs of a stage: an [`Outlet`], a tuple of them, [`Ways`], or `()`.
-pub trait Outputs: Send + 'static {
-    /// What a handler gets to write to.
-    type View<'a>;
-    /// What the topology builder gives out for them.
-    type Ports;
-
-    /// The view for a handler, writing in the name of `cause`.
-    fn view<'a>(&'a mut self, cause: Option<&'a Header>) -> Self::View<'a>;
-    /// Remembers how far outputs are good.
-    fn mark(&mut self);
-    /// Takes back what was emitted since the mark.
-    fn rollback(&mut self);
-    /// How many outputs wait to be sent.
-    fn pending(&self) -> usize;
-    /// Whether some output holds as many bytes as its edge may.
-    fn is_heavy(&self) -> bool;
-    /// Visits each output.
-    fn each(&mut self, visit: &mut dyn FnMut(&mut dyn AnyOutlet));
-    #[doc(hidden)]
-    fn each_ref<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn AnyOutlet));
-    #[doc(hidden)]
-    fn declare(declare: &mut Declare<'_>, ways: usize) -> Self::Ports;
-    #[doc(hidden)]
-    fn connect(wiring: &mut Wiring<'_>) -> Self;
-}
-
-impl Outputs for () {
-    type View<'a> = ();
-    type Ports = ();
-    fn view<'a>(&'a mut self, _: Option<&'a Header>) -> Self::View<'a> {}
-    fn mark(&mut self) {}
-    fn rollback(&mut self) {}
-    fn pending(&self) -> usize {
-        0
-    }
-    fn is_heavy(&self) -> bool {
-        false
-    }
-    fn each(&mut self, _: &mut dyn FnMut(&mut dyn AnyOutlet)) {}
-    fn each_ref<'a>(&'a self, _: &mut dyn FnMut(&'a dyn AnyOutlet)) {}
-    fn declare(_: &mut Declare<'_>, _: usize) -> Self::Ports {}
-    fn connect(_: &mut Wiring<'_>) -> Self {}
-}
-
-impl<T: Message> Outputs for Outlet<T> {
-    type View<'a> = Out<'a, T>;
-    type Ports = Port<T>;
-    fn view<'a>(&'a mut self, cause: Option<&'a Header>) -> Self::View<'a> {
-        Out {
-            outlet: self,
-            cause,
-        }
-    }
-    fn mark(&mut self) {
-        self.mark = self.pending.len();
-        self.sequence_mark = self.sequence;
-    }
-    fn rollback(&mut self) {
-        self.pending.truncate(self.mark);
-        self.sequence = self.sequence_mark;
-    }
-    fn pending(&self) -> usize {
-        self.pending.len()
-    }
-    fn is_heavy(&self) -> bool {
-        self.pending.bytes() >= self.max_bytes
-    }
-    fn each(&mut self, visit: &mut dyn FnMut(&mut dyn AnyOutlet)) {
-        visit(self);
-    }
-    fn each_ref<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn AnyOutlet)) {
-        visit(self);
-    }
-    fn declare(declare: &mut Declare<'_>, _: usize) -> Self::Ports {
-        declare.output::<T>()
-    }
-    fn connect(wiring: &mut Wiring<'_>) -> Self {
-        wiring.outlet::<T>()
-    }
-}
-
-impl<T: Message> Outputs for Ways<T> {
-    type View<'a> = OutWays<'a, T>;
-    type Ports = Vec<Port<T>>;
-    fn view<'a>(&'a mut self, cause: Option<&'a Header>) -> Self::View<'a> {
-        OutWays { ways: self, cause }
-    }
-    fn mark(&mut self) {
-        self.outlets.iter_mut().for_each(Outputs::mark);
-    }
-    fn rollback(&mut self) {
-        self.outlets.iter_mut().for_each(Outputs::rollback);
-    }
-    fn pending(&self) -> usize {
-        self.outlets.iter().map(Outputs::pending).sum()
-    }
-    fn is_heavy(&self) -> bool {
-        self.outlets.iter().any(Outputs::is_heavy)
-    }
-    fn each(&mut self, visit: &mut dyn FnMut(&mut dyn AnyOutlet)) {
-        for outlet in &mut self.outlets {
-            visit(outlet);
-        }
-    }
-    fn each_ref<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn AnyOutlet)) {
-        for outlet in &self.outlets {
-            visit(outlet);
-        }
-    }
-    fn declare(declare: &mut Declare<'_>, ways: usize) -> Self::Ports {
-        (0..ways).map(|_| declare.output::<T>()).collect()
-    }
-    fn connect(wiring: &mut Wiring<'_>) -> Self {
-        let mut outlets = Vec::new();
-        while wiring.has_more_outputs() {
-            outlets.push(wiring.outlet::<T>());
-        }
-        Self { outlets }
-    }
-}
-
-macro_rules! tuple_outputs {
-    ($(($($name:ident $index:tt),+)),+ $(,)?) => {$(
-        impl<$($name: Message),+> Outputs for ($(Outlet<$name>,)+) {
-            type View<'a> = ($(Out<'a, $name>,)+);
-            type Ports = ($(Port<$name>,)+);
-            fn view<'a>(&'a mut self, cause: Option<&'a Header>) -> Self::View<'a> {
-                ($(Out { outlet: &mut self.$index, cause },)+)
-            }
-            fn mark(&mut self) { $(Outputs::mark(&mut self.$index);)+ }
-            fn rollback(&mut self) { $(Outputs::rollback(&mut self.$index);)+ }
-            fn pending(&self) -> usize { 0 $(+ Outputs::pending(&self.$index))+ }
-            fn is_heavy(&self) -> bool { false $(|| Outputs::is_heavy(&self.$index))+ }
-            fn each(&mut self, visit: &mut dyn FnMut(&mut dyn AnyOutlet)) { $(visit(&mut self.$index);)+ }
-            fn each_ref<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn AnyOutlet)) { $(visit(&self.$index);)+ }
-            fn declare(declare: &mut Declare<'_>, _: usize) -> Self::Ports { ($(declare.output::<$name>(),)+) }
-            fn connect(wiring: &mut Wiring<'_>) -> Self { ($(wiring.outlet::<$name>(),)+) }
-        }
-    )+};
-}
-tuple_outputs!((A 0, B 1), (A 0, B 1, C 2), (A 0, B 1, C 2, D 3));

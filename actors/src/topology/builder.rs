@@ -2,24 +2,22 @@
 
 use std::any::TypeId;
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use super::check::{self, CheckError};
+use super::check::CheckError;
 use super::part::{BlockingPart, Part, SourcePart, StagePart};
-use super::plan::{EdgePlan, End, Placement, Plan, Role, StagePlan};
+use super::plan::{End, Role, StagePlan};
 use super::port::{Feedback, IntoPorts, Port, Ports};
+use super::settings::Settings;
 use super::wiring::Declare;
 use crate::channel::{Capacity, Overflow};
-use crate::message::{Clock, Kind, Message, SystemClock};
+use crate::message::{Kind, Message};
 use crate::runtime::Emitter;
 use crate::stage::{
-    Aggregator, AggregatorStage, BroadcastStage, Consumer, ConsumerStage, DeadLetter,
-    DeadLetterLimits, Fold, Outlet, Outputs, Processor, ProcessorStage, Producer, ProducerSource,
-    Router, RouterStage, Source, Stage, fold, from_iterator,
+    Aggregator, AggregatorStage, BroadcastStage, Consumer, ConsumerStage, Fold, Outlet, Outputs,
+    Processor, ProcessorStage, Producer, ProducerSource, Router, RouterStage, Source, Stage, fold,
+    from_iterator,
 };
-use crate::supervisor::RestartPolicy;
 
 pub(super) struct EdgeDraft {
     pub(super) name: Option<String>,
@@ -36,20 +34,6 @@ pub(super) struct EdgeDraft {
 pub(super) struct StageDraft {
     pub(super) plan: StagePlan,
     pub(super) part: Box<dyn Part>,
-}
-
-pub(super) type Hook = Arc<dyn Fn(&DeadLetter) + Send + Sync>;
-
-/// What holds for all stages.
-pub(super) struct Settings {
-    pub(super) placement: Placement,
-    pub(super) capacity: Capacity,
-    pub(super) policy: RestartPolicy,
-    pub(super) max_deliver: u8,
-    pub(super) stuck_after: Duration,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) dead_letters: DeadLetterLimits,
-    pub(super) hook: Option<Hook>,
 }
 
 /// A topology being built.
@@ -89,16 +73,7 @@ impl Topology {
             name: name.into(),
             stages: Vec::new(),
             edges: Vec::new(),
-            settings: Settings {
-                placement: Placement::default(),
-                capacity: Capacity::default(),
-                policy: RestartPolicy::default(),
-                max_deliver: 5,
-                stuck_after: Duration::from_secs(5),
-                clock: Arc::new(SystemClock::new()),
-                dead_letters: DeadLetterLimits::default(),
-                hook: None,
-            },
+            settings: Settings::default(),
             faults: Vec::new(),
         }
     }
@@ -387,161 +362,6 @@ impl Topology {
         edge.from = from;
         edge.capacity = port.capacity.or(edge.capacity);
         edge.overflow = port.overflow.unwrap_or(edge.overflow);
-    }
-
-    // ---- settings
-
-    /// Where the stages run; [`Placement::Tasks`] if nothing is said.
-    pub fn placement(&mut self, placement: Placement) -> &mut Self {
-        self.settings.placement = placement;
-        self
-    }
-
-    /// Puts one stage on a thread of its own, where it may block.
-    pub fn on_thread(&mut self, stage: &str) -> &mut Self {
-        match self
-            .stages
-            .iter_mut()
-            .find(|draft| draft.plan.name == stage)
-        {
-            Some(draft) => draft.plan.on_thread = true,
-            None => self.faults.push(CheckError::UnknownStage {
-                name: stage.to_owned(),
-            }),
-        }
-        self
-    }
-
-    /// The bound of edges whose ports name none; 1,024 messages and 1 MiB if nothing is said.
-    pub fn default_capacity(&mut self, capacity: Capacity) -> &mut Self {
-        self.settings.capacity = capacity;
-        self
-    }
-
-    /// What happens after panics.
-    pub fn restart_policy(&mut self, policy: RestartPolicy) -> &mut Self {
-        self.settings.policy = policy;
-        self
-    }
-
-    /// How often a message is given to a handler that asks for another attempt before it is a dead letter; 5 if nothing
-    /// is said, at least 1.
-    pub fn max_deliver(&mut self, times: u8) -> &mut Self {
-        self.settings.max_deliver = times.max(1);
-        self
-    }
-
-    /// After how long in one turn a stage is reported as stuck; 5 s if nothing is said.
-    pub fn stuck_after(&mut self, duration: Duration) -> &mut Self {
-        self.settings.stuck_after = duration;
-        self
-    }
-
-    /// The clock of deadlines and timers; the system's if nothing is said.
-    pub fn clock(&mut self, clock: impl Clock) -> &mut Self {
-        self.settings.clock = Arc::new(clock);
-        self
-    }
-
-    /// How many dead letters are kept.
-    pub fn dead_letter_limits(&mut self, limits: DeadLetterLimits) -> &mut Self {
-        self.settings.dead_letters = limits;
-        self
-    }
-
-    /// Shows each dead letter to `hook` before it is kept, on the stage's thread: it must not block.
-    pub fn on_dead_letter(
-        &mut self,
-        hook: impl Fn(&DeadLetter) + Send + Sync + 'static,
-    ) -> &mut Self {
-        self.settings.hook = Some(Arc::new(hook));
-        self
-    }
-
-    // ---- plan
-
-    /// The topology as data.
-    #[must_use]
-    pub fn plan(&self) -> Plan {
-        let mut position = vec![usize::MAX; self.edges.len()];
-        let mut edges: Vec<EdgePlan> = Vec::new();
-        for (index, draft) in self
-            .edges
-            .iter()
-            .enumerate()
-            .filter(|(_, draft)| !draft.removed)
-        {
-            position[index] = edges.len();
-            edges.push(EdgePlan {
-                name: self.edge_name(index),
-                from: draft.from.clone(),
-                to: draft.to.clone(),
-                capacity: draft.capacity.unwrap_or(self.settings.capacity),
-                overflow: draft.overflow,
-                kind: draft.kind,
-                type_id: draft.type_id,
-                feedback: draft.feedback.is_some(),
-            });
-        }
-        let stages = self.stages.iter().map(|draft| {
-            let mut plan = draft.plan.clone();
-            for edge in plan.inputs.iter_mut().chain(&mut plan.outputs) {
-                *edge = position[*edge];
-            }
-            plan
-        });
-        Plan {
-            name: self.name.clone(),
-            placement: self.settings.placement,
-            stages: stages.collect(),
-            edges,
-            dead_letter_bytes: self.settings.dead_letters.bytes,
-        }
-    }
-
-    /// Checks everything that can be known before the start, and gives the plan.
-    ///
-    /// # Errors
-    /// [`CheckError`]: the first thing that is wrong.
-    pub fn check(&self) -> Result<Plan, CheckError> {
-        if let Some(fault) = self.faults.first() {
-            return Err(fault.clone());
-        }
-        let plan = self.plan();
-        check::check(&plan)?;
-        Ok(plan)
-    }
-
-    fn edge_name(&self, index: usize) -> String {
-        let draft = &self.edges[index];
-        if let Some(name) = draft.name.as_ref().or(draft.feedback.as_ref()) {
-            return name.clone();
-        }
-        let end = |end: &End| match end {
-            End::Loose => "?".to_owned(),
-            End::Open(name) => name.clone(),
-            End::Stage(stage) => self.stages[*stage].plan.name.clone(),
-        };
-        let mut name = format!("{}->{}", end(&draft.from), end(&draft.to));
-        // Parallel edges between the same two stages are told apart by the number of the output.
-        if let End::Stage(from) = &draft.from {
-            let same = |other: &EdgeDraft| {
-                !other.removed
-                    && other.name.is_none()
-                    && other.from == draft.from
-                    && other.to == draft.to
-            };
-            if self.edges.iter().filter(|other| same(other)).count() > 1 {
-                let output = self.stages[*from]
-                    .plan
-                    .outputs
-                    .iter()
-                    .position(|edge| *edge == index)
-                    .unwrap_or(0);
-                name = format!("{}.{output}->{}", end(&draft.from), end(&draft.to));
-            }
-        }
-        name
     }
 
     // ---- inside

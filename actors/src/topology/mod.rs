@@ -14,9 +14,12 @@ mod builder;
 mod check;
 mod part;
 mod plan;
+mod planning;
 mod port;
 mod report;
 mod running;
+mod settings;
+mod shared;
 mod start;
 mod wiring;
 

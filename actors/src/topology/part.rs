@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::shared::Closer;
 use super::wiring::Wiring;
 use crate::channel::Inlet;
 use crate::message::Message;
-use crate::runtime::{Control, Emitter, EmitterLink, SourceTurn, StageTurn, Turn, TurnEnvironment};
+use crate::runtime::{Control, Emitter, SourceTurn, StageTurn, Turn, TurnEnvironment};
 use crate::stage::{Outputs, Source, Stage};
 use crate::telemetry::EdgeTelemetry;
 
@@ -16,7 +17,7 @@ pub(super) enum Runnable {
     /// Runs by itself on a thread.
     Blocking {
         run: Box<dyn FnOnce() + Send>,
-        close: Arc<dyn Fn() + Send + Sync>,
+        close: Closer,
     },
 }
 
@@ -138,8 +139,8 @@ impl<O: Message> Part for BlockingPart<O> {
         let producer = u32::try_from(wiring.stage_index())
             .unwrap_or(u32::MAX)
             .saturating_add(1);
-        let link = EmitterLink::new(wiring.sender::<O>(), producer, Arc::clone(control));
-        let emitter = Emitter::new(Arc::clone(&link));
+        let (sender, accepted) = wiring.sender::<O>();
+        let (emitter, link) = Emitter::new(sender, accepted, producer, Arc::clone(control));
         let run = self.run;
         Runnable::Blocking {
             run: Box::new(move || run(emitter)),

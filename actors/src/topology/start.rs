@@ -6,12 +6,14 @@ use std::io;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use super::builder::{Settings, Topology};
+use super::builder::Topology;
 use super::check::{self, CheckError, Cycle};
 use super::part::Runnable;
 use super::plan::{End, Placement, Plan};
 use super::report::Report;
-use super::running::{EdgeEntry, RunError, Running, Shared};
+use super::running::{RunError, Running};
+use super::settings::Settings;
+use super::shared::{EdgeEntry, Shared};
 use super::wiring::{Boundary, Wiring};
 use crate::channel::latest;
 use crate::runtime::{
@@ -113,7 +115,8 @@ impl Topology {
 
     /// Starts the stages that `include` names, and gives out every edge that leads to others and every open port of
     /// theirs: where messages go out its end is a `Receiver<M>`, where they come in a `Sender<M>`. A stage is included
-    /// by exactly one part; then the ledgers of the parts merge to the ledger of the whole.
+    /// by exactly one part; then the ledgers of the parts merge to the ledger of the whole. What waits at an outgoing boundary
+    /// is held by the part that sends it, also after its stages are over: read the ledger when it has been carried away.
     ///
     /// # Errors
     /// [`StartError`]; nothing runs then.

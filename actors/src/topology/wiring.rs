@@ -192,10 +192,11 @@ impl<'a> Wiring<'a> {
     }
 
     /// As [`Wiring::outlet`], for a producer that sends by itself.
-    pub(super) fn sender<T: Message>(&mut self) -> Sender<T> {
+    pub(super) fn sender<T: Message>(&mut self) -> (Sender<T>, AcceptedCounter) {
         let index = self.plan.stages[self.stage].outputs[self.next_output];
         self.next_output += 1;
-        match self.senders[index]
+        let accepted = AcceptedCounter::new(&self.plan.name, &self.plan.edges[index].name);
+        let sender = match self.senders[index]
             .take()
             .map(|end| end.downcast::<Sender<T>>())
         {
@@ -204,7 +205,8 @@ impl<'a> Wiring<'a> {
                 unreachable!("ports are typed, and blocking producers have no thread edges")
             }
             None => self.outgoing::<T>(index),
-        }
+        };
+        (sender, accepted)
     }
 
     /// An edge whose receiving end is given out.

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The command `mcpbus`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mcpbus_node::cli::main()
+}

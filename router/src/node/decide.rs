@@ -55,7 +55,7 @@ pub(super) struct Out {
 #[derive(Clone)]
 pub(super) struct CachedDecision {
     /// Keeps the address of the head its own.
-    pub(super) head: Arc<Head>,
+    _head: Arc<Head>,
     /// The same with one hop more.
     pub(super) onward: Arc<Head>,
     pub(super) version: u64,
@@ -129,7 +129,10 @@ impl NodeCore {
     /// The head to give to other nodes for messages of `head`.
     pub(super) fn onward_head(&self, id: InFlowId, head: &Arc<Head>) -> Arc<Head> {
         let address = Arc::as_ptr(head) as usize;
-        self.inflows[id].decisions.get(&address).map_or_else(|| head.clone(), |cached| cached.onward.clone())
+        self.inflows[id]
+            .decisions
+            .get(&address)
+            .map_or_else(|| head.clone(), |cached| cached.onward.clone())
     }
 
     /// The decision for a head, made now if what is known is out of date. `None` beyond the hop limit.
@@ -145,14 +148,24 @@ impl NodeCore {
             return None;
         }
         let onward = known.map_or_else(
-            || Arc::new(Head { hops: head.hops + 1, ..Head::clone(head) }),
+            || {
+                Arc::new(Head {
+                    hops: head.hops + 1,
+                    ..Head::clone(head)
+                })
+            },
             |cached| cached.onward.clone(),
         );
         let decision = match self.inflows[id].purpose {
             Purpose::Publish => self.decision_for(&head.subject),
             _ => self.nothing.clone(),
         };
-        let cached = CachedDecision { head: head.clone(), onward, version: self.version, decision };
+        let cached = CachedDecision {
+            _head: head.clone(),
+            onward,
+            version: self.version,
+            decision,
+        };
         self.inflows[id].remember(address, cached.clone());
         Some(cached)
     }
@@ -163,9 +176,12 @@ impl NodeCore {
             self.decisions_version = self.version;
             self.decisions.clear();
         }
-        let Ok(subject) = Subject::new(subject) else { return self.nothing.clone() };
+        let Ok(subject) = Subject::new(subject) else {
+            return self.nothing.clone();
+        };
         let mut entries: Vec<EntryIndex> = Vec::new();
-        self.table.for_each_match(&subject, |entry| entries.push(*entry));
+        self.table
+            .for_each_match(&subject, |entry| entries.push(*entry));
         entries.sort_unstable();
         entries.dedup();
         let route = self.config.routes.find(&subject).map(|(index, _)| index);
@@ -181,7 +197,9 @@ impl NodeCore {
         let mut plain = Vec::new();
         let mut groups: Vec<(Arc<str>, Vec<EntryIndex>)> = Vec::new();
         for &index in entries {
-            let Some(entry) = self.entries.get(index as usize) else { continue };
+            let Some(entry) = self.entries.get(index as usize) else {
+                continue;
+            };
             match &entry.group {
                 None => plain.push(index),
                 Some(name) => match groups.iter_mut().find(|(known, _)| known == name) {
@@ -194,22 +212,35 @@ impl NodeCore {
             let position = groups.iter().position(|(known, _)| &**known == name)?;
             Some(self.group_members(groups.remove(position).1))
         };
-        let choice = route.and_then(|index| self.config.routes.routes().get(index).map(|route| (index, route)));
+        let choice = route.and_then(|index| {
+            self.config
+                .routes
+                .routes()
+                .get(index)
+                .map(|route| (index, route))
+        });
         let route = choice.map(|(policy, route)| {
-            let groups: Vec<_> =
-                route.destinations.iter().map(|destination| take(&destination.group)).collect();
+            let groups: Vec<_> = route
+                .destinations
+                .iter()
+                .map(|destination| take(&destination.group))
+                .collect();
             let destinations = route
                 .policy_destinations()
                 .zip(&groups)
                 .map(|(destination, group)| Destination {
                     ready: group.is_some(),
-                    members: group
-                        .as_ref()
-                        .map_or(0, |group| group.candidates.iter().map(|member| member.weight).sum()),
+                    members: group.as_ref().map_or(0, |group| {
+                        group.candidates.iter().map(|member| member.weight).sum()
+                    }),
                     ..destination
                 })
                 .collect();
-            RouteChoice { policy, destinations, groups }
+            RouteChoice {
+                policy,
+                destinations,
+                groups,
+            }
         });
         if choice.is_some_and(|(_, route)| route.exclusive) {
             plain.clear();
@@ -217,7 +248,10 @@ impl NodeCore {
         }
         Decision {
             plain,
-            groups: groups.into_iter().map(|(_, entries)| self.group_members(entries)).collect(),
+            groups: groups
+                .into_iter()
+                .map(|(_, entries)| self.group_members(entries))
+                .collect(),
             route,
             outs: RefCell::default(),
         }
@@ -234,15 +268,28 @@ impl NodeCore {
                 Destination::new(xxhash_rust::xxh3::xxh3_64(&id), entry.members.max(1))
             })
             .collect();
-        GroupMembers { entries, candidates, chooser: RefCell::default() }
+        GroupMembers {
+            entries,
+            candidates,
+            chooser: RefCell::default(),
+        }
     }
 
     /// Selects entries for one message and turns them into flows.
-    fn select(&mut self, id: InFlowId, sequence: u64, decision: &Decision, record: &Record) -> Verdict {
+    fn select(
+        &mut self,
+        id: InFlowId,
+        sequence: u64,
+        decision: &Decision,
+        record: &Record,
+    ) -> Verdict {
         let meta = Meta::new(record.key, record.sequence, record.body.len());
         let key = record.key.map(|key| key.value());
-        let mut selection: Selection =
-            decision.plain.iter().map(|entry| (*entry, NO_MEMBER)).collect();
+        let mut selection: Selection = decision
+            .plain
+            .iter()
+            .map(|entry| (*entry, NO_MEMBER))
+            .collect();
         for group in &decision.groups {
             match group.choose(key) {
                 Some(entry) => selection.push((entry, NO_MEMBER)),
@@ -252,7 +299,9 @@ impl NodeCore {
         if let Some(route) = &decision.route {
             let choice = match self.inflows[id].chosen_destination {
                 // A message that has to wait keeps to the first answer, and is counted once.
-                Some((chosen, index)) if chosen == sequence && index < route.groups.len() => Choice::One(index),
+                Some((chosen, index)) if chosen == sequence && index < route.groups.len() => {
+                    Choice::One(index)
+                }
                 _ => {
                     let choice = self.policies[route.policy].choose(&meta, &route.destinations);
                     if let Choice::One(index) = choice {
@@ -264,8 +313,12 @@ impl NodeCore {
             };
             match choice {
                 Choice::One(index) => {
-                    let member = route.groups[index].as_ref().and_then(|group| group.choose(key));
-                    let Some(entry) = member else { return Verdict::Wait };
+                    let member = route.groups[index]
+                        .as_ref()
+                        .and_then(|group| group.choose(key));
+                    let Some(entry) = member else {
+                        return Verdict::Wait;
+                    };
                     selection.push((entry, NO_MEMBER));
                 }
                 Choice::All => {
@@ -307,15 +360,25 @@ impl NodeCore {
     }
 
     fn count_route(&mut self, route: usize, destination: usize) {
-        if let Some(count) = self.routed.get_mut(route).and_then(|counts| counts.get_mut(destination)) {
+        if let Some(count) = self
+            .routed
+            .get_mut(route)
+            .and_then(|counts| counts.get_mut(destination))
+        {
             *count += 1;
         }
     }
 
     /// Fills in the member of each local group with several members. Fails with the flows to wait for.
-    fn choose_members(&mut self, selection: &mut Selection, key: Option<u64>) -> Result<(), SmallVec<[Out; 4]>> {
+    fn choose_members(
+        &mut self,
+        selection: &mut Selection,
+        key: Option<u64>,
+    ) -> Result<(), SmallVec<[Out; 4]>> {
         for (entry, member) in selection.iter_mut() {
-            let Some(state) = self.entries.get_mut(*entry as usize) else { continue };
+            let Some(state) = self.entries.get_mut(*entry as usize) else {
+                continue;
+            };
             if state.group.is_none() || state.local.is_empty() {
                 continue;
             }
@@ -326,7 +389,9 @@ impl NodeCore {
                     .local
                     .iter()
                     .map(|member| Destination {
-                        ready: peers.get(member.peer).is_some_and(|peer| peer.session.room(member.flow).0 > 0),
+                        ready: peers
+                            .get(member.peer)
+                            .is_some_and(|peer| peer.session.room(member.flow).0 > 0),
                         ..Destination::new(member.id, 1)
                     })
                     .collect();
@@ -336,7 +401,11 @@ impl NodeCore {
                         return Err(state
                             .local
                             .iter()
-                            .map(|member| Out { peer: member.peer, flow: member.flow, onward: false })
+                            .map(|member| Out {
+                                peer: member.peer,
+                                flow: member.flow,
+                                onward: false,
+                            })
                             .collect());
                     }
                 }
@@ -351,7 +420,9 @@ impl NodeCore {
         let mut remote: Vec<(PeerId, Vec<Target>)> = Vec::new();
         let mut alone: Vec<(PeerId, Target)> = Vec::new();
         for &(index, member) in selection {
-            let Some(entry) = self.entries.get(index as usize) else { continue };
+            let Some(entry) = self.entries.get(index as usize) else {
+                continue;
+            };
             if entry.target.origin != self.config.id {
                 let hop = self.hop(entry.target.origin)?;
                 if entry.group.is_some() {
@@ -370,16 +441,28 @@ impl NodeCore {
                     onward: false,
                 }));
             } else if let Some(member) = entry.local.get(member as usize) {
-                outs.push(Out { peer: member.peer, flow: member.flow, onward: false });
+                outs.push(Out {
+                    peer: member.peer,
+                    flow: member.flow,
+                    onward: false,
+                });
             }
         }
         for (peer, target) in alone {
-            outs.push(Out { peer, flow: self.forward_flow(peer, &[target])?, onward: true });
+            outs.push(Out {
+                peer,
+                flow: self.forward_flow(peer, &[target])?,
+                onward: true,
+            });
         }
         for (peer, mut targets) in remote {
             targets.sort_unstable();
             for part in targets.chunks(TARGETS_MAX) {
-                outs.push(Out { peer, flow: self.forward_flow(peer, part)?, onward: true });
+                outs.push(Out {
+                    peer,
+                    flow: self.forward_flow(peer, part)?,
+                    onward: true,
+                });
             }
         }
         Some(outs.into())
@@ -397,7 +480,10 @@ impl NodeCore {
         if let Some(flow) = state.forwards.get(targets) {
             return Some(*flow);
         }
-        let definition = Definition::Forward { targets: targets.to_vec() }.encode();
+        let definition = Definition::Forward {
+            targets: targets.to_vec(),
+        }
+        .encode();
         let flow = match state.session.open_flow(definition.clone()) {
             Some(flow) => flow,
             None => {
@@ -413,7 +499,13 @@ impl NodeCore {
                 for (targets, flow) in idle {
                     if state.session.close_flow(flow) {
                         state.forwards.remove(&targets);
-                        waiters.extend(state.outgoing.remove(&flow).into_iter().flat_map(|out| out.waiters));
+                        waiters.extend(
+                            state
+                                .outgoing
+                                .remove(&flow)
+                                .into_iter()
+                                .flat_map(|out| out.waiters.into_iter().chain(out.drains)),
+                        );
                         closed = true;
                     }
                 }
@@ -427,13 +519,25 @@ impl NodeCore {
         let state = self.peers.get_mut(peer)?;
         let targets: Rc<[Target]> = targets.into();
         state.forwards.insert(targets.clone(), flow);
-        state.outgoing.insert(flow, OutFlow { targets: Some(targets), ..OutFlow::default() });
+        state.outgoing.insert(
+            flow,
+            OutFlow {
+                targets: Some(targets),
+                ..OutFlow::default()
+            },
+        );
         self.touch(peer);
         Some(flow)
     }
 
     /// Brings a message whose route was decided elsewhere to its targets.
-    fn decide_targets(&mut self, id: InFlowId, sequence: u64, targets: &[Target], record: &Record) -> Verdict {
+    fn decide_targets(
+        &mut self,
+        id: InFlowId,
+        sequence: u64,
+        targets: &[Target],
+        record: &Record,
+    ) -> Verdict {
         let impatient = self.inflows[id].impatient;
         let mut skipped = None;
         let key = record.key.map(|key| key.value());
@@ -467,14 +571,24 @@ impl NodeCore {
         }
         self.inflows[id].impatient = skipped == Some(Self::NOBODY);
         self.inflows[id].skipped = skipped.map(|failure| (sequence, failure));
-        let Some(local) = self.flows_for(&selection) else { return Verdict::Wait };
+        let Some(local) = self.flows_for(&selection) else {
+            return Verdict::Wait;
+        };
         if remote.is_empty() {
-            return if local.is_empty() { Verdict::Nobody } else { Verdict::Go(local) };
+            return if local.is_empty() {
+                Verdict::Nobody
+            } else {
+                Verdict::Go(local)
+            };
         }
         let mut outs = local.to_vec();
         for (peer, targets) in remote {
             match self.forward_flow(peer, &targets) {
-                Some(flow) => outs.push(Out { peer, flow, onward: true }),
+                Some(flow) => outs.push(Out {
+                    peer,
+                    flow,
+                    onward: true,
+                }),
                 None => return Verdict::Wait,
             }
         }
@@ -496,11 +610,15 @@ impl NodeCore {
         } else {
             self.hop(address.node)
         };
-        let Some(peer) = peer else { return Verdict::Nobody };
+        let Some(peer) = peer else {
+            return Verdict::Nobody;
+        };
         match self.reply_flow(peer) {
-            Some(flow) => {
-                Verdict::Go(Rc::new([Out { peer, flow, onward: address.node != self.config.id }]))
-            }
+            Some(flow) => Verdict::Go(Rc::new([Out {
+                peer,
+                flow,
+                onward: address.node != self.config.id,
+            }])),
             None => Verdict::Nobody,
         }
     }

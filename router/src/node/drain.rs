@@ -18,11 +18,26 @@ impl NodeCore {
         if inflow.used.0 != self.version {
             inflow.used.0 = self.version;
             for (peer, flow) in std::mem::take(&mut inflow.used.1) {
-                let Some(state) = self.peers.get(peer) else { continue };
-                let Some(targets) = state.outgoing.get(&flow).and_then(|out| out.targets.clone()) else { continue };
+                let Some(state) = self.peers.get(peer) else {
+                    continue;
+                };
+                let Some(targets) = state
+                    .outgoing
+                    .get(&flow)
+                    .and_then(|out| out.targets.clone())
+                else {
+                    continue;
+                };
                 let (position, ..) = state.session.sent(flow);
-                inflow.former.retain(|former| (former.peer, former.flow) != (peer, flow));
-                inflow.former.push(Former { peer, flow, position, targets });
+                inflow
+                    .former
+                    .retain(|former| (former.peer, former.flow) != (peer, flow));
+                inflow.former.push(Former {
+                    peer,
+                    flow,
+                    position,
+                    targets,
+                });
             }
         }
         if inflow.former.is_empty() {
@@ -31,14 +46,21 @@ impl NodeCore {
         let peers = &self.peers;
         inflow.former.retain(|former| {
             peers.get(former.peer).is_some_and(|peer| {
-                peer.outgoing.contains_key(&former.flow) && peer.session.sent(former.flow).2 < former.position
+                peer.outgoing.contains_key(&former.flow)
+                    && peer.session.sent(former.flow).2 < former.position
             })
         });
         let blocking = inflow.former.iter().find(|former| {
-            outs.iter().filter(|out| out.onward && (out.peer, out.flow) != (former.peer, former.flow)).any(|out| {
-                let targets = peers.get(out.peer).and_then(|peer| peer.outgoing.get(&out.flow)?.targets.as_ref());
-                targets.is_some_and(|targets| targets.iter().any(|target| former.targets.contains(target)))
-            })
+            outs.iter()
+                .filter(|out| out.onward && (out.peer, out.flow) != (former.peer, former.flow))
+                .any(|out| {
+                    let targets = peers
+                        .get(out.peer)
+                        .and_then(|peer| peer.outgoing.get(&out.flow)?.targets.as_ref());
+                    targets.is_some_and(|targets| {
+                        targets.iter().any(|target| former.targets.contains(target))
+                    })
+                })
         });
         blocking.map(|former| (former.peer, former.flow))
     }
@@ -53,11 +75,19 @@ impl NodeCore {
     ) {
         let version = self.version;
         let inflow = &mut self.inflows[id];
-        inflow.chosen = Some(Chosen { sequence, version, outs });
+        inflow.chosen = Some(Chosen {
+            sequence,
+            version,
+            outs,
+        });
         inflow.queue.push_front((sequence, record));
         inflow.blocked = Some(Blocked::Drain);
-        if let Some(out) = self.peers.get_mut(peer).and_then(|peer| peer.outgoing.get_mut(&flow)) {
-            out.waiters.insert(id);
+        if let Some(out) = self
+            .peers
+            .get_mut(peer)
+            .and_then(|peer| peer.outgoing.get_mut(&flow))
+        {
+            out.drains.insert(id);
         }
     }
 
@@ -71,9 +101,15 @@ impl NodeCore {
 
     /// A peer counts anew what it is sent.
     pub(super) fn recount_former(&mut self, peer: PeerId) {
-        let Some(state) = self.peers.get(peer) else { return };
+        let Some(state) = self.peers.get(peer) else {
+            return;
+        };
         for (_, inflow) in &mut self.inflows {
-            for former in inflow.former.iter_mut().filter(|former| former.peer == peer) {
+            for former in inflow
+                .former
+                .iter_mut()
+                .filter(|former| former.peer == peer)
+            {
                 former.position = state.session.sent(former.flow).0;
             }
         }

@@ -3,10 +3,11 @@
 use super::decide::{CachedDecision, Out};
 use super::peer::PeerId;
 use crate::protocol::Target;
+use foldhash::fast::FixedState;
 use mcpbus_actors::Time;
 use mcpbus_transport::session::Window;
 use mcpbus_transport::wire::{Failure, Record};
-use foldhash::fast::FixedState;
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
@@ -76,6 +77,8 @@ pub(super) struct InFlow {
     pub(super) chosen_destination: Option<(u64, usize)>,
     pub(super) blocked: Option<Blocked>,
     pub(super) scheduled: bool,
+    /// Flows to peers that it was woken for, or handed messages to, in its present turn.
+    pub(super) visited: SmallVec<[(PeerId, u32, bool); 4]>,
     /// Flows that wait until this one is empty.
     pub(super) successors: Vec<InFlowId>,
     /// Flows that must be empty first.
@@ -113,6 +116,7 @@ impl InFlow {
             chosen_destination: None,
             blocked: None,
             scheduled: false,
+            visited: SmallVec::new(),
             successors: Vec::new(),
             predecessors: Vec::new(),
             window: None,
@@ -163,7 +167,11 @@ pub(super) fn from_token(token: u64) -> (InFlowId, u64) {
 pub(super) fn full_sequence(low: u64, settled: u64) -> u64 {
     let next = settled + 1;
     let candidate = (next & !SEQUENCE_MASK) | low;
-    if candidate < next { candidate + SEQUENCE_MASK + 1 } else { candidate }
+    if candidate < next {
+        candidate + SEQUENCE_MASK + 1
+    } else {
+        candidate
+    }
 }
 
 #[cfg(test)]
@@ -172,7 +180,14 @@ mod tests {
 
     #[test]
     fn a_sequence_survives_its_token_at_the_wrap() {
-        for sequence in [1, 5, SEQUENCE_MASK, SEQUENCE_MASK + 1, SEQUENCE_MASK + 2, 7 * SEQUENCE_MASK] {
+        for sequence in [
+            1,
+            5,
+            SEQUENCE_MASK,
+            SEQUENCE_MASK + 1,
+            SEQUENCE_MASK + 2,
+            7 * SEQUENCE_MASK,
+        ] {
             let (flow, low) = from_token(token(77, sequence));
             assert_eq!(flow, 77);
             for distance in [1, 2, 1000] {

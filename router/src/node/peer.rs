@@ -2,13 +2,12 @@
 
 use super::flow::InFlowId;
 use crate::protocol::Target;
-use crate::routing::Pattern;
+use foldhash::fast::FixedState;
 use mcpbus_actors::Time;
 use mcpbus_transport::bridge::LinkHandle;
 use mcpbus_transport::session::Session;
 use mcpbus_transport::wire::{ReplyAddress, Role};
-use foldhash::fast::FixedState;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -71,7 +70,9 @@ impl Peer {
 
     /// What the peer is called in logs and reports.
     pub(super) fn name(&self) -> &str {
-        self.session.peer().map_or(&self.identity, |peer| &peer.name)
+        self.session
+            .peer()
+            .map_or(&self.identity, |peer| &peer.name)
     }
 }
 
@@ -84,7 +85,11 @@ pub(super) fn reply_key(address: &ReplyAddress) -> (u128, u64, u64) {
 #[derive(Default)]
 pub(super) struct OutFlow {
     /// Flows from peers that wait for credit here.
-    pub(super) waiters: BTreeSet<InFlowId>,
+    pub(super) waiters: VecDeque<InFlowId>,
+    /// Flows from peers that wait until what is on its way here is passed on.
+    pub(super) drains: BTreeSet<InFlowId>,
+    /// How many of the waiters may still be tried before there is news.
+    pub(super) attempts: usize,
     /// The subscription it delivers to, if it does.
     pub(super) subscription: Option<u32>,
     /// The targets it leads to, where it leads to a node.
@@ -93,7 +98,6 @@ pub(super) struct OutFlow {
 
 /// A client's subscription.
 pub(super) struct Subscription {
-    pub(super) pattern: Pattern,
     pub(super) group: Option<Arc<str>>,
     /// The local entry it belongs to.
     pub(super) entry: u32,

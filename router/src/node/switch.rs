@@ -2,7 +2,9 @@
 
 use super::core::NodeCore;
 use super::decide::{Out, Verdict};
-use super::flow::{Blocked, Chosen, IN_FLOWS_MAX, InFlow, InFlowId, Purpose, from_token, full_sequence, token};
+use super::flow::{
+    Blocked, Chosen, IN_FLOWS_MAX, InFlow, InFlowId, Purpose, from_token, full_sequence, token,
+};
 use super::ledger::Outcome;
 use super::peer::{PeerId, reply_key};
 use crate::protocol::Definition;
@@ -11,6 +13,7 @@ use mcpbus_actors::Time;
 use mcpbus_transport::session::Window;
 use mcpbus_transport::wire::record::RECORD_OVERHEAD;
 use mcpbus_transport::wire::{AckLevel, Failure, GoodbyeCode, Record, ReplyAddress, Role};
+use smallvec::SmallVec;
 use std::rc::Rc;
 
 /// Messages a flow may hand on before others get their turn.
@@ -25,7 +28,9 @@ impl NodeCore {
             Ok(Definition::Publish) => Purpose::Publish,
             Ok(Definition::Replies) => Purpose::Replies,
             Ok(Definition::Forward { targets }) if self.peers[id].role == Role::Node => {
-                Purpose::Forward { targets: targets.into() }
+                Purpose::Forward {
+                    targets: targets.into(),
+                }
             }
             Ok(_) => return self.break_off(id, "a flow of this kind does not lead to a node"),
             Err(error) => return self.break_off(id, &error.to_string()),
@@ -44,13 +49,17 @@ impl NodeCore {
         let detached = std::mem::take(&mut self.peers[id].detached);
         let mut rest = Vec::new();
         for earlier in detached {
-            let Some(old) = self.inflows.get(earlier) else { continue };
+            let Some(old) = self.inflows.get(earlier) else {
+                continue;
+            };
             if old.peer != id || old.queue.is_empty() {
                 continue;
             }
             rest.push(earlier);
             let same = match (&old.purpose, &self.inflows[inflow].purpose) {
-                (Purpose::Forward { targets: old }, Purpose::Forward { targets: new }) => old == new,
+                (Purpose::Forward { targets: old }, Purpose::Forward { targets: new }) => {
+                    old == new
+                }
                 (Purpose::Publish, Purpose::Publish) => true,
                 _ => false,
             };
@@ -77,17 +86,24 @@ impl NodeCore {
         // What a flow needs in order to move at all.
         let need = FIRST_WINDOW.0.min(limits.flow_messages.max(1));
         let need_bytes = FIRST_WINDOW.1.min(limits.flow_bytes).max(next.min(largest));
-        let goal = messages.max(current * 2).clamp(need, limits.flow_messages.max(need));
+        let goal = (current * 2)
+            .min(current + messages)
+            .clamp(need, limits.flow_messages.max(need));
         let goal_bytes = (current_bytes * 2).clamp(need_bytes, limits.flow_bytes.max(need_bytes));
         // Windows do not shrink, so those that grow leave half of the budget to flows that are still to come.
         let spare = self.credit.0.saturating_sub(limits.credit_messages / 2);
         let spare_bytes = self.credit.1.saturating_sub(limits.credit_bytes / 2);
-        let more = goal.saturating_sub(current).min(spare.max(need.saturating_sub(current))).min(self.credit.0);
+        let more = goal
+            .saturating_sub(current)
+            .min(spare.max(need.saturating_sub(current)))
+            .min(self.credit.0);
         let more_bytes = goal_bytes
             .saturating_sub(current_bytes)
             .min(spare_bytes.max(need_bytes.saturating_sub(current_bytes)))
             .min(self.credit.1);
-        if ((more == 0 && current == 0) || current_bytes + more_bytes < need_bytes) && !inflow.hungry {
+        if ((more == 0 && current == 0) || current_bytes + more_bytes < need_bytes)
+            && !inflow.hungry
+        {
             inflow.hungry = true;
             self.hungry.push_back((id, next));
         }
@@ -99,7 +115,9 @@ impl NodeCore {
         inflow.credit = (current + more, current_bytes + more_bytes);
         let (messages, bytes) = inflow.credit;
         let peer = inflow.peer;
-        self.peers[peer].session.set_window(flow, messages, bytes, now);
+        self.peers[peer]
+            .session
+            .set_window(flow, messages, bytes, now);
         self.touch(peer);
     }
 
@@ -114,7 +132,9 @@ impl NodeCore {
 
     /// Records came on a flow.
     pub(super) fn arrived(&mut self, id: PeerId, flow: u32, first: u64, records: &mut Vec<Record>) {
-        let Some(&inflow) = self.peers[id].incoming.get(&flow) else { return };
+        let Some(&inflow) = self.peers[id].incoming.get(&flow) else {
+            return;
+        };
         self.ledger.accepted += records.len() as u64;
         let serial = self.peers[id].serial;
         let client = self.peers[id].role == Role::Client;
@@ -156,13 +176,17 @@ impl NodeCore {
                     self.schedule(id);
                 }
             }
-            let Some(id) = self.runnable.pop_front() else { break };
+            let Some(id) = self.runnable.pop_front() else {
+                break;
+            };
             self.run(id, now);
         }
     }
 
     fn run(&mut self, id: InFlowId, now: Time) {
-        let Some(inflow) = self.inflows.get_mut(id) else { return };
+        let Some(inflow) = self.inflows.get_mut(id) else {
+            return;
+        };
         inflow.scheduled = false;
         let since = match inflow.blocked.take() {
             Some(Blocked::Destination { since }) => since,
@@ -172,34 +196,105 @@ impl NodeCore {
             inflow.blocked = Some(Blocked::Predecessor);
             return;
         }
+        let mut more = true;
         for _ in 0..TURN {
             if !self.step(id, since, now) {
-                self.finish_run(id);
+                more = false;
+                break;
+            }
+        }
+        self.pass_on_turn(id);
+        if more {
+            self.schedule(id);
+        } else {
+            self.finish_run(id);
+        }
+    }
+
+    /// Lets the next flow have what this one has left of the credit it was woken for.
+    fn pass_on_turn(&mut self, id: InFlowId) {
+        let visited = std::mem::take(&mut self.inflows[id].visited);
+        for (peer, flow, moved) in visited {
+            if moved {
+                self.renew_attempts(peer, flow);
+            }
+            self.wake_next(peer, flow);
+        }
+    }
+
+    /// There is news of a flow's credit: each that waits for it may be tried again.
+    pub(super) fn renew_attempts(&mut self, peer: PeerId, flow: u32) {
+        if let Some(out) = self
+            .peers
+            .get_mut(peer)
+            .and_then(|peer| peer.outgoing.get_mut(&flow))
+        {
+            out.attempts = out.waiters.len();
+        }
+    }
+
+    /// Wakes the one that has waited longest for a flow's credit, if there is credit. One at a time, so that all have
+    /// their turn and nobody is woken in vain.
+    pub(super) fn wake_next(&mut self, peer: PeerId, flow: u32) {
+        let Some(state) = self.peers.get_mut(peer) else {
+            return;
+        };
+        if state.session.room(flow).0 == 0 {
+            return;
+        }
+        let Some(out) = state.outgoing.get_mut(&flow) else {
+            return;
+        };
+        while out.attempts > 0 {
+            out.attempts -= 1;
+            let Some(waiter) = out.waiters.pop_front() else {
+                return;
+            };
+            if let Some(inflow) = self.inflows.get_mut(waiter) {
+                visit(&mut inflow.visited, peer, flow, false);
+                self.schedule(waiter);
                 return;
             }
         }
-        self.schedule(id);
     }
 
     /// Moves the message at the front of a flow; `false` if there is none or it has to wait.
     fn step(&mut self, id: InFlowId, since: Time, now: Time) -> bool {
-        let Some((sequence, record)) = self.inflows[id].queue.pop_front() else { return false };
+        let Some((sequence, record)) = self.inflows[id].queue.pop_front() else {
+            return false;
+        };
         if record.expired(now) {
-            self.end(id, sequence, &record, Outcome::Failed(Failure::Expired), now);
+            self.end(
+                id,
+                sequence,
+                &record,
+                Outcome::Failed(Failure::Expired),
+                now,
+            );
             return true;
         }
         if record.head.ack == AckLevel::Stored {
-            self.end(id, sequence, &record, Outcome::Failed(Failure::NoSpool), now);
+            self.end(
+                id,
+                sequence,
+                &record,
+                Outcome::Failed(Failure::NoSpool),
+                now,
+            );
             return true;
         }
         let outs = match &self.inflows[id].chosen {
-            Some(chosen) if chosen.sequence == sequence && chosen.version == self.version => chosen.outs.clone(),
+            Some(chosen) if chosen.sequence == sequence && chosen.version == self.version => {
+                chosen.outs.clone()
+            }
             _ => match self.decide(id, sequence, &record) {
                 Verdict::Go(outs) => outs,
                 Verdict::Nobody => {
                     let outcome = if matches!(self.inflows[id].purpose, Purpose::Replies) {
                         Outcome::Shed("late_reply")
-                    } else if Self::is_asked(&record) || record.extra.as_ref().is_some_and(|e| e.reply.is_some()) {
+                    } else if Self::is_asked(&record)
+                        || record.extra.as_ref().is_some_and(|e| e.reply.is_some())
+                    {
                         Outcome::Failed(Self::NOBODY)
                     } else {
                         Outcome::Shed("no_subscriber")
@@ -208,7 +303,13 @@ impl NodeCore {
                     return true;
                 }
                 Verdict::TooFar => {
-                    self.end(id, sequence, &record, Outcome::Failed(Failure::HopLimit), now);
+                    self.end(
+                        id,
+                        sequence,
+                        &record,
+                        Outcome::Failed(Failure::HopLimit),
+                        now,
+                    );
                     return true;
                 }
                 Verdict::Wait => {
@@ -229,14 +330,25 @@ impl NodeCore {
             return false;
         }
         let cost = record.cost();
-        let starved =
-            outs.iter().any(|out| self.peers.get(out.peer).is_none_or(|peer| !peer.session.admits(out.flow, cost)));
+        let starved = outs.iter().any(|out| {
+            self.peers
+                .get(out.peer)
+                .is_none_or(|peer| !peer.session.admits(out.flow, cost))
+        });
         if starved {
-            self.inflows[id].chosen = Some(Chosen { sequence, version: self.version, outs: outs.clone() });
+            self.inflows[id].chosen = Some(Chosen {
+                sequence,
+                version: self.version,
+                outs: outs.clone(),
+            });
             self.starve(id, sequence, record, &outs);
             return false;
         }
-        if let Some((_, failure)) = self.inflows[id].skipped.take().filter(|(skipped, _)| *skipped == sequence) {
+        if let Some((_, failure)) = self.inflows[id]
+            .skipped
+            .take()
+            .filter(|(skipped, _)| *skipped == sequence)
+        {
             self.partly_failed(id, sequence, failure, now);
         }
         self.hand_on(id, sequence, record, &outs);
@@ -251,12 +363,16 @@ impl NodeCore {
         inflow.blocked = Some(Blocked::Credit);
         let messages = inflow.queue.len() as u64;
         for out in outs {
-            let Some(peer) = self.peers.get_mut(out.peer) else { continue };
+            let Some(peer) = self.peers.get_mut(out.peer) else {
+                continue;
+            };
             if peer.session.admits(out.flow, cost) {
                 continue;
             }
             if let Some(flow) = peer.outgoing.get_mut(&out.flow) {
-                flow.waiters.insert(id);
+                if !flow.waiters.contains(&id) {
+                    flow.waiters.push_back(id);
+                }
             }
             peer.session.want(out.flow, messages, messages * cost, cost);
             self.touch(out.peer);
@@ -268,7 +384,9 @@ impl NodeCore {
         let inflow = &mut self.inflows[id];
         inflow.failed.insert(sequence, failure);
         if let Some(flow) = inflow.flow {
-            self.peers[inflow.peer].session.fail(flow, sequence, failure, now);
+            self.peers[inflow.peer]
+                .session
+                .fail(flow, sequence, failure, now);
         }
     }
 
@@ -292,21 +410,29 @@ impl NodeCore {
         let mut record = Some(record);
         for (index, out) in outs.iter().enumerate() {
             let last = index + 1 == outs.len();
-            let Some(mut copy) = (if last { record.take() } else { record.clone() }) else { continue };
+            let Some(mut copy) = (if last { record.take() } else { record.clone() }) else {
+                continue;
+            };
             if out.onward {
                 if let Some(head) = &onward {
                     copy.head = head.clone();
                 }
                 self.note_used(id, out);
             }
-            let Some(peer) = self.peers.get_mut(out.peer) else { continue };
+            let Some(peer) = self.peers.get_mut(out.peer) else {
+                continue;
+            };
             if peer.role == Role::Client
                 && let Some(reply) = copy.extra.as_ref().and_then(|extra| extra.reply)
                 && peer.unanswered.len() < self.config.limits.requests
-                && peer.outgoing.get(&out.flow).is_some_and(|flow| flow.subscription.is_some())
+                && peer
+                    .outgoing
+                    .get(&out.flow)
+                    .is_some_and(|flow| flow.subscription.is_some())
             {
                 peer.unanswered.insert(reply_key(&reply));
             }
+            visit(&mut self.inflows[id].visited, out.peer, out.flow, true);
             // Admission was checked for every flow before the first copy was handed on.
             let pushed = peer.session.push(out.flow, copy, token);
             debug_assert!(pushed.is_ok());
@@ -327,7 +453,11 @@ impl NodeCore {
                     Outcome::Failed(failure) => Some(failure),
                     _ => None,
                 };
-                let asks = Self::is_asked(record) || record.extra.as_ref().is_some_and(|extra| extra.reply.is_some());
+                let asks = Self::is_asked(record)
+                    || record
+                        .extra
+                        .as_ref()
+                        .is_some_and(|extra| extra.reply.is_some());
                 if let Some(failure) = failure.filter(|_| asks) {
                     session.fail(flow, sequence, failure, now);
                 }
@@ -345,7 +475,9 @@ impl NodeCore {
     /// A copy was taken over by its next owner, or has failed.
     pub(super) fn copy_ended(&mut self, token: u64, failure: Option<Failure>, now: Time) {
         let (id, low) = from_token(token);
-        let Some(inflow) = self.inflows.get_mut(id) else { return };
+        let Some(inflow) = self.inflows.get_mut(id) else {
+            return;
+        };
         inflow.copies_out = inflow.copies_out.saturating_sub(1);
         let peer = inflow.peer;
         let (sequence, last) = match (inflow.flow, &mut inflow.window) {
@@ -367,7 +499,10 @@ impl NodeCore {
             inflow.failed.insert(sequence, failure);
         }
         if last {
-            let outcome = inflow.failed.remove(&sequence).map_or(Outcome::Delivered, Outcome::Failed);
+            let outcome = inflow
+                .failed
+                .remove(&sequence)
+                .map_or(Outcome::Delivered, Outcome::Failed);
             self.count(outcome);
         }
         self.touch(peer);
@@ -377,7 +512,9 @@ impl NodeCore {
     /// A copy is dropped because its taker is gone.
     pub(super) fn copy_shed(&mut self, token: u64, reason: &'static str, now: Time) {
         let (id, low) = from_token(token);
-        let Some(inflow) = self.inflows.get_mut(id) else { return };
+        let Some(inflow) = self.inflows.get_mut(id) else {
+            return;
+        };
         inflow.copies_out = inflow.copies_out.saturating_sub(1);
         let peer = inflow.peer;
         let (sequence, last) = match (inflow.flow, &mut inflow.window) {
@@ -395,7 +532,10 @@ impl NodeCore {
             (None, None) => return,
         };
         if last {
-            let outcome = inflow.failed.remove(&sequence).map_or(Outcome::Shed(reason), Outcome::Failed);
+            let outcome = inflow
+                .failed
+                .remove(&sequence)
+                .map_or(Outcome::Shed(reason), Outcome::Failed);
             self.count(outcome);
         }
         self.touch(peer);
@@ -405,16 +545,19 @@ impl NodeCore {
     /// Puts a record that no next owner took back to the front of its flow; `false` if other copies of it are out.
     pub(super) fn requeue(&mut self, record: Record, token: u64) -> bool {
         let (id, low) = from_token(token);
-        let Some(inflow) = self.inflows.get_mut(id) else { return false };
+        let Some(inflow) = self.inflows.get_mut(id) else {
+            return false;
+        };
         let (settled, copies) = match (inflow.flow, &inflow.window) {
             (Some(flow), _) => {
                 let session = &self.peers[inflow.peer].session;
                 let settled = session.settled(flow);
                 (settled, session.copies(flow, full_sequence(low, settled)))
             }
-            (None, Some(window)) => {
-                (window.settled(), window.copies(full_sequence(low, window.settled())))
-            }
+            (None, Some(window)) => (
+                window.settled(),
+                window.copies(full_sequence(low, window.settled())),
+            ),
             (None, None) => return false,
         };
         if copies != 1 {
@@ -423,7 +566,9 @@ impl NodeCore {
         let sequence = full_sequence(low, settled);
         inflow.copies_out = inflow.copies_out.saturating_sub(1);
         // The queue is in the order of sequences; records that were handed on are older than those that wait.
-        let position = inflow.queue.partition_point(|(waiting, _)| *waiting < sequence);
+        let position = inflow
+            .queue
+            .partition_point(|(waiting, _)| *waiting < sequence);
         inflow.queue.insert(position, (sequence, record));
         inflow.chosen = None;
         self.schedule(id);
@@ -433,7 +578,9 @@ impl NodeCore {
     /// Flows of a peer have ended; what came on them is still here.
     pub(super) fn detach(&mut self, id: PeerId, windows: Vec<(u32, Window)>) {
         for (flow, window) in windows {
-            let Some(inflow) = self.peers[id].incoming.remove(&flow) else { continue };
+            let Some(inflow) = self.peers[id].incoming.remove(&flow) else {
+                continue;
+            };
             // What came is still here, and still costs.
             self.return_credit(inflow, window.held());
             let state = &mut self.inflows[inflow];
@@ -448,7 +595,9 @@ impl NodeCore {
 
     /// After a flow has moved: removes it if it is over, and lets those behind it go on.
     fn finish_run(&mut self, id: InFlowId) {
-        let Some(inflow) = self.inflows.get_mut(id) else { return };
+        let Some(inflow) = self.inflows.get_mut(id) else {
+            return;
+        };
         if inflow.queue.is_empty() && !inflow.successors.is_empty() {
             for successor in std::mem::take(&mut inflow.successors) {
                 // It may be gone, and another flow in its place; that one does not wait for this.
@@ -502,7 +651,11 @@ impl NodeCore {
 
     /// A client that had a request is gone: its requester is told at once.
     pub(super) fn responder_lost(&mut self, address: (u128, u64, u64), now: Time) {
-        let reply = ReplyAddress { node: address.0, session: address.1, correlation: address.2 };
+        let reply = ReplyAddress {
+            node: address.0,
+            session: address.1,
+            correlation: address.2,
+        };
         let record = crate::protocol::responder_lost(reply);
         if let Verdict::Go(outs) = self.decide_reply(&record) {
             for out in outs.iter() {
@@ -514,5 +667,16 @@ impl NodeCore {
             }
         }
         let _ = now;
+    }
+}
+
+/// Notes that a flow was there in its turn, and whether it moved a message.
+fn visit(visited: &mut SmallVec<[(PeerId, u32, bool); 4]>, peer: PeerId, flow: u32, moved: bool) {
+    match visited
+        .iter_mut()
+        .find(|(known, out, _)| (*known, *out) == (peer, flow))
+    {
+        Some((_, _, before)) => *before |= moved,
+        None => visited.push((peer, flow, moved)),
     }
 }

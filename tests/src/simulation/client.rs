@@ -8,7 +8,9 @@ use mcpbus_actors::{Key, Time};
 use mcpbus_transport::bridge::{LinkHandle, Owner};
 use mcpbus_transport::link::LaneId;
 use mcpbus_transport::session::{Event, Local, Session, SessionConfig, SessionState};
-use mcpbus_transport::wire::{Extra, Failure, GoodbyeCode, Head, ProducerId, Record, ReplyAddress, Role};
+use mcpbus_transport::wire::{
+    Extra, Failure, GoodbyeCode, Head, ProducerId, Record, ReplyAddress, Role,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -101,9 +103,19 @@ pub struct Client {
 
 impl Client {
     /// A client with a script in the order of time.
-    pub fn new(index: usize, session: SessionConfig, number: u64, script: Vec<(Time, Step)>) -> Self {
+    pub fn new(
+        index: usize,
+        session: SessionConfig,
+        number: u64,
+        script: Vec<(Time, Step)>,
+    ) -> Self {
         let id = 0xc11e_0000 + index as u128;
-        let local = Local { role: Role::Client, id, epoch: 1, name: format!("client-{index}") };
+        let local = Local {
+            role: Role::Client,
+            id,
+            epoch: 1,
+            name: format!("client-{index}"),
+        };
         Self {
             index,
             id,
@@ -140,7 +152,10 @@ impl Client {
             && self.session.is_settled()
             && self.waiting.values().all(VecDeque::is_empty)
             && self.sent.iter().all(|sent| sent.result.is_some())
-            && self.subscriptions.iter().all(|subscribed| subscribed.open.is_empty())
+            && self
+                .subscriptions
+                .iter()
+                .all(|subscribed| subscribed.open.is_empty())
     }
 
     /// Says goodbye.
@@ -162,9 +177,14 @@ impl Client {
 
     /// Where it stands, for a failure's report.
     pub fn describe(&self) -> String {
-        let open: Vec<usize> = self.subscriptions.iter().map(|subscribed| subscribed.open.len()).collect();
-        let pending: Vec<usize> =
-            (0..self.sent.len()).filter(|index| self.sent[*index].result.is_none()).collect();
+        let open: Vec<usize> = self
+            .subscriptions
+            .iter()
+            .map(|subscribed| subscribed.open.len())
+            .collect();
+        let pending: Vec<usize> = (0..self.sent.len())
+            .filter(|index| self.sent[*index].result.is_none())
+            .collect();
         let waiting: usize = self.waiting.values().map(VecDeque::len).sum();
         format!(
             "client {}: {:?}, script {}, waiting {waiting}, without result {pending:?}, unsettled {open:?}, settled {}",
@@ -177,7 +197,8 @@ impl Client {
 
     fn tell(&mut self, signal: &Signal) {
         if let Err(error) = self.session.signal(signal.encode()) {
-            self.violations.push(format!("a signal was refused: {error}"));
+            self.violations
+                .push(format!("a signal was refused: {error}"));
         }
     }
 
@@ -199,7 +220,9 @@ impl Client {
             Step::Unsubscribe(number) => {
                 if let Some(subscribed) = self.subscriptions.get_mut(number) {
                     subscribed.ended = Some(now);
-                    self.tell(&Signal::Unsubscribe { subscription: number as u32 });
+                    self.tell(&Signal::Unsubscribe {
+                        subscription: number as u32,
+                    });
                 }
             }
             Step::Publish(publication) => self.publish(publication, now),
@@ -221,16 +244,23 @@ impl Client {
         let subject: Arc<str> = publication.subject.as_str().into();
         let level = publication.level;
         let id = self.id;
-        let head = self.heads.entry((subject.clone(), level as u8)).or_insert_with(|| {
-            Arc::new(Head {
-                producer: ProducerId { id, epoch: 1 },
-                subject: subject.clone(),
-                kind: 7,
-                ack: level.wire(),
-                hops: 0,
-            })
-        });
-        let reply = ReplyAddress { node: 0, session: 0, correlation: index as u64 };
+        let head = self
+            .heads
+            .entry((subject.clone(), level as u8))
+            .or_insert_with(|| {
+                Arc::new(Head {
+                    producer: ProducerId { id, epoch: 1 },
+                    subject: subject.clone(),
+                    kind: 7,
+                    ack: level.wire(),
+                    hops: 0,
+                })
+            });
+        let reply = ReplyAddress {
+            node: 0,
+            session: 0,
+            correlation: index as u64,
+        };
         let mut body = BytesMut::with_capacity(16 + publication.size);
         body.extend_from_slice(&(self.index as u64).to_le_bytes());
         body.extend_from_slice(&(index as u64).to_le_bytes());
@@ -240,17 +270,33 @@ impl Client {
             sequence: index as u64 + 1,
             key: publication.key.map(Key::from),
             deadline: publication.time_to_live.map(|time| now + time),
-            extra: publication.request.then(|| Box::new(Extra { reply: Some(reply), ..Extra::default() })),
+            extra: publication.request.then(|| {
+                Box::new(Extra {
+                    reply: Some(reply),
+                    ..Extra::default()
+                })
+            }),
             body: body.freeze(),
         };
-        self.sent.push(Sent { publication, at: now, pushed: None, result: None, answers: Vec::new() });
+        self.sent.push(Sent {
+            publication,
+            at: now,
+            pushed: None,
+            result: None,
+            answers: Vec::new(),
+        });
         let flow = match self.flows.get(&subject) {
             Some(flow) => Some(*flow),
             None => self.session.open_flow(Definition::Publish.encode()),
         };
-        let Some(flow) = flow else { return self.violations.push("a flow was refused".into()) };
+        let Some(flow) = flow else {
+            return self.violations.push("a flow was refused".into());
+        };
         self.flows.insert(subject, flow);
-        self.waiting.entry(flow).or_default().push_back((record, index as u64));
+        self.waiting
+            .entry(flow)
+            .or_default()
+            .push_back((record, index as u64));
     }
 
     /// Moves what waits into the session, as far as credit reaches.
@@ -268,7 +314,8 @@ impl Client {
                     sent.pushed = Some(now);
                 }
                 if self.session.push(flow, record, token).is_err() {
-                    self.violations.push("a record was refused although it was admitted".into());
+                    self.violations
+                        .push("a record was refused although it was admitted".into());
                 }
             }
         }
@@ -295,7 +342,11 @@ impl Client {
                     subscribed.open.retain(|(_, open, _)| *open != flow);
                 }
             }
-            Event::Records { flow, first, mut records } => {
+            Event::Records {
+                flow,
+                first,
+                mut records,
+            } => {
                 for (offset, record) in records.drain(..).enumerate() {
                     self.arrived(flow, first + offset as u64, record, now);
                 }
@@ -305,11 +356,14 @@ impl Client {
                 // A message that is larger than the window would wait for ever.
                 if let Some(Incoming::Subscription(number)) = self.incoming.get(&flow) {
                     let window = self.subscriptions[*number].wanted.window;
-                    self.session.set_window(flow, window.0, window.1.max(next), now);
+                    self.session
+                        .set_window(flow, window.0, window.1.max(next), now);
                 }
             }
             Event::Signal { payload } => self.signalled(payload, now),
-            Event::Goodbye { code, reason } => self.closing = Some(format!("goodbye: {code}: {reason}")),
+            Event::Goodbye { code, reason } => {
+                self.closing = Some(format!("goodbye: {code}: {reason}"))
+            }
             Event::Silent => self.closing = Some("the node is silent".into()),
             _ => {}
         }
@@ -320,7 +374,9 @@ impl Client {
             Ok(Definition::Deliver { subscription }) => {
                 let number = subscription as usize;
                 let Some(subscribed) = self.subscriptions.get(number) else {
-                    return self.violations.push(format!("unknown subscription {number}"));
+                    return self
+                        .violations
+                        .push(format!("unknown subscription {number}"));
                 };
                 let (messages, bytes) = subscribed.wanted.window;
                 self.incoming.insert(flow, Incoming::Subscription(number));
@@ -330,20 +386,28 @@ impl Client {
                 self.incoming.insert(flow, Incoming::Replies);
                 self.session.set_window(flow, 64, 64 << 10, now);
             }
-            other => self.violations.push(format!("a flow that leads to no client: {other:?}")),
+            other => self
+                .violations
+                .push(format!("a flow that leads to no client: {other:?}")),
         }
     }
 
     fn arrived(&mut self, flow: u32, sequence: u64, record: Record, now: Time) {
         match self.incoming.get(&flow) {
             None => {
-                self.violations.push(format!("records on flow {flow}, which is not open"));
+                self.violations
+                    .push(format!("records on flow {flow}, which is not open"));
                 self.session.done(flow, sequence, now);
             }
             Some(Incoming::Replies) => {
                 self.session.done(flow, sequence, now);
-                let correlation = record.extra.as_ref().and_then(|extra| extra.reply).map(|reply| reply.correlation);
-                let sent = correlation.and_then(|correlation| self.sent.get_mut(correlation as usize));
+                let correlation = record
+                    .extra
+                    .as_ref()
+                    .and_then(|extra| extra.reply)
+                    .map(|reply| reply.correlation);
+                let sent =
+                    correlation.and_then(|correlation| self.sent.get_mut(correlation as usize));
                 match (sent, decode_reply(record.body)) {
                     (Some(sent), Ok((status, _))) => sent.answers.push(match status {
                         ReplyStatus::ResponderLost => Answer::Lost,
@@ -355,16 +419,26 @@ impl Client {
             Some(Incoming::Subscription(number)) => {
                 let number = *number;
                 let part = |range: std::ops::Range<usize>| {
-                    let bytes = record.body.get(range).and_then(|bytes| bytes.try_into().ok());
+                    let bytes = record
+                        .body
+                        .get(range)
+                        .and_then(|bytes| bytes.try_into().ok());
                     bytes.map_or(usize::MAX, |bytes| u64::from_le_bytes(bytes) as usize)
                 };
                 let message = (part(0..8), part(8..16));
                 if record.sequence != message.1 as u64 + 1 {
-                    self.violations.push(format!("message {message:?} came as number {}", record.sequence));
+                    self.violations.push(format!(
+                        "message {message:?} came as number {}",
+                        record.sequence
+                    ));
                 }
                 let subscribed = &mut self.subscriptions[number];
                 let index = subscribed.deliveries.len();
-                subscribed.deliveries.push(Delivery { at: now, message, settled: None });
+                subscribed.deliveries.push(Delivery {
+                    at: now,
+                    message,
+                    settled: None,
+                });
                 subscribed.open.push_back((index, flow, sequence));
                 if subscribed.wanted.reaction == Reaction::Reply
                     && let Some(reply) = record.extra.as_ref().and_then(|extra| extra.reply)
@@ -384,9 +458,14 @@ impl Client {
             None => self.session.open_flow(Definition::Replies.encode()),
         };
         self.replies = flow;
-        let Some(flow) = flow else { return self.violations.push("a flow was refused".into()) };
+        let Some(flow) = flow else {
+            return self.violations.push("a flow was refused".into());
+        };
         let head = Head {
-            producer: ProducerId { id: self.id, epoch: 1 },
+            producer: ProducerId {
+                id: self.id,
+                epoch: 1,
+            },
             subject: Arc::from(""),
             kind: 0,
             ack: Level::None.wire(),
@@ -397,10 +476,16 @@ impl Client {
             sequence: 0,
             key: None,
             deadline: None,
-            extra: Some(Box::new(Extra { reply: Some(reply), ..Extra::default() })),
+            extra: Some(Box::new(Extra {
+                reply: Some(reply),
+                ..Extra::default()
+            })),
             body: encode_reply(ReplyStatus::Ok, &(message.1 as u64).to_le_bytes()),
         };
-        self.waiting.entry(flow).or_default().push_back((record, u64::MAX));
+        self.waiting
+            .entry(flow)
+            .or_default()
+            .push_back((record, u64::MAX));
     }
 
     /// A consumer starts on its next message.
@@ -418,7 +503,9 @@ impl Client {
         for number in 0..self.subscriptions.len() {
             while self.subscriptions[number].free_at <= now {
                 let subscribed = &mut self.subscriptions[number];
-                let Some((index, flow, sequence)) = subscribed.open.pop_front() else { break };
+                let Some((index, flow, sequence)) = subscribed.open.pop_front() else {
+                    break;
+                };
                 subscribed.deliveries[index].settled = Some(now);
                 if subscribed.wanted.reaction == Reaction::Reject {
                     self.session.fail(flow, sequence, Failure::Rejected, now);
@@ -436,7 +523,9 @@ impl Client {
                     subscribed.ready = subscribed.ready.or(Some(now));
                 }
             }
-            other => self.violations.push(format!("an unexpected signal: {other:?}")),
+            other => self
+                .violations
+                .push(format!("an unexpected signal: {other:?}")),
         }
     }
 
@@ -447,12 +536,18 @@ impl Client {
                     continue;
                 }
                 match self.sent.get_mut(release.token as usize) {
-                    Some(sent) if sent.result.is_none() => sent.result = Some((now, release.result)),
-                    _ => self.violations.push(format!("message {} was released twice", release.token)),
+                    Some(sent) if sent.result.is_none() => {
+                        sent.result = Some((now, release.result))
+                    }
+                    _ => self
+                        .violations
+                        .push(format!("message {} was released twice", release.token)),
                 }
                 continue;
             }
-            let Some(event) = self.session.poll_event() else { break };
+            let Some(event) = self.session.poll_event() else {
+                break;
+            };
             self.handle(event, now);
         }
         self.consume(now);
@@ -471,8 +566,10 @@ impl Owner for Client {
             return;
         }
         if let Err(error) = self.session.receive(lane, bytes, now) {
-            self.violations.push(format!("the node broke the protocol: {error}"));
-            self.session.leave(GoodbyeCode::Protocol, &error.to_string());
+            self.violations
+                .push(format!("the node broke the protocol: {error}"));
+            self.session
+                .leave(GoodbyeCode::Protocol, &error.to_string());
         }
         self.after(now);
     }
@@ -485,7 +582,14 @@ impl Owner for Client {
         self.link == Some(link) && self.closing.is_none() && self.session.wants_transmit(lane, now)
     }
 
-    fn transmit(&mut self, link: LinkHandle, lane: LaneId, budget: usize, now: Time, out: &mut BytesMut) {
+    fn transmit(
+        &mut self,
+        link: LinkHandle,
+        lane: LaneId,
+        budget: usize,
+        now: Time,
+        out: &mut BytesMut,
+    ) {
         if self.link == Some(link) {
             self.session.transmit(lane, budget, now, out);
             self.touched = self.link;
@@ -515,9 +619,20 @@ impl Owner for Client {
 
     fn next_timeout(&self) -> Option<Time> {
         let script = self.script.front().map(|(at, _)| *at);
-        let busy = self.subscriptions.iter().filter(|subscribed| !subscribed.open.is_empty());
-        let consume = busy.map(|subscribed| subscribed.free_at).filter(|at| *at != Time::MAX).min();
-        self.session.next_timeout().into_iter().chain(script).chain(consume).min()
+        let busy = self
+            .subscriptions
+            .iter()
+            .filter(|subscribed| !subscribed.open.is_empty());
+        let consume = busy
+            .map(|subscribed| subscribed.free_at)
+            .filter(|at| *at != Time::MAX)
+            .min();
+        self.session
+            .next_timeout()
+            .into_iter()
+            .chain(script)
+            .chain(consume)
+            .min()
     }
 
     fn handle_timeout(&mut self, now: Time) {

@@ -26,8 +26,16 @@ pub fn run(shape: &Shape, seed: u64) -> Result<Outcome, String> {
     }
     end(&mut scenario)?;
     let world = &scenario.world;
-    let messages = world.clients.iter().map(|client| client.sent.len() as u64).sum();
-    Ok(Outcome { trace: world.trace, steps: world.steps, messages })
+    let messages = world
+        .clients
+        .iter()
+        .map(|client| client.sent.len() as u64)
+        .sum();
+    Ok(Outcome {
+        trace: world.trace,
+        steps: world.steps,
+        messages,
+    })
 }
 
 /// DEBUG
@@ -36,7 +44,14 @@ pub fn look(shape: &Shape, seed: u64) -> (Scenario, Result<(), String>) {
     println!("{:?}", scenario.faults);
     let result = play(&mut scenario);
     let wrong = judge(&scenario);
-    (scenario, result.and(if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }))
+    (
+        scenario,
+        result.and(if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(wrong.join("\n"))
+        }),
+    )
 }
 
 /// Lets the faults happen, then waits until all is done.
@@ -50,7 +65,9 @@ fn play(scenario: &mut Scenario) -> Result<(), String> {
     }
     scenario.world.run_until(scenario.calm_at)?;
     for client in 0..scenario.world.clients.len() {
-        scenario.world.with_client(client, |client, now| client.heal(now));
+        scenario
+            .world
+            .with_client(client, |client, now| client.heal(now));
     }
     wait(scenario, scenario.done_by, is_done)
 }
@@ -65,10 +82,19 @@ fn is_done(scenario: &Scenario) -> bool {
         })
 }
 
-fn wait(scenario: &mut Scenario, until: Time, done: impl Fn(&Scenario) -> bool) -> Result<(), String> {
+fn wait(
+    scenario: &mut Scenario,
+    until: Time,
+    done: impl Fn(&Scenario) -> bool,
+) -> Result<(), String> {
     while !done(scenario) {
         if scenario.world.now >= until {
-            let clients: Vec<String> = scenario.world.clients.iter().map(super::client::Client::describe).collect();
+            let clients: Vec<String> = scenario
+                .world
+                .clients
+                .iter()
+                .map(super::client::Client::describe)
+                .collect();
             let nodes: Vec<String> = scenario
                 .world
                 .nodes
@@ -78,9 +104,15 @@ fn wait(scenario: &mut Scenario, until: Time, done: impl Fn(&Scenario) -> bool) 
                     None => format!("{} is down", place.config.name),
                 })
                 .collect();
-            return Err(format!("not done in time\n{}\n{}", clients.join("\n"), nodes.join("\n")));
+            return Err(format!(
+                "not done in time\n{}\n{}",
+                clients.join("\n"),
+                nodes.join("\n")
+            ));
         }
-        scenario.world.run_until(scenario.world.now + Duration::from_millis(50))?;
+        scenario
+            .world
+            .run_until(scenario.world.now + Duration::from_millis(50))?;
     }
     Ok(())
 }
@@ -88,23 +120,40 @@ fn wait(scenario: &mut Scenario, until: Time, done: impl Fn(&Scenario) -> bool) 
 /// Everybody leaves: nothing of anybody remains.
 fn end(scenario: &mut Scenario) -> Result<(), String> {
     for client in 0..scenario.world.clients.len() {
-        scenario.world.with_client(client, |client, _| client.leave());
+        scenario
+            .world
+            .with_client(client, |client, _| client.leave());
     }
     let until = scenario.world.now + Duration::from_secs(10);
     wait(scenario, until, |scenario| {
-        let peers = scenario.world.nodes.iter().filter_map(|place| place.core.as_ref()).map(|core| core.report(until));
-        peers.into_iter().all(|report| report.peers.iter().all(|peer| peer.node))
+        let peers = scenario
+            .world
+            .nodes
+            .iter()
+            .filter_map(|place| place.core.as_ref())
+            .map(|core| core.report(until));
+        peers
+            .into_iter()
+            .all(|report| report.peers.iter().all(|peer| peer.node))
     })?;
     scenario.world.over = true;
     for node in 0..scenario.world.nodes.len() {
-        scenario.world.with_node(node, |node, _| node.leave("the run is over"));
+        scenario
+            .world
+            .with_node(node, |node, _| node.leave("the run is over"));
     }
     // What was said goodbye to without being heard is given up when the hold is over.
     let until = scenario.world.now + Duration::from_secs(40);
     let budget = scenario.budget;
     wait(scenario, until, |scenario| {
-        let cores = scenario.world.nodes.iter().filter_map(|place| place.core.as_ref());
-        cores.into_iter().all(|core| core.report(until).credit_left == budget)
+        let cores = scenario
+            .world
+            .nodes
+            .iter()
+            .filter_map(|place| place.core.as_ref());
+        cores
+            .into_iter()
+            .all(|core| core.report(until).credit_left == budget)
     })
     .map_err(|error| format!("{error}\nnot all of {budget:?} came back when all had left"))
 }
@@ -112,8 +161,14 @@ fn end(scenario: &mut Scenario) -> Result<(), String> {
 /// Runs many seeds of a scenario: as many as the variable `MCPBUS_SEEDS` says, `ordinary` without it, or only the one
 /// that `MCPBUS_SEED` names. Panics with the seed and the command that replays it.
 pub fn sweep(name: &str, ordinary: u64) {
-    let Some(shape) = SHAPES.iter().find(|shape| shape.name == name) else { panic!("no scenario {name}") };
-    let number = |variable| std::env::var(variable).ok().and_then(|text: String| text.parse::<u64>().ok());
+    let Some(shape) = SHAPES.iter().find(|shape| shape.name == name) else {
+        panic!("no scenario {name}")
+    };
+    let number = |variable| {
+        std::env::var(variable)
+            .ok()
+            .and_then(|text: String| text.parse::<u64>().ok())
+    };
     let seeds = match number("MCPBUS_SEED") {
         Some(seed) => seed..seed + 1,
         None => {
@@ -125,7 +180,9 @@ pub fn sweep(name: &str, ordinary: u64) {
     for seed in seeds {
         let outcome = std::panic::catch_unwind(|| run(shape, seed)).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().cloned();
-            Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string())).unwrap_or_default())
+            Err(text
+                .or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()))
+                .unwrap_or_default())
         });
         if let Err(wrong) = outcome {
             failed += 1;

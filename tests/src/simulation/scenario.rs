@@ -64,16 +64,97 @@ const RING: &[(usize, usize)] = &[(0, 1), (1, 2), (2, 3), (3, 4), (4, 0)];
 
 /// All scenarios.
 pub const SHAPES: &[Shape] = &[
-    Shape { name: "one_node", nodes: 1, links: &[], groups: true, slow: true, cuts: (0, 3), deadlines: true, ..CALM },
-    Shape { name: "two_nodes", groups: true, slow: true, cuts: (0, 4), ..CALM },
-    Shape { name: "chain", nodes: 3, links: CHAIN, groups: true, slow: true, cuts: (0, 5), deadlines: true, ..CALM },
-    Shape { name: "triangle", nodes: 3, links: TRIANGLE, groups: true, slow: true, cuts: (0, 5), ..CALM },
-    Shape { name: "ring", nodes: 5, links: RING, groups: true, slow: true, cuts: (0, 6), ..CALM },
-    Shape { name: "routes", nodes: 3, links: CHAIN, routes: true, slow: true, cuts: (0, 3), ..CALM },
-    Shape { name: "requests", nodes: 3, links: TRIANGLE, requests: true, cuts: (0, 3), ..CALM },
-    Shape { name: "churn", nodes: 3, links: TRIANGLE, groups: true, slow: true, churn: true, cuts: (0, 2), ..CALM },
-    Shape { name: "crash_middle", nodes: 3, links: CHAIN, slow: true, crash: Some(1), apart: true, ..CALM },
-    Shape { name: "crash_any", nodes: 5, links: RING, groups: true, slow: true, crash: Some(0), cuts: (0, 3), ..CALM },
+    Shape {
+        name: "one_node",
+        nodes: 1,
+        links: &[],
+        groups: true,
+        slow: true,
+        cuts: (0, 3),
+        deadlines: true,
+        ..CALM
+    },
+    Shape {
+        name: "two_nodes",
+        groups: true,
+        slow: true,
+        cuts: (0, 4),
+        ..CALM
+    },
+    Shape {
+        name: "chain",
+        nodes: 3,
+        links: CHAIN,
+        groups: true,
+        slow: true,
+        cuts: (0, 5),
+        deadlines: true,
+        ..CALM
+    },
+    Shape {
+        name: "triangle",
+        nodes: 3,
+        links: TRIANGLE,
+        groups: true,
+        slow: true,
+        cuts: (0, 5),
+        ..CALM
+    },
+    Shape {
+        name: "ring",
+        nodes: 5,
+        links: RING,
+        groups: true,
+        slow: true,
+        cuts: (0, 6),
+        ..CALM
+    },
+    Shape {
+        name: "routes",
+        nodes: 3,
+        links: CHAIN,
+        routes: true,
+        slow: true,
+        cuts: (0, 3),
+        ..CALM
+    },
+    Shape {
+        name: "requests",
+        nodes: 3,
+        links: TRIANGLE,
+        requests: true,
+        cuts: (0, 3),
+        ..CALM
+    },
+    Shape {
+        name: "churn",
+        nodes: 3,
+        links: TRIANGLE,
+        groups: true,
+        slow: true,
+        churn: true,
+        cuts: (0, 2),
+        ..CALM
+    },
+    Shape {
+        name: "crash_middle",
+        nodes: 3,
+        links: CHAIN,
+        slow: true,
+        crash: Some(1),
+        apart: true,
+        ..CALM
+    },
+    Shape {
+        name: "crash_any",
+        nodes: 5,
+        links: RING,
+        groups: true,
+        slow: true,
+        crash: Some(0),
+        cuts: (0, 3),
+        ..CALM
+    },
 ];
 
 /// A world that is about to start, and when what happens in it.
@@ -109,7 +190,8 @@ const PATTERNS: [&str; 7] = ["a.*", "a.0", "b.>", "b.0", "c", "a.1", "*.0"];
 
 /// Draws a scenario.
 pub fn draw(shape: &Shape, seed: u64) -> Scenario {
-    let mut random = Random::new(seed ^ super::random::mix(shape.name.len() as u64 + shape.nodes as u64));
+    let mut random =
+        Random::new(seed ^ super::random::mix(shape.name.len() as u64 + shape.nodes as u64));
     let begin = Time::ZERO + Duration::from_secs(100);
     let session = SessionConfig {
         lanes: *random.pick(&[1, 2, 4]),
@@ -134,28 +216,55 @@ pub fn draw(shape: &Shape, seed: u64) -> Scenario {
         .collect();
     let mut edges: Vec<Edge> = Vec::new();
     for &(dialer, acceptor) in shape.links {
-        let dialed = edges.iter().filter(|edge| edge.dialer == End::Node(dialer)).count();
-        edges.push(Edge { dialer: End::Node(dialer), acceptor, dialed });
+        let dialed = edges
+            .iter()
+            .filter(|edge| edge.dialer == End::Node(dialer))
+            .count();
+        edges.push(Edge {
+            dialer: End::Node(dialer),
+            acceptor,
+            dialed,
+        });
     }
     let mut homes = Vec::new();
     let mut clients = Vec::new();
     let mut add = |random: &mut Random, home: usize, mut script: Vec<(Time, Step)>| {
         script.sort_by_key(|(at, _)| *at);
         let lanes = *random.pick(&[1, 3, 4]);
-        let client = Client::new(clients.len(), SessionConfig { lanes, ..session.clone() }, random.number(), script);
-        edges.push(Edge { dialer: End::Client(clients.len()), acceptor: home, dialed: 0 });
+        let client = Client::new(
+            clients.len(),
+            SessionConfig {
+                lanes,
+                ..session.clone()
+            },
+            random.number(),
+            script,
+        );
+        edges.push(Edge {
+            dialer: End::Client(clients.len()),
+            acceptor: home,
+            dialed: 0,
+        });
         homes.push(home);
         clients.push(client);
     };
     for place in 0..random.between(2, 5) {
-        let home = if shape.apart { random.between(1, 2) as usize } else { random.below(shape.nodes as u64) as usize };
+        let home = if shape.apart {
+            random.between(1, 2) as usize
+        } else {
+            random.below(shape.nodes as u64) as usize
+        };
         let script = subscriber(shape, &mut random, begin, place == 0);
         add(&mut random, home, script);
     }
     let publishers = random.between(1, 3);
     let messages = random.between(shape.messages.0, shape.messages.1) / publishers;
     for _ in 0..publishers {
-        let home = if shape.apart { 0 } else { random.below(shape.nodes as u64) as usize };
+        let home = if shape.apart {
+            0
+        } else {
+            random.below(shape.nodes as u64) as usize
+        };
         let script = publisher(shape, &mut random, begin, messages);
         add(&mut random, home, script);
     }
@@ -166,13 +275,23 @@ pub fn draw(shape: &Shape, seed: u64) -> Scenario {
         faults.push((begin + random.micros(700_000, 2_400_000), Fault::Cut(edge)));
     }
     if let Some(node) = shape.crash {
-        let node = if shape.apart { node } else { random.below(shape.nodes as u64) as usize };
+        let node = if shape.apart {
+            node
+        } else {
+            random.below(shape.nodes as u64) as usize
+        };
         let away = random.micros(20_000, 1_500_000);
-        faults.push((begin + random.micros(1_000_000, 2_000_000), Fault::Crash(node, away)));
+        faults.push((
+            begin + random.micros(1_000_000, 2_000_000),
+            Fault::Crash(node, away),
+        ));
     }
     faults.sort_by_key(|(at, _)| *at);
     let delay = *random.pick(&[(50, 100), (50, 3000), (1000, 20_000)]);
-    let weather = Weather { delay, silent: true };
+    let weather = Weather {
+        delay,
+        silent: true,
+    };
     let patience = if shape.crash.is_some() { 90 } else { 30 };
     Scenario {
         shape: shape.clone(),
@@ -190,9 +309,15 @@ fn routes(shape: &Shape, random: &mut Random) -> RouteTable {
         return RouteTable::default();
     }
     let policy = *random.pick(&["weighted", "hash", "round-robin"]);
-    let route = PolicyFactory::named(policy).ok().zip(Pattern::new("r.*").ok()).map(|(policy, pattern)| {
-        Route::new(pattern, policy).to("v1", 80).to("v2", 20).sticky(random.one_in(2))
-    });
+    let route = PolicyFactory::named(policy)
+        .ok()
+        .zip(Pattern::new("r.*").ok())
+        .map(|(policy, pattern)| {
+            Route::new(pattern, policy)
+                .to("v1", 80)
+                .to("v2", 20)
+                .sticky(random.one_in(2))
+        });
     RouteTable::new(route.into_iter().collect()).unwrap_or_default()
 }
 
@@ -223,18 +348,40 @@ fn subscriber(shape: &Shape, random: &mut Random, begin: Time, first: bool) -> V
             _ if random.one_in(12) => Reaction::Reject,
             _ => Reaction::Take,
         };
-        let window = (*random.pick(&[1, 2, 10, 1000]), *random.pick(&[200, 5000, 1 << 20]));
+        let window = (
+            *random.pick(&[1, 2, 10, 1000]),
+            *random.pick(&[200, 5000, 1 << 20]),
+        );
         let late = shape.churn && random.one_in(3);
-        let at = begin + if late { random.micros(900_000, 2_200_000) } else { random.micros(0, 100_000) };
-        script.push((at, Step::Subscribe(Subscription { pattern, group, pace, reaction, window })));
+        let at = begin
+            + if late {
+                random.micros(900_000, 2_200_000)
+            } else {
+                random.micros(0, 100_000)
+            };
+        script.push((
+            at,
+            Step::Subscribe(Subscription {
+                pattern,
+                group,
+                pace,
+                reaction,
+                window,
+            }),
+        ));
         if shape.churn && random.one_in(3) && !late {
-            script.push((begin + random.micros(1_000_000, 2_400_000), Step::Unsubscribe(number)));
+            script.push((
+                begin + random.micros(1_000_000, 2_400_000),
+                Step::Unsubscribe(number),
+            ));
         }
         // Numbers follow the order of time.
         number += 1;
     }
     // A late subscription before an early one would change their numbers.
-    let late = script.iter().any(|(at, step)| matches!(step, Step::Subscribe(_)) && *at > begin + Duration::from_millis(500));
+    let late = script.iter().any(|(at, step)| {
+        matches!(step, Step::Subscribe(_)) && *at > begin + Duration::from_millis(500)
+    });
     if late {
         script.retain(|(_, step)| matches!(step, Step::Subscribe(_)));
     } else {
@@ -250,14 +397,19 @@ fn subscriber(shape: &Shape, random: &mut Random, begin: Time, first: bool) -> V
 }
 
 fn publisher(shape: &Shape, random: &mut Random, begin: Time, messages: u64) -> Vec<(Time, Step)> {
-    let subjects: Vec<&str> = (0..random.between(1, 3)).map(|_| *random.pick(&SUBJECTS)).collect();
+    let subjects: Vec<&str> = (0..random.between(1, 3))
+        .map(|_| *random.pick(&SUBJECTS))
+        .collect();
     let level = *random.pick(&[None, Some(Level::Accepted), Some(Level::Processed)]);
     let bursts = random.one_in(2);
     let mut at = begin + Duration::from_secs(1);
     let mut script = Vec::new();
     for _ in 0..messages {
         if !bursts || random.one_in(10) {
-            at += random.micros(0, 2 * 1_400_000 / messages.max(1) / if bursts { 1 } else { 2 });
+            at += random.micros(
+                0,
+                2 * 1_400_000 / messages.max(1) / if bursts { 1 } else { 2 },
+            );
         }
         let any = *random.pick(&[Level::None, Level::Accepted, Level::Processed]);
         let (subject, request) = if shape.requests && random.one_in(2) {
@@ -270,12 +422,20 @@ fn publisher(shape: &Shape, random: &mut Random, begin: Time, messages: u64) -> 
         let publication = Publication {
             subject: subject.into(),
             key: (!random.one_in(3)).then(|| random.below(5)),
-            level: if request { Level::Accepted } else { level.unwrap_or(any) },
+            level: if request {
+                Level::Accepted
+            } else {
+                level.unwrap_or(any)
+            },
             size: *random.pick(&[0, 10, 100, 3000]),
-            time_to_live: (shape.deadlines && random.one_in(8)).then(|| random.micros(100, 300_000)),
+            time_to_live: (shape.deadlines && random.one_in(8))
+                .then(|| random.micros(100, 300_000)),
             request,
         };
-        script.push((at.min(begin + Duration::from_millis(2450)), Step::Publish(publication)));
+        script.push((
+            at.min(begin + Duration::from_millis(2450)),
+            Step::Publish(publication),
+        ));
     }
     script
 }

@@ -51,24 +51,46 @@ fn look() {
     let shape = SHAPES.iter().find(|shape| shape.name == name).unwrap();
     let (scenario, result) = super::run::look(shape, seed);
     for (index, client) in scenario.world.clients.iter().enumerate() {
-        println!("client {index} at {}, resets {} lost {}", scenario.homes[index], client.resets, client.lost);
+        println!(
+            "client {index} at {}, resets {} lost {}",
+            scenario.homes[index], client.resets, client.lost
+        );
         for (number, sub) in client.subscriptions.iter().enumerate() {
-            println!("  sub {number} {:?} ready {:?} ended {:?}", sub.wanted, sub.ready, sub.ended);
+            println!(
+                "  sub {number} {:?} ready {:?} ended {:?}",
+                sub.wanted, sub.ready, sub.ended
+            );
             for d in &sub.deliveries {
-                println!("    {:?} at {} settled {:?}", d.message, d.at.as_nanos(), d.settled.map(|t| t.as_nanos()));
+                println!(
+                    "    {:?} at {} settled {:?}",
+                    d.message,
+                    d.at.as_nanos(),
+                    d.settled.map(|t| t.as_nanos())
+                );
             }
         }
         for (number, s) in client.sent.iter().enumerate() {
             let p = &s.publication;
             println!(
                 "  sent {number} {} {:?} {:?} {} at {} pushed {:?} ttl {:?} result {:?} answers {:?}",
-                p.subject, p.key, p.level, p.size, s.at.as_nanos(), s.pushed.map(|t| t.as_nanos()), p.time_to_live,
-                s.result.map(|(t, r)| (t.as_nanos(), r)), s.answers
+                p.subject,
+                p.key,
+                p.level,
+                p.size,
+                s.at.as_nanos(),
+                s.pushed.map(|t| t.as_nanos()),
+                p.time_to_live,
+                s.result.map(|(t, r)| (t.as_nanos(), r)),
+                s.answers
             );
         }
     }
     for place in &scenario.world.nodes {
-        println!("{:?} {:?}", place.former, place.core.as_ref().map(|c| c.report(scenario.world.now)));
+        println!(
+            "{:?} {:?}",
+            place.former,
+            place.core.as_ref().map(|c| c.report(scenario.world.now))
+        );
     }
     println!("{:?}", result.err());
 }

@@ -168,7 +168,8 @@ impl World {
         self.sequence += 1;
         let id = self.sequence as usize;
         self.events.insert(id, what);
-        self.queue.push(Reverse((self.now + after, self.sequence, id)));
+        self.queue
+            .push(Reverse((self.now + after, self.sequence, id)));
     }
 
     fn schedule_at(&mut self, at: Time, what: What) {
@@ -180,9 +181,17 @@ impl World {
     }
 
     fn step(&mut self) -> Result<(), String> {
-        let Some(Reverse((at, _, id))) = self.queue.pop() else { return Ok(()) };
-        let Some(what) = self.events.remove(&id) else { return Ok(()) };
-        self.same_instant = if at > self.now { 0 } else { self.same_instant + 1 };
+        let Some(Reverse((at, _, id))) = self.queue.pop() else {
+            return Ok(());
+        };
+        let Some(what) = self.events.remove(&id) else {
+            return Ok(());
+        };
+        self.same_instant = if at > self.now {
+            0
+        } else {
+            self.same_instant + 1
+        };
         if self.same_instant > SAME_INSTANT_MAX {
             return Err(format!("the world goes round in circles with {what:?}"));
         }
@@ -206,7 +215,10 @@ impl World {
 
     fn owner(&mut self, end: End) -> Option<&mut dyn Owner> {
         match end {
-            End::Node(node) => self.nodes[node].core.as_mut().map(|core| core as &mut dyn Owner),
+            End::Node(node) => self.nodes[node]
+                .core
+                .as_mut()
+                .map(|core| core as &mut dyn Owner),
             End::Client(client) => Some(&mut self.clients[client]),
         }
     }
@@ -226,21 +238,37 @@ impl World {
     fn arrive(&mut self, id: u64, side: usize, lane: usize) {
         let now = self.now;
         loop {
-            let most = if self.random.one_in(3) { self.random.between(1, 200) } else { u64::from(u32::MAX) };
-            let Some(link) = self.links.get_mut(&id) else { return };
+            let most = if self.random.one_in(3) {
+                self.random.between(1, 200)
+            } else {
+                u64::from(u32::MAX)
+            };
+            let Some(link) = self.links.get_mut(&id) else {
+                return;
+            };
             let reader = link.ends[1 - side];
             let writer = link.ends[side];
             if link.cut || !link.attached[1 - side] {
                 return;
             }
-            let Some(lane_id) = LaneId::new(lane as u8) else { return };
-            let reads = lane_id.is_control() || self.owner(reader).is_some_and(|owner| owner.reads_data(LinkHandle(id)));
+            let Some(lane_id) = LaneId::new(lane as u8) else {
+                return;
+            };
+            let reads = lane_id.is_control()
+                || self
+                    .owner(reader)
+                    .is_some_and(|owner| owner.reads_data(LinkHandle(id)));
             if !reads {
                 return;
             }
-            let Some(link) = self.links.get_mut(&id) else { return };
-            let Some(bytes) = link.pipes[side][lane].take(now, most as usize) else { return };
-            let done = link.pipes[side][0].is_empty() && link.closing.is_some_and(|(closer, _)| closer == side);
+            let Some(link) = self.links.get_mut(&id) else {
+                return;
+            };
+            let Some(bytes) = link.pipes[side][lane].take(now, most as usize) else {
+                return;
+            };
+            let done = link.pipes[side][0].is_empty()
+                && link.closing.is_some_and(|(closer, _)| closer == side);
             self.note(bytes.len() as u64 ^ (lane as u64) << 32 ^ id << 40);
             if let Some(owner) = self.owner(reader) {
                 owner.receive(LinkHandle(id), lane_id, bytes, now);
@@ -266,7 +294,11 @@ impl World {
         let next = self.owner(end).and_then(|owner| owner.next_timeout());
         if let Some(next) = next {
             let next = next.max(self.now);
-            if self.timers.get(&end).is_none_or(|known| next < *known || *known < self.now) {
+            if self
+                .timers
+                .get(&end)
+                .is_none_or(|known| next < *known || *known < self.now)
+            {
                 self.timers.insert(end, next);
                 self.schedule_at(next, What::Timer(end));
             }
@@ -275,18 +307,30 @@ impl World {
 
     fn write(&mut self, end: End, id: u64) {
         let now = self.now;
-        let Some(link) = self.links.get(&id) else { return };
-        let Some(side) = link.ends.iter().position(|known| *known == end) else { return };
+        let Some(link) = self.links.get(&id) else {
+            return;
+        };
+        let Some(side) = link.ends.iter().position(|known| *known == end) else {
+            return;
+        };
         if !link.attached[side] {
             return;
         }
         let lanes = link.pipes[side].len();
         for lane in 0..lanes {
-            let Some(lane_id) = LaneId::new(lane as u8) else { continue };
+            let Some(lane_id) = LaneId::new(lane as u8) else {
+                continue;
+            };
             loop {
-                let Some(link) = self.links.get(&id) else { return };
+                let Some(link) = self.links.get(&id) else {
+                    return;
+                };
                 let room = link.cut || link.pipes[side][lane].has_room();
-                let budget = if self.random.one_in(4) { self.random.between(1, 2000) } else { 32 * 1024 };
+                let budget = if self.random.one_in(4) {
+                    self.random.between(1, 2000)
+                } else {
+                    32 * 1024
+                };
                 let Some(owner) = self.owner(end) else { return };
                 if !room || !owner.wants_transmit(LinkHandle(id), lane_id, now) {
                     break;
@@ -299,19 +343,40 @@ impl World {
                 self.put(id, side, lane, out);
             }
             // What came while its reader was not ready for it is read now.
-            let waits = self.links.get(&id).is_some_and(|link| !link.pipes[1 - side][lane].is_empty());
-            if waits && lane > 0 && self.owner(end).is_some_and(|owner| owner.reads_data(LinkHandle(id))) {
-                self.schedule(Duration::ZERO, What::Arrive { link: id, side: 1 - side, lane });
+            let waits = self
+                .links
+                .get(&id)
+                .is_some_and(|link| !link.pipes[1 - side][lane].is_empty());
+            if waits
+                && lane > 0
+                && self
+                    .owner(end)
+                    .is_some_and(|owner| owner.reads_data(LinkHandle(id)))
+            {
+                self.schedule(
+                    Duration::ZERO,
+                    What::Arrive {
+                        link: id,
+                        side: 1 - side,
+                        lane,
+                    },
+                );
             }
         }
-        let close = self.owner(end).and_then(|owner| owner.wants_close(LinkHandle(id)));
+        let close = self
+            .owner(end)
+            .and_then(|owner| owner.wants_close(LinkHandle(id)));
         if close.is_some()
             && let Some(link) = self.links.get_mut(&id)
             && link.closing.is_none()
         {
             let empty = link.cut || link.pipes[side][0].is_empty();
             link.closing = Some((side, now));
-            let wait = if empty { Duration::ZERO } else { Duration::from_secs(1) };
+            let wait = if empty {
+                Duration::ZERO
+            } else {
+                Duration::from_secs(1)
+            };
             self.schedule(wait, What::Close { link: id });
         }
     }
@@ -319,28 +384,51 @@ impl World {
     fn put(&mut self, id: u64, side: usize, lane: usize, out: BytesMut) {
         let (low, high) = self.weather.delay;
         // Control has priority on the wire, but no promise.
-        let delay = if lane == 0 { self.random.micros(low, low + (high - low) / 2) } else { self.random.micros(low, high) };
+        let delay = if lane == 0 {
+            self.random.micros(low, low + (high - low) / 2)
+        } else {
+            self.random.micros(low, high)
+        };
         let now = self.now;
-        let Some(link) = self.links.get_mut(&id) else { return };
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
         if link.cut {
             return;
         }
         let at = link.pipes[side][lane].push(out.freeze(), now + delay);
-        self.schedule_at(at, What::Arrive { link: id, side, lane });
+        self.schedule_at(
+            at,
+            What::Arrive {
+                link: id,
+                side,
+                lane,
+            },
+        );
     }
 
     /// One end ends a link; the other learns it a little later.
     fn close(&mut self, id: u64) {
-        let Some(link) = self.links.get_mut(&id) else { return };
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
         let side = link.closing.map_or(0, |(side, _)| side);
         self.down(id, side, "closed");
         let after = self.random.micros(100, 5000);
-        self.schedule(after, What::Down { link: id, side: 1 - side });
+        self.schedule(
+            after,
+            What::Down {
+                link: id,
+                side: 1 - side,
+            },
+        );
     }
 
     fn down(&mut self, id: u64, side: usize, reason: &str) {
         let now = self.now;
-        let Some(link) = self.links.get_mut(&id) else { return };
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
         link.cut = true;
         if !std::mem::take(&mut link.attached[side]) {
             return;
@@ -362,7 +450,11 @@ impl World {
     }
 
     fn dial(&mut self, edge: usize) {
-        let Edge { dialer, acceptor, dialed } = self.edges[edge];
+        let Edge {
+            dialer,
+            acceptor,
+            dialed,
+        } = self.edges[edge];
         let gone = match dialer {
             End::Node(node) => self.nodes[node].core.is_none(),
             End::Client(client) => self.clients[client].leaving,
@@ -379,8 +471,14 @@ impl World {
         let lanes = usize::from(self.nodes[acceptor].config.session.lanes.max(4)) + 1;
         let pipes = || (0..lanes).map(|_| Pipe::default()).collect();
         let ends = [dialer, End::Node(acceptor)];
-        let link =
-            Link { edge, ends, pipes: [pipes(), pipes()], attached: [true, true], cut: false, closing: None };
+        let link = Link {
+            edge,
+            ends,
+            pipes: [pipes(), pipes()],
+            attached: [true, true],
+            cut: false,
+            closing: None,
+        };
         self.links.insert(id, link);
         self.current[edge] = Some(id);
         self.note(id);
@@ -408,7 +506,9 @@ impl World {
     }
 
     fn cut_link(&mut self, id: u64) {
-        let Some(link) = self.links.get(&id) else { return };
+        let Some(link) = self.links.get(&id) else {
+            return;
+        };
         if link.cut {
             return;
         }
@@ -418,10 +518,18 @@ impl World {
             let reader = ends[1 - side];
             let lanes = self.links.get(&id).map_or(0, |link| link.pipes[side].len());
             for lane in 0..lanes {
-                let most = if self.random.one_in(2) { self.random.between(0, 300) } else { 0 };
-                let Some(link) = self.links.get_mut(&id) else { return };
+                let most = if self.random.one_in(2) {
+                    self.random.between(0, 300)
+                } else {
+                    0
+                };
+                let Some(link) = self.links.get_mut(&id) else {
+                    return;
+                };
                 let rest = link.pipes[side][lane].cut(most as usize);
-                let Some(lane_id) = LaneId::new(lane as u8) else { continue };
+                let Some(lane_id) = LaneId::new(lane as u8) else {
+                    continue;
+                };
                 let handle = LinkHandle(id);
                 if let Some(bytes) = rest
                     && let Some(owner) = self.owner(reader)
@@ -437,7 +545,11 @@ impl World {
         self.note(id << 16);
         for side in 0..2 {
             let late = self.weather.silent && self.random.one_in(8);
-            let after = if late { Duration::from_secs(4) } else { self.random.micros(0, 50_000) };
+            let after = if late {
+                Duration::from_secs(4)
+            } else {
+                self.random.micros(0, 50_000)
+            };
             self.schedule(after, What::Down { link: id, side });
             self.pump(ends[side]);
         }
@@ -445,15 +557,23 @@ impl World {
 
     /// A node dies with all it holds, and comes back after a while.
     pub fn crash(&mut self, node: usize, away: Duration) {
-        let Some(core) = self.nodes[node].core.take() else { return };
+        let Some(core) = self.nodes[node].core.take() else {
+            return;
+        };
         self.nodes[node].former.push(core.ledger());
         self.note(node as u64 | 1 << 50);
         self.timers.remove(&End::Node(node));
-        let links: Vec<u64> =
-            self.links.iter().filter(|(_, link)| link.ends.contains(&End::Node(node))).map(|(id, _)| *id).collect();
+        let links: Vec<u64> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.ends.contains(&End::Node(node)))
+            .map(|(id, _)| *id)
+            .collect();
         for id in links {
             self.cut_link(id);
-            let Some(link) = self.links.get_mut(&id) else { continue };
+            let Some(link) = self.links.get_mut(&id) else {
+                continue;
+            };
             for side in 0..2 {
                 if link.ends[side] == End::Node(node) {
                     link.attached[side] = false;
@@ -503,7 +623,11 @@ impl World {
             let Some(core) = &place.core else { continue };
             let ledger = core.ledger();
             if ledger.residual() != 0 {
-                return Err(format!("{}: residual {} of {ledger:?}", place.config.name, ledger.residual()));
+                return Err(format!(
+                    "{}: residual {} of {ledger:?}",
+                    place.config.name,
+                    ledger.residual()
+                ));
             }
         }
         Ok(())

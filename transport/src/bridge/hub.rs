@@ -25,13 +25,17 @@ pub(super) struct Shared<O> {
 
 impl<O> Clone for Hub<O> {
     fn clone(&self) -> Self {
-        Self { shared: self.shared.clone() }
+        Self {
+            shared: self.shared.clone(),
+        }
     }
 }
 
 impl<O> std::fmt::Debug for Hub<O> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hub").field("links", &self.shared.links.borrow().len()).finish_non_exhaustive()
+        f.debug_struct("Hub")
+            .field("links", &self.shared.links.borrow().len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -27,7 +27,10 @@ pub(super) struct LinkWakes {
 
 impl LinkWakes {
     pub(super) fn new(highest_lane: u8) -> Self {
-        Self { writers: (0..=highest_lane).map(|_| Notify::new()).collect(), gate: Notify::new() }
+        Self {
+            writers: (0..=highest_lane).map(|_| Notify::new()).collect(),
+            gate: Notify::new(),
+        }
     }
 
     pub(super) fn wake<O: Owner>(&self, owner: &O, handle: LinkHandle, now: Time) {
@@ -70,7 +73,9 @@ pub(super) async fn run_link<O: Owner, L: Link>(
             }
         }
         parts.push(Box::pin(accept(&link)));
-        parts.push(Box::pin(async { Part::Ended(link.closed().await.to_string()) }));
+        parts.push(Box::pin(async {
+            Part::Ended(link.closed().await.to_string())
+        }));
         loop {
             match parts.next().await {
                 Some(Part::Accepted(lane, reader)) => {

@@ -20,7 +20,14 @@ pub trait Owner: 'static {
     fn wants_transmit(&self, link: LinkHandle, lane: LaneId, now: Time) -> bool;
 
     /// Appends about `budget` bytes at most for a lane.
-    fn transmit(&mut self, link: LinkHandle, lane: LaneId, budget: usize, now: Time, out: &mut BytesMut);
+    fn transmit(
+        &mut self,
+        link: LinkHandle,
+        lane: LaneId,
+        budget: usize,
+        now: Time,
+        out: &mut BytesMut,
+    );
 
     /// Whether the link is to be closed once its control lane is written out, and why.
     fn wants_close(&self, link: LinkHandle) -> Option<String>;

@@ -14,6 +14,10 @@
 use std::fmt;
 use std::io;
 
+use mcpbus_actors::Message;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 /// The largest body that any codec handles, in bytes, whatever limit it is given: 16 MiB.
 pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 
@@ -58,6 +62,12 @@ impl fmt::Display for CodecId {
         formatter.write_str(self.name())
     }
 }
+
+/// A message that can leave the process. Every message that serde can write and read is one; it is asked for only on an
+/// edge that crosses a link.
+pub trait WireMessage: Message + Serialize + DeserializeOwned {}
+
+impl<M: Message + Serialize + DeserializeOwned> WireMessage for M {}
 
 /// Turns messages of type `M` into bytes and back. See the laws of this module.
 pub trait Codec<M> {

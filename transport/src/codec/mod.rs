@@ -18,6 +18,6 @@ mod json;
 mod raw;
 
 pub use bincode::BincodeCodec;
-pub use contract::{Codec, CodecId, DecodeError, EncodeError, MAX_BODY_BYTES};
+pub use contract::{Codec, CodecId, DecodeError, EncodeError, MAX_BODY_BYTES, WireMessage};
 pub use json::JsonCodec;
 pub use raw::RawCodec;

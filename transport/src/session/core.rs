@@ -1,17 +1,17 @@
 //! The session's state and what its owner can ask of it; the peer's frames are handled here.
 
-use crate::link::LaneId;
 use super::config::{Local, Peer, SessionConfig};
 use super::error::{ProtocolError, PushError, SignalError};
 use super::event::{Event, Release};
 use super::receive::ReceiveFlow;
 use super::send::SendFlow;
 use super::signal::Signals;
-use crate::wire::{
-    BatchDecoder, BatchEncoder, Control, Failure, FlowAck, FrameKind, FrameReader, GoodbyeCode, Hello,
-    Record, VERSION_MAX, VERSION_MIN,
-};
+use crate::link::LaneId;
 use crate::wire::control::{CONTROL_FRAME_MAX, SIGNAL_MAX};
+use crate::wire::{
+    BatchDecoder, BatchEncoder, Control, Failure, FlowAck, FrameKind, FrameReader, GoodbyeCode,
+    Hello, Record, VERSION_MAX, VERSION_MIN,
+};
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use mcpbus_actors::Time;
@@ -177,12 +177,23 @@ impl Session {
 
     /// The acceptor's link is up, and the dialer's hello came on it. The owner found this session by it. `incarnation`
     /// is used if the peer does not go on with the session's own: random, not 0.
-    pub fn accept(&mut self, hello: Hello, incarnation: u64, now: Time) -> Result<(), ProtocolError> {
+    pub fn accept(
+        &mut self,
+        hello: Hello,
+        incarnation: u64,
+        now: Time,
+    ) -> Result<(), ProtocolError> {
         self.start_link(now);
-        let same_peer = self.peer.as_ref().is_some_and(|peer| peer.id == hello.id && peer.epoch == hello.epoch);
+        let same_peer = self
+            .peer
+            .as_ref()
+            .is_some_and(|peer| peer.id == hello.id && peer.epoch == hello.epoch);
         let resumed = same_peer && hello.incarnation == self.incarnation;
         let known = self.peer.is_some();
-        let died = self.peer.as_ref().is_some_and(|peer| peer.epoch != hello.epoch);
+        let died = self
+            .peer
+            .as_ref()
+            .is_some_and(|peer| peer.epoch != hello.epoch);
         self.agree(&hello)?;
         if same_peer && hello.incarnation == 0 && !self.confirmed {
             // The answer to its first hello was cut off: neither end has taken anything from the other.
@@ -263,7 +274,9 @@ impl Session {
     /// Queues a record. `token` comes back in its [`Release`].
     #[inline]
     pub fn push(&mut self, flow: u32, record: Record, token: u64) -> Result<(), PushError> {
-        let Some(send) = self.send_flows.get_mut(&flow) else { return Err(PushError::NoFlow(record)) };
+        let Some(send) = self.send_flows.get_mut(&flow) else {
+            return Err(PushError::NoFlow(record));
+        };
         send.push(record, token).map_err(PushError::NoCredit)?;
         if !send.ready {
             send.ready = true;
@@ -292,6 +305,11 @@ impl Session {
         self.send_flows.values().all(SendFlow::is_idle)
     }
 
+    /// Whether every record pushed on every flow has been taken over by the peer, or has ended.
+    pub fn is_taken_over(&self) -> bool {
+        self.send_flows.values().all(|flow| flow.retained() == 0)
+    }
+
     /// Sets the window of a receiving flow: what may be held or on its way, in messages and bytes.
     pub fn set_window(&mut self, flow: u32, messages: u64, bytes: u64, now: Time) {
         if let Some(receive) = self.receive_flows.get_mut(&flow) {
@@ -303,17 +321,23 @@ impl Session {
 
     /// What a receiving flow may hold at most from here: granted and not settled, in messages and bytes.
     pub fn exposure(&self, flow: u32) -> (u64, u64) {
-        self.receive_flows.get(&flow).map_or((0, 0), ReceiveFlow::exposure)
+        self.receive_flows
+            .get(&flow)
+            .map_or((0, 0), ReceiveFlow::exposure)
     }
 
     /// Messages and bytes that are held of a receiving flow.
     pub fn held(&self, flow: u32) -> (u64, u64) {
-        self.receive_flows.get(&flow).map_or((0, 0), ReceiveFlow::held)
+        self.receive_flows
+            .get(&flow)
+            .map_or((0, 0), ReceiveFlow::held)
     }
 
     /// The definition of a receiving flow.
     pub fn definition(&self, flow: u32) -> Option<&Bytes> {
-        self.receive_flows.get(&flow).map(|receive| &receive.definition)
+        self.receive_flows
+            .get(&flow)
+            .map(|receive| &receive.definition)
     }
 
     /// A received message now exists in `copies` places, at least one, each of which must be [`done`](Self::done).
@@ -326,13 +350,17 @@ impl Session {
 
     /// In how many places a received message exists.
     pub fn copies(&self, flow: u32, sequence: u64) -> u32 {
-        self.receive_flows.get(&flow).map_or(0, |receive| receive.window.copies(sequence))
+        self.receive_flows
+            .get(&flow)
+            .map_or(0, |receive| receive.window.copies(sequence))
     }
 
     /// One copy of a received message was passed on or has ended. Whether it was the last one.
     #[inline]
     pub fn done(&mut self, flow: u32, sequence: u64, now: Time) -> bool {
-        let Some(receive) = self.receive_flows.get_mut(&flow) else { return false };
+        let Some(receive) = self.receive_flows.get_mut(&flow) else {
+            return false;
+        };
         let last = receive.done(sequence);
         if last {
             let short = receive.is_short();
@@ -343,7 +371,9 @@ impl Session {
 
     /// Up to where all messages of a receiving flow are settled.
     pub fn settled(&self, flow: u32) -> u64 {
-        self.receive_flows.get(&flow).map_or(0, |receive| receive.window.settled())
+        self.receive_flows
+            .get(&flow)
+            .map_or(0, |receive| receive.window.settled())
     }
 
     /// How many signals wait for their ack.
@@ -353,12 +383,16 @@ impl Session {
 
     /// How many received messages of a flow still exist here, counted one by one.
     pub fn unfinished(&self, flow: u32) -> u64 {
-        self.receive_flows.get(&flow).map_or(0, |receive| receive.window.unfinished())
+        self.receive_flows
+            .get(&flow)
+            .map_or(0, |receive| receive.window.unfinished())
     }
 
     /// Positions of a sending flow: pushed, received by the peer, settled by the peer.
     pub fn sent(&self, flow: u32) -> (u64, u64, u64) {
-        self.send_flows.get(&flow).map_or((0, 0, 0), SendFlow::positions)
+        self.send_flows
+            .get(&flow)
+            .map_or((0, 0, 0), SendFlow::positions)
     }
 
     /// A received message ended badly; the peer is told. [`done`](Self::done) is still to be called.
@@ -407,22 +441,29 @@ impl Session {
         self.last_heard = now;
         let index = usize::from(lane.number());
         if index >= self.readers.len() {
-            return Err(ProtocolError::Unexpected { what: "a lane beyond the agreed number" });
+            return Err(ProtocolError::Unexpected {
+                what: "a lane beyond the agreed number",
+            });
         }
         self.readers[index].push(chunk);
         loop {
-            let frame =
-                self.readers[index].next().map_err(|error| ProtocolError::Wire { lane, error })?;
-            let Some((kind, payload)) = frame else { return Ok(()) };
+            let frame = self.readers[index]
+                .next()
+                .map_err(|error| ProtocolError::Wire { lane, error })?;
+            let Some((kind, payload)) = frame else {
+                return Ok(());
+            };
             self.confirmed |= self.state != SessionState::Greeting;
             if lane.is_control() {
-                let control =
-                    Control::decode(kind, payload).map_err(|error| ProtocolError::Wire { lane, error })?;
+                let control = Control::decode(kind, payload)
+                    .map_err(|error| ProtocolError::Wire { lane, error })?;
                 self.handle_control(control, now)?;
             } else if kind == FrameKind::Batch {
                 self.handle_batch(lane, payload, now)?;
             } else {
-                return Err(ProtocolError::Unexpected { what: "a control frame on a data lane" });
+                return Err(ProtocolError::Unexpected {
+                    what: "a control frame on a data lane",
+                });
             }
         }
     }
@@ -434,7 +475,13 @@ impl Session {
     fn start_link(&mut self, now: Time) {
         let data_limit = self.config.message_max as usize + 64 * 1024 + self.config.frame_target;
         self.readers = (0..=self.lanes)
-            .map(|lane| FrameReader::new(if lane == 0 { CONTROL_FRAME_MAX } else { data_limit }))
+            .map(|lane| {
+                FrameReader::new(if lane == 0 {
+                    CONTROL_FRAME_MAX
+                } else {
+                    data_limit
+                })
+            })
             .collect();
         self.decoders = (0..=self.lanes).map(|_| BatchDecoder::new()).collect();
         self.encoders = (0..=self.lanes).map(|_| BatchEncoder::new()).collect();
@@ -462,7 +509,9 @@ impl Session {
 
     fn agree(&mut self, hello: &Hello) -> Result<(), ProtocolError> {
         if hello.versions.0 > VERSION_MAX || hello.versions.1 < VERSION_MIN {
-            return Err(ProtocolError::Version { peer: hello.versions });
+            return Err(ProtocolError::Version {
+                peer: hello.versions,
+            });
         }
         // Flows are pinned to lanes for the life of the session, so the number is fixed by the first hello.
         if self.peer.is_none() {
@@ -512,7 +561,9 @@ impl Session {
             ready.clear();
         }
         for id in ids {
-            let Some(flow) = self.send_flows.get_mut(&id) else { continue };
+            let Some(flow) = self.send_flows.get_mut(&id) else {
+                continue;
+            };
             if !flow.opened {
                 self.to_open.push_back(id);
             }
@@ -530,7 +581,15 @@ impl Session {
     fn handle_control(&mut self, control: Control, now: Time) -> Result<(), ProtocolError> {
         match (self.state, control) {
             (SessionState::Greeting, Control::Hello(hello)) => self.handle_hello(&hello),
-            (SessionState::Resuming, Control::Resume { flows, signals, failures, last }) => {
+            (
+                SessionState::Resuming,
+                Control::Resume {
+                    flows,
+                    signals,
+                    failures,
+                    last,
+                },
+            ) => {
                 self.ack_control(signals, failures)?;
                 self.handle_resume(&flows, last, now)
             }
@@ -539,28 +598,34 @@ impl Session {
                 Ok(())
             }
             (SessionState::Leaving | SessionState::Down, _) => Ok(()),
-            (SessionState::Greeting, _) => Err(ProtocolError::Unexpected { what: "a frame before the hello" }),
+            (SessionState::Greeting, _) => Err(ProtocolError::Unexpected {
+                what: "a frame before the hello",
+            }),
             (_, Control::Ping { nonce }) => {
                 self.pong = Some(nonce);
                 Ok(())
             }
             (_, Control::Pong { .. }) => Ok(()),
-            (SessionState::Resuming, _) => {
-                Err(ProtocolError::Unexpected { what: "a frame before the resume is complete" })
-            }
+            (SessionState::Resuming, _) => Err(ProtocolError::Unexpected {
+                what: "a frame before the resume is complete",
+            }),
             (SessionState::Live, control) => self.handle_live(control, now),
         }
     }
 
     fn handle_hello(&mut self, hello: &Hello) -> Result<(), ProtocolError> {
-        let died = self.peer.as_ref().is_some_and(|peer| peer.epoch != hello.epoch || peer.id != hello.id);
+        let died = self
+            .peer
+            .as_ref()
+            .is_some_and(|peer| peer.epoch != hello.epoch || peer.id != hello.id);
         let known = self.peer.is_some();
         let lanes = self.lanes;
         self.agree(hello)?;
         if self.lanes != lanes {
             self.readers.truncate(usize::from(self.lanes) + 1);
         }
-        let resumed = !died && known && self.incarnation != 0 && hello.incarnation == self.incarnation;
+        let resumed =
+            !died && known && self.incarnation != 0 && hello.incarnation == self.incarnation;
         self.incarnation = hello.incarnation;
         if known && !resumed {
             self.reset(died);
@@ -571,17 +636,27 @@ impl Session {
 
     fn ack_control(&mut self, signals: u64, failures: u64) -> Result<(), ProtocolError> {
         if !self.signals.ack(signals) || !self.failures.ack(failures) {
-            return Err(ProtocolError::Unexpected { what: "an ack of a control message that was never sent" });
+            return Err(ProtocolError::Unexpected {
+                what: "an ack of a control message that was never sent",
+            });
         }
         Ok(())
     }
 
-    fn handle_resume(&mut self, flows: &[FlowAck], last: bool, now: Time) -> Result<(), ProtocolError> {
+    fn handle_resume(
+        &mut self,
+        flows: &[FlowAck],
+        last: bool,
+        now: Time,
+    ) -> Result<(), ProtocolError> {
         for ack in flows {
             match self.send_flows.get_mut(&ack.flow) {
                 Some(flow) => {
                     if !flow.resume(ack) {
-                        return Err(ProtocolError::Flow { what: "resumes what was never sent", flow: ack.flow });
+                        return Err(ProtocolError::Flow {
+                            what: "resumes what was never sent",
+                            flow: ack.flow,
+                        });
                     }
                     // The ack that said so may have been cut off, and its repetition will say nothing new.
                     self.events.push_back(Event::Credit { flow: ack.flow });
@@ -605,29 +680,51 @@ impl Session {
 
     fn handle_live(&mut self, control: Control, now: Time) -> Result<(), ProtocolError> {
         match control {
-            Control::Hello(_) => Err(ProtocolError::Unexpected { what: "a second hello" }),
-            Control::Resume { .. } => Err(ProtocolError::Unexpected { what: "a resume of a new session" }),
+            Control::Hello(_) => Err(ProtocolError::Unexpected {
+                what: "a second hello",
+            }),
+            Control::Resume { .. } => Err(ProtocolError::Unexpected {
+                what: "a resume of a new session",
+            }),
             Control::Open { flow, definition } => {
                 if self.receive_flows.len() >= self.config.flows_max as usize {
-                    return Err(ProtocolError::Flow { what: "one more than the limit", flow });
+                    return Err(ProtocolError::Flow {
+                        what: "one more than the limit",
+                        flow,
+                    });
                 }
                 let lane = self.lane_of(flow);
                 if self.receive_flows.contains_key(&flow) {
-                    return Err(ProtocolError::Flow { what: "opened twice", flow });
+                    return Err(ProtocolError::Flow {
+                        what: "opened twice",
+                        flow,
+                    });
                 }
-                self.receive_flows.insert(flow, ReceiveFlow::new(definition.clone(), lane));
+                self.receive_flows
+                    .insert(flow, ReceiveFlow::new(definition.clone(), lane));
                 self.events.push_back(Event::Opened { flow, definition });
                 Ok(())
             }
             Control::Close { flow, last } => self.handle_close(flow, last),
-            Control::Ack { signals, failures, flows } => {
+            Control::Ack {
+                signals,
+                failures,
+                flows,
+            } => {
                 self.ack_control(signals, failures)?;
                 flows.iter().try_for_each(|ack| self.handle_ack(ack))
             }
-            Control::Failed { sequence, flow, messages } => {
-                let new = self.failures.receive(sequence).ok_or(ProtocolError::Unexpected {
-                    what: "a frame of failures that leaves a gap",
-                })?;
+            Control::Failed {
+                sequence,
+                flow,
+                messages,
+            } => {
+                let new = self
+                    .failures
+                    .receive(sequence)
+                    .ok_or(ProtocolError::Unexpected {
+                        what: "a frame of failures that leaves a gap",
+                    })?;
                 self.ack_within(self.config.ack_delay, now);
                 if let Some(send) = self.send_flows.get_mut(&flow)
                     && new
@@ -638,15 +735,27 @@ impl Session {
                 }
                 Ok(())
             }
-            Control::Pending { flow, messages, bytes, next } => {
-                self.events.push_back(Event::Pending { flow, messages, bytes, next });
+            Control::Pending {
+                flow,
+                messages,
+                bytes,
+                next,
+            } => {
+                self.events.push_back(Event::Pending {
+                    flow,
+                    messages,
+                    bytes,
+                    next,
+                });
                 Ok(())
             }
             Control::Signal { sequence, payload } => {
                 let new = self
                     .signals
                     .receive(sequence)
-                    .ok_or(ProtocolError::Unexpected { what: "a signal that leaves a gap" })?;
+                    .ok_or(ProtocolError::Unexpected {
+                        what: "a signal that leaves a gap",
+                    })?;
                 self.ack_within(self.config.ack_delay, now);
                 if new {
                     self.events.push_back(Event::Signal { payload });
@@ -660,9 +769,14 @@ impl Session {
 
     fn handle_ack(&mut self, ack: &FlowAck) -> Result<(), ProtocolError> {
         // An ack may cross the close of its flow.
-        let Some(flow) = self.send_flows.get_mut(&ack.flow) else { return Ok(()) };
+        let Some(flow) = self.send_flows.get_mut(&ack.flow) else {
+            return Ok(());
+        };
         let Some(more) = flow.ack(ack.flow, ack, &mut self.releases) else {
-            return Err(ProtocolError::Flow { what: "acks what was never sent", flow: ack.flow });
+            return Err(ProtocolError::Flow {
+                what: "acks what was never sent",
+                flow: ack.flow,
+            });
         };
         if more {
             if !flow.ready && flow.has_sendable() {
@@ -676,7 +790,10 @@ impl Session {
 
     fn handle_close(&mut self, flow: u32, last: u64) -> Result<(), ProtocolError> {
         let Some(receive) = self.receive_flows.get(&flow) else {
-            return Err(ProtocolError::Flow { what: "closed but not open", flow });
+            return Err(ProtocolError::Flow {
+                what: "closed but not open",
+                flow,
+            });
         };
         if receive.received() < last {
             self.closing.insert(flow, last);
@@ -690,15 +807,25 @@ impl Session {
         self.closing.remove(&flow);
         self.dirty.retain(|id| *id != flow);
         if let Some(receive) = self.receive_flows.remove(&flow) {
-            self.events.push_back(Event::Closed { flow, window: receive.window });
+            self.events.push_back(Event::Closed {
+                flow,
+                window: receive.window,
+            });
         }
     }
 
-    fn handle_batch(&mut self, lane: LaneId, payload: Bytes, now: Time) -> Result<(), ProtocolError> {
+    fn handle_batch(
+        &mut self,
+        lane: LaneId,
+        payload: Bytes,
+        now: Time,
+    ) -> Result<(), ProtocolError> {
         if self.state != SessionState::Live {
             return match self.state {
                 SessionState::Leaving | SessionState::Down => Ok(()),
-                _ => Err(ProtocolError::Unexpected { what: "data before the hello" }),
+                _ => Err(ProtocolError::Unexpected {
+                    what: "data before the hello",
+                }),
             };
         }
         let mut records = self.spare.pop().unwrap_or_default();
@@ -707,14 +834,24 @@ impl Session {
             .map_err(|error| ProtocolError::Wire { lane, error })?;
         let flow = header.flow;
         let Some(receive) = self.receive_flows.get_mut(&flow) else {
-            return Err(ProtocolError::Flow { what: "data on a flow that is not open", flow });
+            return Err(ProtocolError::Flow {
+                what: "data on a flow that is not open",
+                flow,
+            });
         };
         if receive.lane != lane {
-            return Err(ProtocolError::Flow { what: "data on a lane that is not the flow's", flow });
+            return Err(ProtocolError::Flow {
+                what: "data on a lane that is not the flow's",
+                flow,
+            });
         }
         let expected = receive.received() + 1;
         if header.first != expected {
-            return Err(ProtocolError::Gap { flow, expected, found: header.first });
+            return Err(ProtocolError::Gap {
+                flow,
+                expected,
+                found: header.first,
+            });
         }
         let mut urgent = false;
         for record in &records {
@@ -723,9 +860,17 @@ impl Session {
         }
         let received = receive.received();
         let urgent = urgent || receive.is_short();
-        self.events.push_back(Event::Records { flow, first: expected, records });
+        self.events.push_back(Event::Records {
+            flow,
+            first: expected,
+            records,
+        });
         self.mark(flow, urgent, now);
-        if self.closing.get(&flow).is_some_and(|last| *last <= received) {
+        if self
+            .closing
+            .get(&flow)
+            .is_some_and(|last| *last <= received)
+        {
             self.end_receiving(flow);
         }
         Ok(())
@@ -739,12 +884,19 @@ impl Session {
             receive.dirty = true;
             self.dirty.push_back(flow);
         }
-        self.ack_within(if urgent { std::time::Duration::ZERO } else { self.config.ack_delay }, now);
+        self.ack_within(
+            if urgent {
+                std::time::Duration::ZERO
+            } else {
+                self.config.ack_delay
+            },
+            now,
+        );
     }
 
     fn ack_within(&mut self, delay: std::time::Duration, now: Time) {
         let at = now + delay;
-        if self.ack_at.is_none_or(|earlier| at < earlier) {
+        if !self.ack_due && self.ack_at.is_none_or(|earlier| at < earlier) {
             self.ack_at = Some(at);
         }
     }

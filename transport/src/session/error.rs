@@ -54,9 +54,18 @@ impl fmt::Display for ProtocolError {
             Self::Wire { lane, error } => write!(f, "malformed frame on the {lane}: {error}"),
             Self::Unexpected { what } => write!(f, "unexpected frame: {what}"),
             Self::Flow { what, flow } => write!(f, "flow {flow}: {what}"),
-            Self::CreditExceeded { flow } => write!(f, "flow {flow}: more was sent than was granted"),
-            Self::Gap { flow, expected, found } => {
-                write!(f, "flow {flow}: message {found} came where {expected} had to come")
+            Self::CreditExceeded { flow } => {
+                write!(f, "flow {flow}: more was sent than was granted")
+            }
+            Self::Gap {
+                flow,
+                expected,
+                found,
+            } => {
+                write!(
+                    f,
+                    "flow {flow}: message {found} came where {expected} had to come"
+                )
             }
             Self::Version { peer } => write!(
                 f,

@@ -1,8 +1,8 @@
 //! The receiving end of one flow: what came, what is still held, what was granted.
 
-use crate::link::LaneId;
 use super::error::ProtocolError;
 use super::window::Window;
+use crate::link::LaneId;
 use crate::wire::{Failure, FlowAck};
 use bytes::Bytes;
 
@@ -76,17 +76,27 @@ impl ReceiveFlow {
 
     /// What may still come or is held, in messages and bytes: what this flow costs the receiver's budget.
     pub(super) fn exposure(&self) -> (u64, u64) {
-        (self.grant_messages - self.window.settled(), self.grant_bytes - self.window.settled_bytes())
+        (
+            self.grant_messages - self.window.settled(),
+            self.grant_bytes - self.window.settled_bytes(),
+        )
     }
 
     /// Messages and bytes held here.
     pub(super) fn held(&self) -> (u64, u64) {
-        (self.received - self.window.settled(), self.received_bytes - self.window.settled_bytes())
+        (
+            self.received - self.window.settled(),
+            self.received_bytes - self.window.settled_bytes(),
+        )
     }
 
     fn regrant(&mut self) {
-        self.grant_messages = self.grant_messages.max(self.window.settled() + self.window_messages);
-        self.grant_bytes = self.grant_bytes.max(self.window.settled_bytes() + self.window_bytes);
+        self.grant_messages = self
+            .grant_messages
+            .max(self.window.settled() + self.window_messages);
+        self.grant_bytes = self
+            .grant_bytes
+            .max(self.window.settled_bytes() + self.window_bytes);
     }
 
     /// The positions to tell the peer.

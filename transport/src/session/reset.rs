@@ -37,21 +37,30 @@ impl Session {
         }
         lost.sort_unstable();
         self.to_open.make_contiguous().sort_unstable();
-        self.events.push_back(Event::Reset { died, lost, windows });
+        self.events.push_back(Event::Reset {
+            died,
+            lost,
+            windows,
+        });
     }
 
     fn take_windows(&mut self) -> Vec<(u32, Window)> {
         self.dirty.clear();
         self.closing.clear();
-        let mut windows: Vec<_> =
-            std::mem::take(&mut self.receive_flows).into_iter().map(|(id, flow)| (id, flow.window)).collect();
+        let mut windows: Vec<_> = std::mem::take(&mut self.receive_flows)
+            .into_iter()
+            .map(|(id, flow)| (id, flow.window))
+            .collect();
         windows.sort_unstable_by_key(|(id, _)| *id);
         windows
     }
 
     /// Gives the session up: the peer left, or did not come back. The owner decides what becomes of each record.
     pub fn abandon(&mut self) -> Abandoned {
-        let mut abandoned = Abandoned { windows: self.take_windows(), ..Abandoned::default() };
+        let mut abandoned = Abandoned {
+            windows: self.take_windows(),
+            ..Abandoned::default()
+        };
         for (id, flow) in std::mem::take(&mut self.send_flows) {
             let (records, lost) = flow.abandon(id, &mut self.releases);
             abandoned.lost += lost;

@@ -1,7 +1,7 @@
 //! The sending end of one flow: what is queued, what is on its way, what the peer has taken over.
 
-use crate::link::LaneId;
 use super::event::Release;
+use crate::link::LaneId;
 use crate::wire::{AckLevel, Failure, FlowAck, Record};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -76,7 +76,10 @@ impl SendFlow {
 
     /// Room in messages and in bytes.
     pub(super) fn room(&self) -> (u64, u64) {
-        (self.grant_messages.saturating_sub(self.last()), self.grant_bytes.saturating_sub(self.bytes))
+        (
+            self.grant_messages.saturating_sub(self.last()),
+            self.grant_bytes.saturating_sub(self.bytes),
+        )
     }
 
     pub(super) fn push(&mut self, record: Record, token: u64) -> Result<(), Record> {
@@ -86,7 +89,11 @@ impl SendFlow {
             return Err(record);
         }
         self.bytes += cost;
-        self.retained.push_back(Retained { record: Some(record), token, end_bytes: self.bytes });
+        self.retained.push_back(Retained {
+            record: Some(record),
+            token,
+            end_bytes: self.bytes,
+        });
         Ok(())
     }
 
@@ -108,10 +115,9 @@ impl SendFlow {
     pub(super) fn has_sendable(&self) -> bool {
         let index = (self.next - self.base) as usize;
         self.next <= self.grant_messages
-            && self
-                .retained
-                .get(index)
-                .is_some_and(|retained| retained.end_bytes <= self.grant_bytes && retained.record.is_some())
+            && self.retained.get(index).is_some_and(|retained| {
+                retained.end_bytes <= self.grant_bytes && retained.record.is_some()
+            })
     }
 
     pub(super) fn sent(&mut self, count: usize) {
@@ -120,14 +126,25 @@ impl SendFlow {
 
     /// Applies positions from the peer. `None` if they cannot be true; otherwise whether there is more credit, or
     /// more is passed on.
-    pub(super) fn ack(&mut self, flow: u32, ack: &FlowAck, releases: &mut VecDeque<Release>) -> Option<bool> {
+    pub(super) fn ack(
+        &mut self,
+        flow: u32,
+        ack: &FlowAck,
+        releases: &mut VecDeque<Release>,
+    ) -> Option<bool> {
         if ack.received >= self.next || ack.settled > ack.received {
             return None;
         }
         if ack.received > self.received {
             let from = self.received.max(self.base - 1) + 1;
             self.received = ack.received;
-            self.release_range(flow, from, ack.received, |level| level <= AckLevel::Accepted, releases);
+            self.release_range(
+                flow,
+                from,
+                ack.received,
+                |level| level <= AckLevel::Accepted,
+                releases,
+            );
         }
         let passed_on = ack.settled > self.settled;
         if passed_on {
@@ -135,11 +152,18 @@ impl SendFlow {
             self.settled = ack.settled;
             self.release_range(flow, from, ack.settled, |_| true, releases);
         }
-        while self.base <= self.received && self.retained.front().is_some_and(|front| front.record.is_none()) {
+        while self.base <= self.received
+            && self
+                .retained
+                .front()
+                .is_some_and(|front| front.record.is_none())
+        {
             self.retained.pop_front();
             self.base += 1;
         }
-        let more = ack.grant_messages > self.grant_messages || ack.grant_bytes > self.grant_bytes || passed_on;
+        let more = ack.grant_messages > self.grant_messages
+            || ack.grant_bytes > self.grant_bytes
+            || passed_on;
         self.grant_messages = self.grant_messages.max(ack.grant_messages);
         self.grant_bytes = self.grant_bytes.max(ack.grant_bytes);
         Some(more)
@@ -159,9 +183,17 @@ impl SendFlow {
         let start = (from - self.base) as usize;
         let end = (to + 1 - self.base) as usize;
         for retained in self.retained.range_mut(start..end) {
-            if retained.record.as_ref().is_some_and(|record| due(record.head.ack)) {
+            if retained
+                .record
+                .as_ref()
+                .is_some_and(|record| due(record.head.ack))
+            {
                 retained.record = None;
-                releases.push_back(Release { flow, token: retained.token, result: Ok(()) });
+                releases.push_back(Release {
+                    flow,
+                    token: retained.token,
+                    result: Ok(()),
+                });
             }
         }
     }
@@ -181,7 +213,11 @@ impl SendFlow {
         if let Some(retained) = self.retained.get_mut(index)
             && retained.record.take().is_some()
         {
-            releases.push_back(Release { flow, token: retained.token, result: Err(failure) });
+            releases.push_back(Release {
+                flow,
+                token: retained.token,
+                result: Err(failure),
+            });
         }
     }
 
@@ -211,7 +247,10 @@ impl SendFlow {
 
     /// How many records are retained.
     pub(super) fn retained(&self) -> usize {
-        self.retained.iter().filter(|retained| retained.record.is_some()).count()
+        self.retained
+            .iter()
+            .filter(|retained| retained.record.is_some())
+            .count()
     }
 
     /// The peer forgot the flow. Returns how many messages it had taken over without passing them on; what it
@@ -225,35 +264,59 @@ impl SendFlow {
         let mut bytes = 0;
         for (index, mut retained) in self.retained.drain(..).enumerate() {
             let sequence = first + index as u64;
-            let Some(record) = retained.record.take() else { continue };
+            let Some(record) = retained.record.take() else {
+                continue;
+            };
             if sequence <= received {
                 // Still owned here: its publisher waits for more than the peer's memory.
                 lost -= u64::from(sequence > self.settled);
             } else if sequence < written && record.head.ack == AckLevel::None {
                 lost += 1;
-                releases.push_back(Release { flow, token: retained.token, result: Err(Failure::PeerDied) });
+                releases.push_back(Release {
+                    flow,
+                    token: retained.token,
+                    result: Err(Failure::PeerDied),
+                });
                 continue;
             }
             bytes += record.cost();
-            kept.push_back(Retained { record: Some(record), token: retained.token, end_bytes: bytes });
+            kept.push_back(Retained {
+                record: Some(record),
+                token: retained.token,
+                end_bytes: bytes,
+            });
         }
         let definition = std::mem::take(&mut self.definition);
-        *self = Self { retained: kept, bytes, ..Self::new(definition, self.lane) };
+        *self = Self {
+            retained: kept,
+            bytes,
+            ..Self::new(definition, self.lane)
+        };
         lost
     }
 
     /// Ends the flow: what the peer never took over, and how many messages it took over without passing on. What
     /// was written and must not come twice counts as lost too: nobody knows whether it arrived.
-    pub(super) fn abandon(mut self, flow: u32, releases: &mut VecDeque<Release>) -> (Vec<(Record, u64)>, u64) {
+    pub(super) fn abandon(
+        mut self,
+        flow: u32,
+        releases: &mut VecDeque<Release>,
+    ) -> (Vec<(Record, u64)>, u64) {
         let mut lost = self.received - self.settled;
         let mut records = Vec::new();
         for (index, mut retained) in self.retained.drain(..).enumerate() {
-            let Some(record) = retained.record.take() else { continue };
+            let Some(record) = retained.record.take() else {
+                continue;
+            };
             let sequence = self.base + index as u64;
             lost -= u64::from(sequence <= self.received && sequence > self.settled);
             if record.head.ack == AckLevel::None && sequence < self.next {
                 lost += 1;
-                releases.push_back(Release { flow, token: retained.token, result: Err(Failure::PeerDied) });
+                releases.push_back(Release {
+                    flow,
+                    token: retained.token,
+                    result: Err(Failure::PeerDied),
+                });
             } else {
                 records.push((record, retained.token));
             }

@@ -18,7 +18,13 @@ pub(super) struct Signals<T> {
 
 impl<T: Clone> Signals<T> {
     pub(super) fn new() -> Self {
-        Self { retained: VecDeque::new(), base: 1, next: 1, received: 0, acked: 0 }
+        Self {
+            retained: VecDeque::new(),
+            base: 1,
+            next: 1,
+            received: 0,
+            acked: 0,
+        }
     }
 
     pub(super) fn push(&mut self, message: T) {

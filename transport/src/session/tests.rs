@@ -1,8 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
-use crate::link::LaneId;
 use super::*;
-use crate::wire::{AckLevel, Control, Failure, FrameReader, GoodbyeCode, Head, Hello, ProducerId, Record, Role};
+use crate::link::LaneId;
+use crate::wire::{
+    AckLevel, Control, Failure, FrameReader, GoodbyeCode, Head, Hello, ProducerId, Record, Role,
+};
 use bytes::{Bytes, BytesMut};
 use mcpbus_actors::Time;
 use proptest::prelude::*;
@@ -11,7 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 fn local(id: u128, epoch: u64) -> Local {
-    Local { role: Role::Node, id, epoch, name: format!("node-{id}") }
+    Local {
+        role: Role::Node,
+        id,
+        epoch,
+        name: format!("node-{id}"),
+    }
 }
 
 fn head(ack: AckLevel) -> Arc<Head> {
@@ -69,14 +76,19 @@ impl Pair {
         self.dialer.link_down();
         self.acceptor.link_down();
         self.greeting = None;
-        self.to_acceptor.iter_mut().chain(&mut self.to_dialer).for_each(BytesMut::clear);
+        self.to_acceptor
+            .iter_mut()
+            .chain(&mut self.to_dialer)
+            .for_each(BytesMut::clear);
     }
 
     fn write(&mut self, budget: usize) {
         for lane in 0..self.to_acceptor.len() {
             let id = LaneId::new(lane as u8).unwrap();
-            self.dialer.transmit(id, budget, self.now, &mut self.to_acceptor[lane]);
-            self.acceptor.transmit(id, budget, self.now, &mut self.to_dialer[lane]);
+            self.dialer
+                .transmit(id, budget, self.now, &mut self.to_acceptor[lane]);
+            self.acceptor
+                .transmit(id, budget, self.now, &mut self.to_dialer[lane]);
         }
     }
 
@@ -87,7 +99,9 @@ impl Pair {
             if let Some(reader) = &mut self.greeting {
                 reader.push(self.to_acceptor[0].split().freeze());
                 if let Some((kind, payload)) = reader.next().unwrap() {
-                    let Control::Hello(hello) = Control::decode(kind, payload).unwrap() else { panic!() };
+                    let Control::Hello(hello) = Control::decode(kind, payload).unwrap() else {
+                        panic!()
+                    };
                     self.incarnations += 1;
                     self.acceptor.accept(hello, self.incarnations, self.now)?;
                     self.greeting = None;
@@ -146,17 +160,28 @@ fn nothing_is_sent_without_credit_and_the_record_comes_back() {
     let mut pair = live();
     let flow = pair.dialer.open_flow(Bytes::new()).unwrap();
     pair.settle_all();
-    let refused = pair.dialer.push(flow, record(&head(AckLevel::None), 1, 10), 1);
+    let refused = pair
+        .dialer
+        .push(flow, record(&head(AckLevel::None), 1, 10), 1);
     assert!(matches!(refused, Err(PushError::NoCredit(record)) if record.sequence == 1));
     pair.acceptor.set_window(flow, 2, 10_000, pair.now);
     pair.settle_all();
     for sequence in 1..=2 {
-        pair.dialer.push(flow, record(&head(AckLevel::None), sequence, 10), sequence).unwrap();
+        pair.dialer
+            .push(flow, record(&head(AckLevel::None), sequence, 10), sequence)
+            .unwrap();
     }
-    assert!(pair.dialer.push(flow, record(&head(AckLevel::None), 3, 10), 3).is_err());
+    assert!(
+        pair.dialer
+            .push(flow, record(&head(AckLevel::None), 3, 10), 3)
+            .is_err()
+    );
     pair.settle_all();
     assert_eq!(pair.acceptor.held(flow).0, 2);
-    assert!(!pair.dialer.admits(flow, 138), "credit returns with the settlement, not with the arrival");
+    assert!(
+        !pair.dialer.admits(flow, 138),
+        "credit returns with the settlement, not with the arrival"
+    );
     pair.acceptor.done(flow, 1, pair.now);
     pair.settle_all();
     assert!(pair.dialer.admits(flow, 138));
@@ -166,19 +191,33 @@ fn nothing_is_sent_without_credit_and_the_record_comes_back() {
 fn bytes_are_bounded_as_well_as_messages() {
     let mut pair = live();
     let flow = open(&mut pair, 1000, 400);
-    pair.dialer.push(flow, record(&head(AckLevel::None), 1, 200), 1).unwrap();
-    assert!(pair.dialer.push(flow, record(&head(AckLevel::None), 2, 0), 2).is_err(), "328 + 128 exceed 400");
+    pair.dialer
+        .push(flow, record(&head(AckLevel::None), 1, 200), 1)
+        .unwrap();
+    assert!(
+        pair.dialer
+            .push(flow, record(&head(AckLevel::None), 2, 0), 2)
+            .is_err(),
+        "328 + 128 exceed 400"
+    );
 }
 
 #[test]
 fn a_peer_that_exceeds_its_grant_is_refused() {
     let mut pair = live();
     let flow = open(&mut pair, 1, 10_000);
-    pair.dialer.push(flow, record(&head(AckLevel::None), 1, 1), 1).unwrap();
+    pair.dialer
+        .push(flow, record(&head(AckLevel::None), 1, 1), 1)
+        .unwrap();
     let mut forged = BytesMut::new();
-    let two = [record(&head(AckLevel::None), 1, 1), record(&head(AckLevel::None), 2, 1)];
+    let two = [
+        record(&head(AckLevel::None), 1, 1),
+        record(&head(AckLevel::None), 2, 1),
+    ];
     crate::wire::BatchEncoder::new().encode(&mut forged, flow, 1, two.iter(), 1 << 16, pair.now);
-    let refused = pair.acceptor.receive(LaneId::new(1).unwrap(), forged.freeze(), pair.now);
+    let refused = pair
+        .acceptor
+        .receive(LaneId::new(1).unwrap(), forged.freeze(), pair.now);
     assert_eq!(refused, Err(ProtocolError::CreditExceeded { flow }));
 }
 
@@ -186,17 +225,33 @@ fn a_peer_that_exceeds_its_grant_is_refused() {
 fn accepted_is_released_on_arrival_and_processed_on_settlement() {
     let mut pair = live();
     let flow = open(&mut pair, 10, 10_000);
-    pair.dialer.push(flow, record(&head(AckLevel::Accepted), 1, 1), 11).unwrap();
-    pair.dialer.push(flow, record(&head(AckLevel::Processed), 2, 1), 12).unwrap();
-    pair.dialer.push(flow, record(&head(AckLevel::Accepted), 3, 1), 13).unwrap();
+    pair.dialer
+        .push(flow, record(&head(AckLevel::Accepted), 1, 1), 11)
+        .unwrap();
+    pair.dialer
+        .push(flow, record(&head(AckLevel::Processed), 2, 1), 12)
+        .unwrap();
+    pair.dialer
+        .push(flow, record(&head(AckLevel::Accepted), 3, 1), 13)
+        .unwrap();
     pair.settle_all();
-    let tokens: Vec<_> = releases(&mut pair.dialer).iter().map(|release| release.token).collect();
+    let tokens: Vec<_> = releases(&mut pair.dialer)
+        .iter()
+        .map(|release| release.token)
+        .collect();
     assert_eq!(tokens, [11, 13]);
     for sequence in 1..=3 {
         assert!(pair.acceptor.done(flow, sequence, pair.now));
     }
     pair.settle_all();
-    assert_eq!(releases(&mut pair.dialer), [Release { flow, token: 12, result: Ok(()) }]);
+    assert_eq!(
+        releases(&mut pair.dialer),
+        [Release {
+            flow,
+            token: 12,
+            result: Ok(())
+        }]
+    );
     assert!(pair.dialer.is_settled());
 }
 
@@ -204,7 +259,9 @@ fn accepted_is_released_on_arrival_and_processed_on_settlement() {
 fn a_failure_comes_before_the_ack_that_covers_it_and_survives_a_cut() {
     let mut pair = live();
     let flow = open(&mut pair, 10, 10_000);
-    pair.dialer.push(flow, record(&head(AckLevel::Accepted), 1, 1), 11).unwrap();
+    pair.dialer
+        .push(flow, record(&head(AckLevel::Accepted), 1, 1), 11)
+        .unwrap();
     pair.write(1 << 16);
     (0..5).for_each(|lane| pair.deliver(lane, usize::MAX).unwrap());
     pair.acceptor.fail(flow, 1, Failure::NoRoute, pair.now);
@@ -215,7 +272,14 @@ fn a_failure_comes_before_the_ack_that_covers_it_and_survives_a_cut() {
     assert!(releases(&mut pair.dialer).is_empty());
     pair.connect();
     pair.settle_all();
-    assert_eq!(releases(&mut pair.dialer), [Release { flow, token: 11, result: Err(Failure::NoRoute) }]);
+    assert_eq!(
+        releases(&mut pair.dialer),
+        [Release {
+            flow,
+            token: 11,
+            result: Err(Failure::NoRoute)
+        }]
+    );
 }
 
 #[test]
@@ -223,15 +287,27 @@ fn a_peer_that_died_costs_what_it_held_and_no_more() {
     let mut pair = live();
     let flow = open(&mut pair, 10, 10_000);
     for sequence in 1..=6 {
-        let ack = if sequence == 2 { AckLevel::Processed } else { AckLevel::Accepted };
-        pair.dialer.push(flow, record(&head(ack), sequence, 1), sequence).unwrap();
+        let ack = if sequence == 2 {
+            AckLevel::Processed
+        } else {
+            AckLevel::Accepted
+        };
+        pair.dialer
+            .push(flow, record(&head(ack), sequence, 1), sequence)
+            .unwrap();
     }
     pair.settle_all();
     pair.acceptor.done(flow, 1, pair.now);
     pair.settle_all();
     // 1 was passed on, 2 is still owned by the dialer, 3 to 6 were held by the peer.
     for sequence in 7..=8 {
-        pair.dialer.push(flow, record(&head(AckLevel::Accepted), sequence, 1), sequence).unwrap();
+        pair.dialer
+            .push(
+                flow,
+                record(&head(AckLevel::Accepted), sequence, 1),
+                sequence,
+            )
+            .unwrap();
     }
     pair.cut();
     pair.acceptor = Session::new(SessionConfig::default(), local(2, 2), 1, 500);
@@ -261,8 +337,12 @@ fn a_peer_that_died_costs_what_it_held_and_no_more() {
 fn what_may_not_come_twice_is_not_sent_again_to_another_life() {
     let mut pair = live();
     let flow = open(&mut pair, 10, 10_000);
-    pair.dialer.push(flow, record(&head(AckLevel::None), 1, 1), 1).unwrap();
-    pair.dialer.push(flow, record(&head(AckLevel::Accepted), 2, 1), 2).unwrap();
+    pair.dialer
+        .push(flow, record(&head(AckLevel::None), 1, 1), 1)
+        .unwrap();
+    pair.dialer
+        .push(flow, record(&head(AckLevel::Accepted), 2, 1), 2)
+        .unwrap();
     pair.write(1 << 16);
     pair.cut();
     pair.acceptor = Session::new(SessionConfig::default(), local(2, 2), 1, 500);
@@ -270,7 +350,11 @@ fn what_may_not_come_twice_is_not_sent_again_to_another_life() {
     pair.settle_all();
     assert_eq!(
         releases(&mut pair.dialer),
-        [Release { flow, token: 1, result: Err(Failure::PeerDied) }]
+        [Release {
+            flow,
+            token: 1,
+            result: Err(Failure::PeerDied)
+        }]
     );
 }
 
@@ -282,9 +366,14 @@ fn a_silent_peer_is_noticed() {
         pair.now = pair.dialer.next_timeout().unwrap_or(pair.now);
         pair.dialer.handle_timeout(pair.now);
         let mut out = BytesMut::new();
-        pair.dialer.transmit(LaneId::CONTROL, 1 << 16, pair.now, &mut out);
+        pair.dialer
+            .transmit(LaneId::CONTROL, 1 << 16, pair.now, &mut out);
     }
-    assert!(drain(&mut pair.dialer).iter().any(|event| matches!(event, Event::Silent)));
+    assert!(
+        drain(&mut pair.dialer)
+            .iter()
+            .any(|event| matches!(event, Event::Silent))
+    );
 }
 
 #[test]
@@ -301,15 +390,27 @@ fn goodbye_reaches_the_peer() {
 fn a_flow_closed_with_records_on_the_way_ends_after_them() {
     let mut pair = live();
     let flow = open(&mut pair, 10, 10_000);
-    pair.dialer.push(flow, record(&head(AckLevel::None), 1, 1), 1).unwrap();
+    pair.dialer
+        .push(flow, record(&head(AckLevel::None), 1, 1), 1)
+        .unwrap();
     let mut data = BytesMut::new();
-    pair.dialer.transmit(LaneId::new(1).unwrap(), 1 << 16, pair.now, &mut data);
+    pair.dialer
+        .transmit(LaneId::new(1).unwrap(), 1 << 16, pair.now, &mut data);
     pair.dialer.abandon_flow(flow);
     pair.settle_all();
-    assert!(!drain(&mut pair.acceptor).iter().any(|event| matches!(event, Event::Closed { .. })));
-    pair.acceptor.receive(LaneId::new(1).unwrap(), data.freeze(), pair.now).unwrap();
+    assert!(
+        !drain(&mut pair.acceptor)
+            .iter()
+            .any(|event| matches!(event, Event::Closed { .. }))
+    );
+    pair.acceptor
+        .receive(LaneId::new(1).unwrap(), data.freeze(), pair.now)
+        .unwrap();
     let events = drain(&mut pair.acceptor);
-    assert!(matches!(events[..], [Event::Records { .. }, Event::Closed { .. }]));
+    assert!(matches!(
+        events[..],
+        [Event::Records { .. }, Event::Closed { .. }]
+    ));
 }
 
 #[test]
@@ -367,16 +468,26 @@ impl Owner {
         for event in drain(session) {
             match event {
                 Event::Opened { flow, .. } => session.set_window(flow, 8, 4000, now),
-                Event::Records { flow, first, records } => {
+                Event::Records {
+                    flow,
+                    first,
+                    records,
+                } => {
                     for (index, record) in records.iter().enumerate() {
                         let seen = self.seen.entry(flow).or_default();
                         *seen += 1;
-                        assert_eq!(record.sequence, *seen, "flow {flow} lost, doubled or reordered a record");
+                        assert_eq!(
+                            record.sequence, *seen,
+                            "flow {flow} lost, doubled or reordered a record"
+                        );
                         assert_eq!(first + index as u64, *seen);
                         self.held.entry(flow).or_default().push_back(*seen);
                     }
                     let (messages, bytes) = session.held(flow);
-                    assert!(messages <= 8 && bytes <= 4000, "held {messages} messages, {bytes} bytes");
+                    assert!(
+                        messages <= 8 && bytes <= 4000,
+                        "held {messages} messages, {bytes} bytes"
+                    );
                 }
                 Event::Signal { payload } => {
                     self.signals += 1;

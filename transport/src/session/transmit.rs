@@ -1,8 +1,8 @@
 //! What a session writes, and when it wants to be called.
 
-use crate::link::LaneId;
 use super::core::{Session, SessionState};
 use super::event::Event;
+use crate::link::LaneId;
 use crate::wire::control::ENTRIES_MAX;
 use crate::wire::{Control, FlowAck};
 use bytes::BytesMut;
@@ -25,13 +25,18 @@ impl Session {
     pub fn wants_transmit(&self, lane: LaneId, now: Time) -> bool {
         if !lane.is_control() {
             return self.state == SessionState::Live
-                && self.ready.get(usize::from(lane.number()) - 1).is_some_and(|ready| !ready.is_empty());
+                && self
+                    .ready
+                    .get(usize::from(lane.number()) - 1)
+                    .is_some_and(|ready| !ready.is_empty());
         }
         match self.state {
             SessionState::Down => false,
             SessionState::Leaving => self.goodbye.is_some(),
             SessionState::Greeting => self.hello.is_some(),
-            SessionState::Resuming => self.hello.is_some() || self.resume || self.pong.is_some() || self.ping_due,
+            SessionState::Resuming => {
+                self.hello.is_some() || self.resume || self.pong.is_some() || self.ping_due
+            }
             SessionState::Live => {
                 self.hello.is_some()
                     || self.resume
@@ -40,6 +45,7 @@ impl Session {
                     || !self.to_open.is_empty()
                     || !self.to_close.is_empty()
                     || !self.to_want.is_empty()
+                    || self.ack_due
                     || self.ack_at.is_some_and(|at| at <= now)
                     || self.signals.has_next()
             }
@@ -52,9 +58,16 @@ impl Session {
             SessionState::Down | SessionState::Leaving => None,
             _ => {
                 let dead = self.last_heard + self.config.dead_after;
-                let mut next = if self.silent { None } else { Some(self.next_ping.min(dead)) };
+                let mut next = if self.silent {
+                    None
+                } else {
+                    Some(self.next_ping.min(dead))
+                };
                 // Acks are written on a live session only; once due they wait for the lane, not for the clock.
-                if let Some(at) = self.ack_at.filter(|_| self.state == SessionState::Live && !self.ack_due) {
+                if let Some(at) = self
+                    .ack_at
+                    .filter(|_| self.state == SessionState::Live && !self.ack_due)
+                {
                     next = Some(next.map_or(at, |earlier| earlier.min(at)));
                 }
                 next
@@ -105,29 +118,49 @@ impl Session {
             Control::Pong { nonce }.encode(out);
         }
         if std::mem::take(&mut self.ping_due) {
-            Control::Ping { nonce: now.as_nanos() }.encode(out);
+            Control::Ping {
+                nonce: now.as_nanos(),
+            }
+            .encode(out);
         }
         if self.state == SessionState::Live {
             self.transmit_flows(now, out);
             while out.len() < budget {
-                let Some((sequence, payload)) = self.signals.next() else { break };
+                let Some((sequence, payload)) = self.signals.next() else {
+                    break;
+                };
                 Control::Signal { sequence, payload }.encode(out);
             }
         }
     }
 
     fn encode_resume(&mut self, out: &mut BytesMut) {
-        let mut flows: Vec<FlowAck> =
-            self.receive_flows.iter().map(|(&id, flow)| flow.positions(id)).collect();
+        let mut flows: Vec<FlowAck> = self
+            .receive_flows
+            .iter()
+            .map(|(&id, flow)| flow.positions(id))
+            .collect();
         flows.sort_unstable_by_key(|ack| ack.flow);
         let (signals, failures) = (self.signals.received, self.failures.received);
         let mut parts = flows.chunks(ENTRIES_MAX as usize).peekable();
         if parts.peek().is_none() {
-            Control::Resume { flows: Vec::new(), signals, failures, last: true }.encode(out);
+            Control::Resume {
+                flows: Vec::new(),
+                signals,
+                failures,
+                last: true,
+            }
+            .encode(out);
         }
         while let Some(part) = parts.next() {
             let last = parts.peek().is_none();
-            Control::Resume { flows: part.to_vec(), signals, failures, last }.encode(out);
+            Control::Resume {
+                flows: part.to_vec(),
+                signals,
+                failures,
+                last,
+            }
+            .encode(out);
         }
         for ack in flows {
             if let Some(flow) = self.receive_flows.get_mut(&ack.flow) {
@@ -140,20 +173,30 @@ impl Session {
         while let Some(id) = self.to_open.pop_front() {
             if let Some(flow) = self.send_flows.get_mut(&id) {
                 flow.opened = true;
-                Control::Open { flow: id, definition: flow.definition.clone() }.encode(out);
+                Control::Open {
+                    flow: id,
+                    definition: flow.definition.clone(),
+                }
+                .encode(out);
             }
         }
         while let Some((flow, last)) = self.to_close.pop_front() {
             Control::Close { flow, last }.encode(out);
         }
-        if self.ack_at.is_some_and(|at| at <= now) {
+        if self.ack_due || self.ack_at.is_some_and(|at| at <= now) {
             self.encode_acks(out);
         }
         while let Some(id) = self.to_want.pop_front() {
             if let Some(flow) = self.send_flows.get_mut(&id)
                 && let Some((messages, bytes, next)) = flow.wanted.take()
             {
-                Control::Pending { flow: id, messages, bytes, next }.encode(out);
+                Control::Pending {
+                    flow: id,
+                    messages,
+                    bytes,
+                    next,
+                }
+                .encode(out);
             }
         }
     }
@@ -163,7 +206,9 @@ impl Session {
         self.ack_due = false;
         let mut acks = Vec::with_capacity(self.dirty.len());
         while let Some(id) = self.dirty.pop_front() {
-            let Some(flow) = self.receive_flows.get_mut(&id) else { continue };
+            let Some(flow) = self.receive_flows.get_mut(&id) else {
+                continue;
+            };
             if !flow.failures.is_empty() {
                 if self.failures.len() >= self.config.signals_max {
                     // The peer does not take failures; what they belong to stays unacked and bounded by credit.
@@ -181,14 +226,29 @@ impl Session {
             acks.push(ack);
         }
         while let Some((sequence, (flow, messages))) = self.failures.next() {
-            Control::Failed { sequence, flow, messages }.encode(out);
+            Control::Failed {
+                sequence,
+                flow,
+                messages,
+            }
+            .encode(out);
         }
         let (signals, failures) = (self.signals.received, self.failures.received);
         if acks.is_empty() && (signals > self.signals.acked || failures > self.failures.acked) {
-            Control::Ack { signals, failures, flows: Vec::new() }.encode(out);
+            Control::Ack {
+                signals,
+                failures,
+                flows: Vec::new(),
+            }
+            .encode(out);
         }
         for part in acks.chunks(ENTRIES_MAX as usize) {
-            Control::Ack { signals, failures, flows: part.to_vec() }.encode(out);
+            Control::Ack {
+                signals,
+                failures,
+                flows: part.to_vec(),
+            }
+            .encode(out);
         }
         self.signals.acked = signals;
         self.failures.acked = failures;
@@ -199,8 +259,16 @@ impl Session {
         let index = usize::from(lane.number()) - 1;
         let start = out.len();
         while out.len() - start < budget {
-            let Some(id) = self.ready.get_mut(index).and_then(|ready| ready.pop_front()) else { return };
-            let Some(flow) = self.send_flows.get_mut(&id) else { continue };
+            let Some(id) = self
+                .ready
+                .get_mut(index)
+                .and_then(|ready| ready.pop_front())
+            else {
+                return;
+            };
+            let Some(flow) = self.send_flows.get_mut(&id) else {
+                continue;
+            };
             flow.ready = false;
             if !flow.has_sendable() {
                 continue;

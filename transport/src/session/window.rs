@@ -32,7 +32,10 @@ impl Window {
 
     /// The next message came; it exists once.
     pub(super) fn receive(&mut self, cost: u64) {
-        self.held.push_back(Held { copies: 1, cost: cost as u32 });
+        self.held.push_back(Held {
+            copies: 1,
+            cost: cost as u32,
+        });
     }
 
     /// The message now exists in `copies` places, at least one.
@@ -44,12 +47,16 @@ impl Window {
 
     /// In how many places the message exists.
     pub fn copies(&self, sequence: u64) -> u32 {
-        self.index(sequence).and_then(|index| self.held.get(index)).map_or(0, |held| held.copies)
+        self.index(sequence)
+            .and_then(|index| self.held.get(index))
+            .map_or(0, |held| held.copies)
     }
 
     /// One copy is passed on or ended. Whether it was the last.
     pub fn done(&mut self, sequence: u64) -> bool {
-        let Some(held) = self.entry(sequence) else { return false };
+        let Some(held) = self.entry(sequence) else {
+            return false;
+        };
         if held.copies == 0 {
             return false;
         }
@@ -68,7 +75,10 @@ impl Window {
 
     /// Messages and bytes from the first that is not settled.
     pub fn held(&self) -> (u64, u64) {
-        (self.held.len() as u64, self.held.iter().map(|held| u64::from(held.cost)).sum())
+        (
+            self.held.len() as u64,
+            self.held.iter().map(|held| u64::from(held.cost)).sum(),
+        )
     }
 
     /// How many messages still exist, counted one by one.

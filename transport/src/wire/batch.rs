@@ -11,7 +11,9 @@
 
 use super::cursor::{Cursor, WireError, put_blob, put_varint};
 use super::frame::{FrameKind, begin_frame, end_frame};
-use super::record::{AckLevel, EXTRA_MAX, Extra, Head, ProducerId, Record, ReplyAddress, SUBJECT_MAX};
+use super::record::{
+    AckLevel, EXTRA_MAX, Extra, Head, ProducerId, Record, ReplyAddress, SUBJECT_MAX,
+};
 use bytes::{BufMut, Bytes, BytesMut};
 use foldhash::HashMap;
 use mcpbus_actors::{Key, Time};
@@ -93,7 +95,11 @@ impl BatchEncoder {
             self.reset = true;
         }
         let start = begin_frame(out, FrameKind::Batch);
-        out.put_u8(if std::mem::take(&mut self.reset) { FLAG_RESET_HEADS } else { 0 });
+        out.put_u8(if std::mem::take(&mut self.reset) {
+            FLAG_RESET_HEADS
+        } else {
+            0
+        });
         put_varint(out, u64::from(flow));
         put_varint(out, first);
         put_varint(out, count as u64);
@@ -180,7 +186,11 @@ impl BatchEncoder {
             }
             *expected = record.sequence.wrapping_add(1);
             if record.deadline.is_some() {
-                control |= if record.deadline == deadline { DEADLINE_SAME } else { DEADLINE_VALUE };
+                control |= if record.deadline == deadline {
+                    DEADLINE_SAME
+                } else {
+                    DEADLINE_VALUE
+                };
             }
             if record.extra.is_some() {
                 control |= EXTENSION;
@@ -200,7 +210,9 @@ impl BatchEncoder {
             }
             if control & DEADLINE_MASK == DEADLINE_VALUE {
                 deadline = record.deadline;
-                let left = record.deadline.map_or(Duration::ZERO, |at| at.saturating_since(now));
+                let left = record
+                    .deadline
+                    .map_or(Duration::ZERO, |at| at.saturating_since(now));
                 put_varint(out, left.as_micros() as u64);
             }
             if let Some(extra) = &record.extra {
@@ -280,7 +292,10 @@ impl BatchDecoder {
         let mut cursor = Cursor::new(payload);
         let flags = cursor.u8("batch flags")?;
         if flags & !FLAG_RESET_HEADS != 0 {
-            return Err(WireError::Invalid { field: "batch flags", value: u64::from(flags) });
+            return Err(WireError::Invalid {
+                field: "batch flags",
+                value: u64::from(flags),
+            });
         }
         if flags & FLAG_RESET_HEADS != 0 {
             self.heads.clear();
@@ -289,10 +304,16 @@ impl BatchDecoder {
         let first = cursor.varint("first sequence")?;
         let count = cursor.bounded("count", RECORDS_MAX as u64)? as usize;
         if count == 0 {
-            return Err(WireError::Invalid { field: "count", value: 0 });
+            return Err(WireError::Invalid {
+                field: "count",
+                value: 0,
+            });
         }
         if first.checked_add(count as u64).is_none() {
-            return Err(WireError::Invalid { field: "first sequence", value: first });
+            return Err(WireError::Invalid {
+                field: "first sequence",
+                value: first,
+            });
         }
         self.decode_heads(&mut cursor, count)?;
         self.decode_records(&mut cursor, count, message_max, now, records)?;
@@ -303,7 +324,10 @@ impl BatchDecoder {
     fn decode_heads(&mut self, cursor: &mut Cursor, count: usize) -> Result<(), WireError> {
         let heads = cursor.bounded("heads", count as u64)?;
         if heads == 0 {
-            return Err(WireError::Invalid { field: "heads", value: 0 });
+            return Err(WireError::Invalid {
+                field: "heads",
+                value: 0,
+            });
         }
         self.frame_heads.clear();
         for _ in 0..heads {
@@ -323,7 +347,10 @@ impl BatchDecoder {
                 reference => usize::try_from(reference - 1)
                     .ok()
                     .and_then(|index| self.heads.get(index))
-                    .ok_or(WireError::Invalid { field: "head reference", value: reference })?
+                    .ok_or(WireError::Invalid {
+                        field: "head reference",
+                        value: reference,
+                    })?
                     .clone(),
             };
             let sequence = cursor.varint("producer sequence")?;
@@ -347,12 +374,18 @@ impl BatchDecoder {
         for _ in 0..count {
             let control = cursor.u8("record control")?;
             if control & RESERVED != 0 {
-                return Err(WireError::Invalid { field: "record control", value: u64::from(control) });
+                return Err(WireError::Invalid {
+                    field: "record control",
+                    value: u64::from(control),
+                });
             }
             if control & OTHER_HEAD != 0 {
                 let index = cursor.varint("head index")?;
                 if index >= self.frame_heads.len() as u64 {
-                    return Err(WireError::Invalid { field: "head index", value: index });
+                    return Err(WireError::Invalid {
+                        field: "head index",
+                        value: index,
+                    });
                 }
                 current = index as usize;
             }
@@ -369,7 +402,12 @@ impl BatchDecoder {
                     last_key = Some(Key::from(cursor.u64("key")?));
                     last_key
                 }
-                other => return Err(WireError::Invalid { field: "key mode", value: u64::from(other) }),
+                other => {
+                    return Err(WireError::Invalid {
+                        field: "key mode",
+                        value: u64::from(other),
+                    });
+                }
             };
             let deadline = match control & DEADLINE_MASK {
                 0 => None,
@@ -379,12 +417,28 @@ impl BatchDecoder {
                     last_deadline = Some(now + left);
                     last_deadline
                 }
-                other => return Err(WireError::Invalid { field: "deadline mode", value: u64::from(other) }),
+                other => {
+                    return Err(WireError::Invalid {
+                        field: "deadline mode",
+                        value: u64::from(other),
+                    });
+                }
             };
-            let extra = if control & EXTENSION == 0 { None } else { Some(decode_extra(cursor)?) };
+            let extra = if control & EXTENSION == 0 {
+                None
+            } else {
+                Some(decode_extra(cursor)?)
+            };
             let length = cursor.bounded("body length", message_max)? as usize;
             let body = cursor.take("body", length)?;
-            records.push(Record { head: head.clone(), sequence, key, deadline, extra, body });
+            records.push(Record {
+                head: head.clone(),
+                sequence,
+                key,
+                deadline,
+                extra,
+                body,
+            });
         }
         Ok(())
     }
@@ -393,15 +447,26 @@ impl BatchDecoder {
 fn decode_head(cursor: &mut Cursor) -> Result<Head, WireError> {
     let flags = cursor.u8("head flags")?;
     if flags & !(HEAD_ACK_MASK | HEAD_KIND) != 0 {
-        return Err(WireError::Invalid { field: "head flags", value: u64::from(flags) });
+        return Err(WireError::Invalid {
+            field: "head flags",
+            value: u64::from(flags),
+        });
     }
     let hops = cursor.u8("hops")?;
-    let producer =
-        ProducerId { id: cursor.u128("producer")?, epoch: cursor.varint("producer epoch")? };
-    let kind = if flags & HEAD_KIND == 0 { 0 } else { cursor.u64("kind")? };
+    let producer = ProducerId {
+        id: cursor.u128("producer")?,
+        epoch: cursor.varint("producer epoch")?,
+    };
+    let kind = if flags & HEAD_KIND == 0 {
+        0
+    } else {
+        cursor.u64("kind")?
+    };
     let subject = cursor.blob("subject", SUBJECT_MAX)?;
-    let subject = std::str::from_utf8(&subject)
-        .map_err(|error| WireError::Invalid { field: "subject (UTF-8)", value: error.valid_up_to() as u64 })?;
+    let subject = std::str::from_utf8(&subject).map_err(|error| WireError::Invalid {
+        field: "subject (UTF-8)",
+        value: error.valid_up_to() as u64,
+    })?;
     Ok(Head {
         producer,
         subject: Arc::from(subject),
@@ -427,7 +492,11 @@ fn decode_extra(cursor: &mut Cursor) -> Result<Box<Extra>, WireError> {
             }
             EXTRA_PRIORITY => extra.priority = value.u8("priority")?,
             EXTRA_TRACE => {
-                extra.trace = Some((value.u128("trace")?, value.u64("span")?, value.u8("trace flags")?));
+                extra.trace = Some((
+                    value.u128("trace")?,
+                    value.u64("span")?,
+                    value.u8("trace flags")?,
+                ));
             }
             EXTRA_REPLY => {
                 extra.reply = Some(ReplyAddress {

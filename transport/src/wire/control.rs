@@ -85,7 +85,12 @@ impl GoodbyeCode {
             4 => Self::Protocol,
             5 => Self::Access,
             6 => Self::Silent,
-            other => return Err(WireError::Invalid { field: "goodbye code", value: u64::from(other) }),
+            other => {
+                return Err(WireError::Invalid {
+                    field: "goodbye code",
+                    value: u64::from(other),
+                });
+            }
         })
     }
 }
@@ -210,7 +215,12 @@ impl Control {
         let start = begin_frame(out, self.kind());
         match self {
             Self::Hello(hello) => encode_hello(hello, out),
-            Self::Resume { flows, signals, failures, last } => {
+            Self::Resume {
+                flows,
+                signals,
+                failures,
+                last,
+            } => {
                 out.put_u8(u8::from(*last));
                 put_varint(out, *signals);
                 put_varint(out, *failures);
@@ -224,12 +234,20 @@ impl Control {
                 put_varint(out, u64::from(*flow));
                 put_varint(out, *last);
             }
-            Self::Ack { signals, failures, flows } => {
+            Self::Ack {
+                signals,
+                failures,
+                flows,
+            } => {
                 put_varint(out, *signals);
                 put_varint(out, *failures);
                 encode_flows(flows, out);
             }
-            Self::Failed { sequence, flow, messages } => {
+            Self::Failed {
+                sequence,
+                flow,
+                messages,
+            } => {
                 put_varint(out, *sequence);
                 put_varint(out, u64::from(*flow));
                 put_varint(out, messages.len() as u64);
@@ -238,7 +256,12 @@ impl Control {
                     out.put_u8(*failure as u8);
                 }
             }
-            Self::Pending { flow, messages, bytes, next } => {
+            Self::Pending {
+                flow,
+                messages,
+                bytes,
+                next,
+            } => {
                 put_varint(out, u64::from(*flow));
                 put_varint(out, *messages);
                 put_varint(out, *bytes);
@@ -266,17 +289,29 @@ impl Control {
                 let last = cursor.u8("last")? != 0;
                 let signals = cursor.varint("signals")?;
                 let failures = cursor.varint("failures")?;
-                Self::Resume { flows: decode_flows(&mut cursor)?, signals, failures, last }
+                Self::Resume {
+                    flows: decode_flows(&mut cursor)?,
+                    signals,
+                    failures,
+                    last,
+                }
             }
             FrameKind::Open => Self::Open {
                 flow: cursor.varint32("flow")?,
                 definition: cursor.blob("definition", DEFINITION_MAX)?,
             },
-            FrameKind::Close => Self::Close { flow: cursor.varint32("flow")?, last: cursor.varint("last")? },
+            FrameKind::Close => Self::Close {
+                flow: cursor.varint32("flow")?,
+                last: cursor.varint("last")?,
+            },
             FrameKind::Ack => {
                 let signals = cursor.varint("signals")?;
                 let failures = cursor.varint("failures")?;
-                Self::Ack { signals, failures, flows: decode_flows(&mut cursor)? }
+                Self::Ack {
+                    signals,
+                    failures,
+                    flows: decode_flows(&mut cursor)?,
+                }
             }
             FrameKind::Failed => decode_failed(&mut cursor)?,
             FrameKind::Pending => Self::Pending {
@@ -289,14 +324,21 @@ impl Control {
                 sequence: cursor.varint("sequence")?,
                 payload: cursor.blob("payload", SIGNAL_MAX)?,
             },
-            FrameKind::Ping => Self::Ping { nonce: cursor.u64("nonce")? },
-            FrameKind::Pong => Self::Pong { nonce: cursor.u64("nonce")? },
+            FrameKind::Ping => Self::Ping {
+                nonce: cursor.u64("nonce")?,
+            },
+            FrameKind::Pong => Self::Pong {
+                nonce: cursor.u64("nonce")?,
+            },
             FrameKind::Goodbye => Self::Goodbye {
                 code: GoodbyeCode::from_u8(cursor.u8("goodbye code")?)?,
                 reason: text(cursor.blob("reason", TEXT_MAX)?),
             },
             FrameKind::Batch => {
-                return Err(WireError::Invalid { field: "frame kind on the control lane", value: kind as u64 });
+                return Err(WireError::Invalid {
+                    field: "frame kind on the control lane",
+                    value: kind as u64,
+                });
             }
         };
         cursor.finish()?;
@@ -338,14 +380,22 @@ fn encode_hello(hello: &Hello, out: &mut BytesMut) {
 fn decode_hello(cursor: &mut Cursor) -> Result<Hello, WireError> {
     let magic = cursor.u64("magic")?;
     if magic != MAGIC {
-        return Err(WireError::Invalid { field: "magic", value: magic });
+        return Err(WireError::Invalid {
+            field: "magic",
+            value: magic,
+        });
     }
     Ok(Hello {
         versions: (cursor.u8("oldest version")?, cursor.u8("newest version")?),
         role: match cursor.u8("role")? {
             0 => Role::Client,
             1 => Role::Node,
-            other => return Err(WireError::Invalid { field: "role", value: u64::from(other) }),
+            other => {
+                return Err(WireError::Invalid {
+                    field: "role",
+                    value: u64::from(other),
+                });
+            }
         },
         id: cursor.u128("id")?,
         epoch: cursor.varint("epoch")?,
@@ -353,7 +403,12 @@ fn decode_hello(cursor: &mut Cursor) -> Result<Hello, WireError> {
         session: cursor.varint("session")?,
         incarnation: cursor.varint("incarnation")?,
         lanes: match cursor.u8("lanes")? {
-            0 => return Err(WireError::Invalid { field: "lanes", value: 0 }),
+            0 => {
+                return Err(WireError::Invalid {
+                    field: "lanes",
+                    value: 0,
+                });
+            }
             lanes => lanes,
         },
         message_max: cursor.varint("message_max")?,
@@ -400,11 +455,17 @@ fn decode_failed(cursor: &mut Cursor) -> Result<Control, WireError> {
     for _ in 0..count {
         let sequence = cursor.varint("sequence")?;
         let code = cursor.u8("failure")?;
-        let failure =
-            Failure::from_u8(code).ok_or(WireError::Invalid { field: "failure", value: u64::from(code) })?;
+        let failure = Failure::from_u8(code).ok_or(WireError::Invalid {
+            field: "failure",
+            value: u64::from(code),
+        })?;
         messages.push((sequence, failure));
     }
-    Ok(Control::Failed { sequence: frame, flow, messages })
+    Ok(Control::Failed {
+        sequence: frame,
+        flow,
+        messages,
+    })
 }
 
 /// Text of a peer is for people only, so what is not UTF-8 is shown as it can be.

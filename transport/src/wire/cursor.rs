@@ -39,11 +39,17 @@ impl fmt::Display for WireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Truncated { field } => write!(f, "the frame ends inside `{field}`"),
-            Self::TooLarge { field, value, limit } => {
+            Self::TooLarge {
+                field,
+                value,
+                limit,
+            } => {
                 write!(f, "`{field}` is {value}, the limit is {limit}")
             }
             Self::Invalid { field, value } => write!(f, "`{field}` has the unknown value {value}"),
-            Self::Trailing { bytes } => write!(f, "{bytes} bytes are left over at the end of the frame"),
+            Self::Trailing { bytes } => {
+                write!(f, "{bytes} bytes are left over at the end of the frame")
+            }
         }
     }
 }
@@ -112,7 +118,10 @@ impl Cursor {
             let bits = u64::from(byte & 0x7f);
             let shift = 7 * index as u32;
             if shift == 63 && bits > 1 {
-                return Err(WireError::Invalid { field, value: u64::from(byte) });
+                return Err(WireError::Invalid {
+                    field,
+                    value: u64::from(byte),
+                });
             }
             value |= bits << shift;
             if byte < 0x80 {
@@ -132,7 +141,11 @@ impl Cursor {
     pub fn bounded(&mut self, field: &'static str, limit: u64) -> Result<u64, WireError> {
         let value = self.varint(field)?;
         if value > limit {
-            return Err(WireError::TooLarge { field, value, limit });
+            return Err(WireError::TooLarge {
+                field,
+                value,
+                limit,
+            });
         }
         Ok(value)
     }
@@ -140,7 +153,8 @@ impl Cursor {
     /// A variable-length integer that must fit 32 bits.
     #[inline]
     pub fn varint32(&mut self, field: &'static str) -> Result<u32, WireError> {
-        self.bounded(field, u64::from(u32::MAX)).map(|value| value as u32)
+        self.bounded(field, u64::from(u32::MAX))
+            .map(|value| value as u32)
     }
 
     /// `length` bytes, shared with the frame they stand in.

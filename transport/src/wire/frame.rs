@@ -51,7 +51,12 @@ impl FrameKind {
             10 => Self::Pong,
             11 => Self::Goodbye,
             32 => Self::Batch,
-            other => return Err(WireError::Invalid { field: "frame kind", value: u64::from(other) }),
+            other => {
+                return Err(WireError::Invalid {
+                    field: "frame kind",
+                    value: u64::from(other),
+                });
+            }
         })
     }
 }
@@ -84,13 +89,20 @@ pub struct FrameReader {
 impl FrameReader {
     /// A reader that refuses frames of more than `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { chunk: Bytes::new(), partial: BytesMut::new(), limit }
+        Self {
+            chunk: Bytes::new(),
+            partial: BytesMut::new(),
+            limit,
+        }
     }
 
     /// Hands the next bytes of the lane in. Call [`FrameReader::next`] until it returns `None` before the
     /// next chunk.
     pub fn push(&mut self, chunk: Bytes) {
-        debug_assert!(self.chunk.is_empty(), "frames of the last chunk are still to be taken");
+        debug_assert!(
+            self.chunk.is_empty(),
+            "frames of the last chunk are still to be taken"
+        );
         self.chunk = chunk;
     }
 
@@ -148,7 +160,9 @@ impl FrameReader {
             });
         }
         if length == 0 {
-            return Err(WireError::Truncated { field: "frame kind" });
+            return Err(WireError::Truncated {
+                field: "frame kind",
+            });
         }
         Ok(length)
     }

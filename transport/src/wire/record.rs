@@ -151,7 +151,9 @@ impl fmt::Display for Failure {
             Self::Quota => "quota: it is larger than a limit allows",
             Self::Corrupt => "corrupt: its bytes were damaged",
             Self::Panic => "panic: its handler panicked",
-            Self::NoSpool => "no_spool: this node has no spool, so it cannot store; publish with ack `accepted`",
+            Self::NoSpool => {
+                "no_spool: this node has no spool, so it cannot store; publish with ack `accepted`"
+            }
             Self::PeerDied => "peer_died: the node that held it died",
             Self::Cancelled => "cancelled: its consumer went away",
             Self::Shed => "shed: an overflow policy dropped it",

@@ -10,7 +10,10 @@ use std::time::Duration;
 
 fn head(subject: &str, producer: u128) -> Arc<Head> {
     Arc::new(Head {
-        producer: ProducerId { id: producer, epoch: 7 },
+        producer: ProducerId {
+            id: producer,
+            epoch: 7,
+        },
         subject: Arc::from(subject),
         kind: 0,
         ack: AckLevel::Accepted,
@@ -43,7 +46,14 @@ fn plan() -> impl Strategy<Value = Plan> {
         proptest::bool::weighted(0.2),
         proptest::collection::vec(any::<u8>(), 0..80),
     )
-        .prop_map(|(head, jump, key, deadline, extra, body)| Plan { head, jump, key, deadline, extra, body })
+        .prop_map(|(head, jump, key, deadline, extra, body)| Plan {
+            head,
+            jump,
+            key,
+            deadline,
+            extra,
+            body,
+        })
 }
 
 fn records(plans: &[Plan], heads: &[Arc<Head>]) -> Vec<Record> {
@@ -60,14 +70,20 @@ fn records(plans: &[Plan], heads: &[Arc<Head>]) -> Vec<Record> {
                 head: heads[plan.head].clone(),
                 sequence,
                 key: plan.key.map(Key::from),
-                deadline: plan.deadline.map(|seconds| Time::ZERO + Duration::from_secs(seconds)),
+                deadline: plan
+                    .deadline
+                    .map(|seconds| Time::ZERO + Duration::from_secs(seconds)),
                 extra: plan.extra.then(|| {
                     Box::new(Extra {
                         event_time: Some(-5),
                         attempt: 300,
                         priority: 9,
                         trace: Some((1, 2, 1)),
-                        reply: Some(ReplyAddress { node: 3, session: 4, correlation: 5 }),
+                        reply: Some(ReplyAddress {
+                            node: 3,
+                            session: 4,
+                            correlation: 5,
+                        }),
                     })
                 }),
                 body: Bytes::from(plan.body.clone()),
@@ -151,8 +167,13 @@ proptest! {
 
 #[test]
 fn control_frames_come_out_as_they_went_in() {
-    let flow =
-        FlowAck { flow: 9, received: 100, settled: 40, grant_messages: 4196, grant_bytes: 1 << 40 };
+    let flow = FlowAck {
+        flow: 9,
+        received: 100,
+        settled: 40,
+        grant_messages: 4196,
+        grant_bytes: 1 << 40,
+    };
     let all = [
         Control::Hello(Hello {
             versions: (1, 1),
@@ -166,21 +187,50 @@ fn control_frames_come_out_as_they_went_in() {
             message_max: 1 << 20,
             flows_max: 256,
         }),
-        Control::Resume { flows: vec![flow], signals: 2, failures: 1, last: true },
-        Control::Open { flow: 1, definition: Bytes::from_static(b"what") },
+        Control::Resume {
+            flows: vec![flow],
+            signals: 2,
+            failures: 1,
+            last: true,
+        },
+        Control::Open {
+            flow: 1,
+            definition: Bytes::from_static(b"what"),
+        },
         Control::Close { flow: 1, last: 77 },
-        Control::Ack { signals: 1, failures: 2, flows: vec![flow, FlowAck::default()] },
-        Control::Failed { sequence: 1, flow: 2, messages: vec![(3, Failure::NoRoute), (4, Failure::Expired)] },
-        Control::Pending { flow: 1, messages: 2, bytes: 3, next: 4 },
-        Control::Signal { sequence: 8, payload: Bytes::from_static(b"subscribe") },
+        Control::Ack {
+            signals: 1,
+            failures: 2,
+            flows: vec![flow, FlowAck::default()],
+        },
+        Control::Failed {
+            sequence: 1,
+            flow: 2,
+            messages: vec![(3, Failure::NoRoute), (4, Failure::Expired)],
+        },
+        Control::Pending {
+            flow: 1,
+            messages: 2,
+            bytes: 3,
+            next: 4,
+        },
+        Control::Signal {
+            sequence: 8,
+            payload: Bytes::from_static(b"subscribe"),
+        },
         Control::Ping { nonce: 1 },
         Control::Pong { nonce: 2 },
-        Control::Goodbye { code: GoodbyeCode::Limit, reason: "full".into() },
+        Control::Goodbye {
+            code: GoodbyeCode::Limit,
+            reason: "full".into(),
+        },
     ];
     let mut out = BytesMut::new();
     all.iter().for_each(|frame| frame.encode(&mut out));
-    let back: Vec<_> =
-        frames(out.freeze()).into_iter().map(|(kind, payload)| Control::decode(kind, payload).unwrap()).collect();
+    let back: Vec<_> = frames(out.freeze())
+        .into_iter()
+        .map(|(kind, payload)| Control::decode(kind, payload).unwrap())
+        .collect();
     assert_eq!(back, all);
 }
 
@@ -188,12 +238,21 @@ fn control_frames_come_out_as_they_went_in() {
 fn a_length_is_checked_before_anything_is_allocated() {
     let mut reader = FrameReader::new(1000);
     reader.push(Bytes::copy_from_slice(&u32::MAX.to_le_bytes()));
-    assert!(matches!(reader.next(), Err(WireError::TooLarge { field: "frame length", .. })));
+    assert!(matches!(
+        reader.next(),
+        Err(WireError::TooLarge {
+            field: "frame length",
+            ..
+        })
+    ));
     let mut reader = FrameReader::new(1000);
     reader.push(Bytes::from_static(&[1]));
     assert_eq!(reader.next(), Ok(None));
     reader.push(Bytes::from_static(&[5, 0, 0]));
-    assert!(reader.next().is_err(), "1281 bytes exceed the limit of 1000");
+    assert!(
+        reader.next().is_err(),
+        "1281 bytes exceed the limit of 1000"
+    );
 }
 
 #[test]
@@ -228,7 +287,14 @@ fn the_table_of_heads_stays_bounded_on_both_ends() {
             body: Bytes::new(),
         };
         let mut out = BytesMut::new();
-        encoder.encode(&mut out, 1, index + 1, std::iter::once(&record), 1000, Time::ZERO);
+        encoder.encode(
+            &mut out,
+            1,
+            index + 1,
+            std::iter::once(&record),
+            1000,
+            Time::ZERO,
+        );
         let (_, payload) = frames(out.freeze()).remove(0);
         let mut back = Vec::new();
         decoder.decode(payload, 100, Time::ZERO, &mut back).unwrap();

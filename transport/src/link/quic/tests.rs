@@ -363,20 +363,25 @@ async fn nobody_at_the_address_is_told_after_the_handshake_timeout() {
 }
 
 #[tokio::test]
-async fn a_silent_dialer_delays_no_other() {
+async fn a_dialer_that_falls_silent_delays_no_other_and_is_counted() {
     let config = QuicConfig {
         handshake_timeout: Duration::from_millis(300),
         ..QuicConfig::default()
     };
     let (_place, authority, far, address) = far(config);
+    // A genuine first datagram, sent on by a socket that then never answers.
+    let silent = tokio::net::UdpSocket::bind(loopback()).await.unwrap();
     let (client, config) = strange_client(&authority, |_| {});
-    // The first flight of a client that is never polled again: its runtime driver goes on, so it is dropped half-way.
     let half = client
-        .connect_with(config, address, "node.mcpbus.internal")
+        .connect_with(config, silent.local_addr().unwrap(), "node.mcpbus.internal")
         .unwrap();
+    let mut datagram = [0; 2048];
+    let length = silent.recv(&mut datagram).await.unwrap();
+    silent.send_to(&datagram[..length], address).await.unwrap();
     let near = near(&authority);
     let (dialed, accepted) = tokio::join!(near.dial(address, None), far.accept());
     assert!(dialed.is_ok() && accepted.is_ok());
+    counted(&far, RefusalReason::HandshakeTimeout).await;
     drop(half);
 }
 

@@ -1,0 +1,81 @@
+//! Buffers of buffered senders, which the receiver may empty.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::task::Context;
+
+use super::Closed;
+use super::edge::Wakers;
+use super::inbox::Core;
+use super::state::Lent;
+use crate::message::Message;
+
+impl<M: Message> Core<M> {
+    /// As [`Core::poll_send_batch`], from a buffer that the receiver can empty too.
+    pub(super) fn poll_flush(
+        &self,
+        edge: usize,
+        loan: &Lent<M>,
+        ticket: &mut Option<u64>,
+        cx: &mut Context<'_>,
+    ) -> Result<bool, Closed> {
+        let mut dropped = Vec::new();
+        let mut wakers = Wakers::new();
+        let result = {
+            let mut state = self.lock();
+            let mut buffer = loan.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+            let result = state
+                .send_batch(
+                    edge,
+                    &mut buffer,
+                    ticket,
+                    Some(cx),
+                    &mut dropped,
+                    &mut wakers,
+                )
+                .1;
+            if buffer.is_empty() {
+                state
+                    .lent
+                    .retain(|(_, other)| !std::ptr::eq(&**other, loan));
+            }
+            result
+        };
+        for waker in wakers {
+            waker.wake();
+        }
+        result
+    }
+
+    /// Tells the receiver that a buffer holds something.
+    pub(super) fn lend(&self, edge: usize, loan: &Arc<Lent<M>>) {
+        let waker = {
+            let mut state = self.lock();
+            state.lent.push((edge, Arc::clone(loan)));
+            state.receiver.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Gives a buffer's sender handle up: at once if the buffer is empty, otherwise when it is emptied.
+    pub(super) fn orphan(&self, edge: usize, loan: &Lent<M>) {
+        let empty = {
+            let state = self.lock();
+            let empty = loan
+                .buffer
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_empty()
+                || state.closed;
+            if !empty {
+                loan.orphaned.store(true, Ordering::Release);
+            }
+            empty
+        };
+        if empty {
+            self.drop_sender(edge);
+        }
+    }
+}

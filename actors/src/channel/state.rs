@@ -1,0 +1,155 @@
+//! What lies under the inbox's lock: its edges, which of them are ready, who waits. Decides, and collects the wakers
+//! that are to be called when the lock is released.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Waker};
+
+use super::edge::{Edge, Wakers};
+use super::{Closed, Overflow};
+use crate::message::{Batch, Envelope, Message};
+
+pub(super) struct State<M> {
+    pub(super) edges: Vec<Edge<M>>,
+    pub(super) ready: VecDeque<usize>,
+    pub(super) queued: usize,
+    pub(super) open_edges: usize,
+    pub(super) receiver: Option<Waker>,
+    /// Buffers of buffered senders that hold something: the receiver empties them when it has nothing else.
+    pub(super) lent: Vec<(usize, Arc<Lent<M>>)>,
+    /// No sender may add anything any more.
+    pub(super) closed: bool,
+}
+
+/// The buffer of a buffered sender. Its lock is taken after the inbox's, or alone.
+pub(super) struct Lent<M> {
+    pub(super) buffer: Mutex<Batch<M>>,
+    /// Its sender handle is gone; whoever empties it gives the handle's place back.
+    pub(super) orphaned: AtomicBool,
+}
+
+impl<M> Default for State<M> {
+    fn default() -> Self {
+        Self {
+            edges: Vec::new(),
+            ready: VecDeque::new(),
+            queued: 0,
+            open_edges: 0,
+            receiver: None,
+            lent: Vec::new(),
+            closed: false,
+        }
+    }
+}
+
+impl<M: Message> State<M> {
+    /// Takes what buffered senders hold, as far as it fits: so nothing hides in a buffer while the receiver waits.
+    pub(super) fn collect_lent(&mut self) {
+        let lent = std::mem::take(&mut self.lent);
+        for (edge, loan) in lent {
+            let emptied = {
+                let mut buffer = loan.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+                self.queued += self.edges[edge].push_batch(&mut buffer, None);
+                buffer.is_empty()
+            };
+            // The receiver itself is looking, so nobody has to be woken.
+            let _ = self.list_only(edge);
+            if !emptied {
+                self.lent.push((edge, loan));
+            } else if loan.orphaned.load(Ordering::Acquire) {
+                self.edges[edge].senders -= 1;
+                if self.edges[edge].senders == 0 && !self.edges[edge].ended {
+                    self.open_edges -= 1;
+                }
+            }
+        }
+    }
+
+    pub(super) fn send_batch(
+        &mut self,
+        edge: usize,
+        batch: &mut Batch<M>,
+        ticket: &mut Option<u64>,
+        cx: Option<&mut Context<'_>>,
+        dropped: &mut Vec<Envelope<M>>,
+        wakers: &mut Wakers,
+    ) -> (usize, Result<bool, Closed>) {
+        if self.closed || self.edges[edge].ended {
+            *ticket = None;
+            return (0, Err(Closed));
+        }
+        let slot = &mut self.edges[edge];
+        let mut grant = None;
+        if let Some(number) = *ticket
+            && !slot.is_waiting(number)
+        {
+            grant = slot.leave(number);
+            *ticket = None;
+        }
+        let before = slot.queue.len();
+        let mut moved = if ticket.is_none() {
+            slot.push_batch(batch, grant)
+        } else {
+            0
+        };
+        let mut finished = batch.is_empty();
+        if finished {
+            if let Some(number) = ticket.take() {
+                slot.leave(number);
+            }
+        } else {
+            match slot.overflow {
+                Overflow::Wait => {
+                    if let Some(cx) = cx {
+                        let need = slot.need_for(batch);
+                        slot.wait(ticket, need, cx.waker());
+                    }
+                }
+                Overflow::Fail => finished = true,
+                Overflow::DropNewest => {
+                    while let Some(envelope) = batch.pop() {
+                        slot.refuse_newest();
+                        dropped.push(envelope);
+                        moved += 1;
+                    }
+                    finished = true;
+                }
+                Overflow::DropOldest => {
+                    while let Some(envelope) = batch.pop() {
+                        let weight = envelope.weight();
+                        slot.make_room(weight, dropped);
+                        slot.push(envelope, weight);
+                        moved += 1;
+                    }
+                    finished = true;
+                }
+            }
+        }
+        // What is left of a grant, or came free since, may suffice for those who wait, this one included.
+        slot.grant(wakers);
+        self.queued = self.queued + slot.queue.len() - before;
+        wakers.extend(self.list(edge));
+        (moved, Ok(finished))
+    }
+
+    fn list_only(&mut self, edge: usize) -> bool {
+        let slot = &mut self.edges[edge];
+        if slot.paused || slot.queue.is_empty() {
+            return false;
+        }
+        if !slot.listed {
+            slot.listed = true;
+            self.ready.push_back(edge);
+        }
+        true
+    }
+
+    /// Notes that an edge has messages; gives the receiver's waker if it waits.
+    pub(super) fn list(&mut self, edge: usize) -> Option<Waker> {
+        if !self.list_only(edge) {
+            return None;
+        }
+        self.receiver.take()
+    }
+}

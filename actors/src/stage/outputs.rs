@@ -1,0 +1,148 @@
+//! Sets of outputs: one, a tuple, several ways of one type, none.
+
+use super::output::{AnyOutlet, Out, OutWays, Outlet, Ways};
+use crate::message::{Header, Message};
+use crate::topology::{Declare, Port, Wiring};
+
+/// The set of outputs of a stage: an [`Outlet`], a tuple of them, [`Ways`], or `()`.
+pub trait Outputs: Send + 'static {
+    /// What a handler gets to write to.
+    type View<'a>;
+    /// What the topology builder gives out for them.
+    type Ports;
+
+    /// The view for a handler, writing in the name of `cause`.
+    fn view<'a>(&'a mut self, cause: Option<&'a Header>) -> Self::View<'a>;
+    /// Remembers how far outputs are good.
+    fn mark(&mut self);
+    /// Takes back what was emitted since the mark.
+    fn rollback(&mut self);
+    /// How many outputs wait to be sent.
+    fn pending(&self) -> usize;
+    /// Whether some output holds as many bytes as its edge may.
+    fn is_heavy(&self) -> bool;
+    /// Visits each output.
+    fn each(&mut self, visit: &mut dyn FnMut(&mut dyn AnyOutlet));
+    #[doc(hidden)]
+    fn each_ref<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn AnyOutlet));
+    #[doc(hidden)]
+    fn declare(declare: &mut Declare<'_>, ways: usize) -> Self::Ports;
+    #[doc(hidden)]
+    fn connect(wiring: &mut Wiring<'_>) -> Self;
+}
+
+impl Outputs for () {
+    type View<'a> = ();
+    type Ports = ();
+    fn view<'a>(&'a mut self, _: Option<&'a Header>) -> Self::View<'a> {}
+    fn mark(&mut self) {}
+    fn rollback(&mut self) {}
+    fn pending(&self) -> usize {
+        0
+    }
+    fn is_heavy(&self) -> bool {
+        false
+    }
+    fn each(&mut self, _: &mut dyn FnMut(&mut dyn AnyOutlet)) {}
+    fn each_ref<'a>(&'a self, _: &mut dyn FnMut(&'a dyn AnyOutlet)) {}
+    fn declare(_: &mut Declare<'_>, _: usize) -> Self::Ports {}
+    fn connect(_: &mut Wiring<'_>) -> Self {}
+}
+
+impl<T: Message> Outputs for Outlet<T> {
+    type View<'a> = Out<'a, T>;
+    type Ports = Port<T>;
+    fn view<'a>(&'a mut self, cause: Option<&'a Header>) -> Self::View<'a> {
+        Out {
+            outlet: self,
+            cause,
+        }
+    }
+    fn mark(&mut self) {
+        self.mark = self.pending.len();
+        self.sequence_mark = self.sequence;
+    }
+    fn rollback(&mut self) {
+        self.pending.truncate(self.mark);
+        self.sequence = self.sequence_mark;
+    }
+    fn pending(&self) -> usize {
+        self.pending.len()
+    }
+    fn is_heavy(&self) -> bool {
+        self.pending.bytes() >= self.max_bytes
+    }
+    fn each(&mut self, visit: &mut dyn FnMut(&mut dyn AnyOutlet)) {
+        visit(self);
+    }
+    fn each_ref<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn AnyOutlet)) {
+        visit(self);
+    }
+    fn declare(declare: &mut Declare<'_>, _: usize) -> Self::Ports {
+        declare.output::<T>()
+    }
+    fn connect(wiring: &mut Wiring<'_>) -> Self {
+        wiring.outlet::<T>()
+    }
+}
+
+impl<T: Message> Outputs for Ways<T> {
+    type View<'a> = OutWays<'a, T>;
+    type Ports = Vec<Port<T>>;
+    fn view<'a>(&'a mut self, cause: Option<&'a Header>) -> Self::View<'a> {
+        OutWays { ways: self, cause }
+    }
+    fn mark(&mut self) {
+        self.outlets.iter_mut().for_each(Outputs::mark);
+    }
+    fn rollback(&mut self) {
+        self.outlets.iter_mut().for_each(Outputs::rollback);
+    }
+    fn pending(&self) -> usize {
+        self.outlets.iter().map(Outputs::pending).sum()
+    }
+    fn is_heavy(&self) -> bool {
+        self.outlets.iter().any(Outputs::is_heavy)
+    }
+    fn each(&mut self, visit: &mut dyn FnMut(&mut dyn AnyOutlet)) {
+        for outlet in &mut self.outlets {
+            visit(outlet);
+        }
+    }
+    fn each_ref<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn AnyOutlet)) {
+        for outlet in &self.outlets {
+            visit(outlet);
+        }
+    }
+    fn declare(declare: &mut Declare<'_>, ways: usize) -> Self::Ports {
+        (0..ways).map(|_| declare.output::<T>()).collect()
+    }
+    fn connect(wiring: &mut Wiring<'_>) -> Self {
+        let mut outlets = Vec::new();
+        while wiring.has_more_outputs() {
+            outlets.push(wiring.outlet::<T>());
+        }
+        Self { outlets }
+    }
+}
+
+macro_rules! tuple_outputs {
+    ($(($($name:ident $index:tt),+)),+ $(,)?) => {$(
+        impl<$($name: Message),+> Outputs for ($(Outlet<$name>,)+) {
+            type View<'a> = ($(Out<'a, $name>,)+);
+            type Ports = ($(Port<$name>,)+);
+            fn view<'a>(&'a mut self, cause: Option<&'a Header>) -> Self::View<'a> {
+                ($(Out { outlet: &mut self.$index, cause },)+)
+            }
+            fn mark(&mut self) { $(Outputs::mark(&mut self.$index);)+ }
+            fn rollback(&mut self) { $(Outputs::rollback(&mut self.$index);)+ }
+            fn pending(&self) -> usize { 0 $(+ Outputs::pending(&self.$index))+ }
+            fn is_heavy(&self) -> bool { false $(|| Outputs::is_heavy(&self.$index))+ }
+            fn each(&mut self, visit: &mut dyn FnMut(&mut dyn AnyOutlet)) { $(visit(&mut self.$index);)+ }
+            fn each_ref<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn AnyOutlet)) { $(visit(&self.$index);)+ }
+            fn declare(declare: &mut Declare<'_>, _: usize) -> Self::Ports { ($(declare.output::<$name>(),)+) }
+            fn connect(wiring: &mut Wiring<'_>) -> Self { ($(wiring.outlet::<$name>(),)+) }
+        }
+    )+};
+}
+tuple_outputs!((A 0, B 1), (A 0, B 1, C 2), (A 0, B 1, C 2, D 3));

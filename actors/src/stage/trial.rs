@@ -1,0 +1,244 @@
+//! Trying a stage without a runtime: give it messages and time, look at outcomes and outputs.
+
+use super::{Context, Input, Lease, Leases, Outputs, Progress, Stage};
+use crate::message::{Envelope, Message, Outcome, Time};
+
+/// Runs a stage by hand, under the tester's own time. For unit tests of stages and roles.
+///
+/// ```
+/// use mcpbus_actors::stage::{Out, Trial};
+/// use mcpbus_actors::Outcome;
+///
+/// let mut trial = Trial::of_processor(|n: &u64, out: &mut Out<'_, u64>| out.emit(n * 2));
+/// assert_eq!(trial.give(4), Outcome::Done);
+/// assert_eq!(trial.outputs(), [8]);
+/// ```
+pub struct Trial<S: Stage> {
+    stage: S,
+    outputs: S::Outputs,
+    leases: Leases<S::Input>,
+    settled: Vec<(Lease, Outcome)>,
+    now: Time,
+}
+
+impl<S: Stage> Trial<S> {
+    /// Tries `stage`, which writes to `outputs` (for example [`Outlet::detached`](super::Outlet::detached)).
+    pub fn new(stage: S, outputs: S::Outputs) -> Self {
+        Self {
+            stage,
+            outputs,
+            leases: Leases::default(),
+            settled: Vec::new(),
+            now: Time::ZERO,
+        }
+    }
+
+    /// Gives one message; its outputs are taken back unless it is done or deferred, as the runtime does.
+    pub fn give(&mut self, message: S::Input) -> Outcome {
+        self.give_envelope(Envelope::new(message))
+    }
+
+    /// As [`Trial::give`], with a header of the tester's.
+    pub fn give_envelope(&mut self, envelope: Envelope<S::Input>) -> Outcome {
+        let Envelope { header, body } = envelope;
+        let mut body = Some(body);
+        self.outputs.mark();
+        let Some(input) = Input::new(&header, &mut body, &mut self.leases) else {
+            return Outcome::Done;
+        };
+        let mut cx = Context::new(self.now, &mut self.settled);
+        let outcome = self
+            .stage
+            .handle(input, self.outputs.view(Some(&header)), &mut cx);
+        if matches!(outcome, Outcome::Retry(_) | Outcome::Reject(_)) {
+            self.outputs.rollback();
+        }
+        outcome
+    }
+
+    /// Moves time forward to `now`, calling the stage's timers as they become due.
+    pub fn advance_to(&mut self, now: Time) {
+        while let Some(timeout) = self.stage.next_timeout().filter(|timeout| *timeout <= now) {
+            self.now = self.now.max(timeout);
+            let mut cx = Context::new(self.now, &mut self.settled);
+            self.stage.handle_timeout(self.outputs.view(None), &mut cx);
+            if self.stage.next_timeout() == Some(timeout) {
+                // A timer that is not moved would fire for ever.
+                break;
+            }
+        }
+        self.now = now;
+    }
+
+    /// Tells the stage that nothing will come any more, until it has given everything.
+    pub fn finish(&mut self) {
+        loop {
+            let mut cx = Context::new(self.now, &mut self.settled);
+            if self.stage.finish(self.outputs.view(None), &mut cx) == Progress::Finished {
+                return;
+            }
+        }
+    }
+
+    /// What was settled through leases since the last call.
+    pub fn settled(&mut self) -> Vec<(Lease, Outcome)> {
+        std::mem::take(&mut self.settled)
+    }
+
+    /// The outputs themselves.
+    pub fn ports(&mut self) -> &mut S::Outputs {
+        &mut self.outputs
+    }
+
+    /// The stage itself.
+    pub fn stage(&mut self) -> &mut S {
+        &mut self.stage
+    }
+}
+
+impl<S, O> Trial<S>
+where
+    O: Message,
+    S: Stage<Outputs = super::Outlet<O>>,
+{
+    /// Takes what was emitted since the last call, with headers.
+    pub fn output_envelopes(&mut self) -> Vec<Envelope<O>> {
+        self.outputs.take_pending().drain().collect()
+    }
+
+    /// Takes what was emitted since the last call.
+    pub fn outputs(&mut self) -> Vec<O> {
+        self.outputs
+            .take_pending()
+            .drain()
+            .map(|envelope| envelope.body)
+            .collect()
+    }
+}
+
+impl<P, I, O> Trial<super::ProcessorStage<P, I, O>>
+where
+    I: Message,
+    O: Message,
+    P: super::Processor<I, O>,
+{
+    /// Tries a processor.
+    pub fn of_processor(processor: P) -> Self {
+        Self::new(
+            super::ProcessorStage(processor, std::marker::PhantomData),
+            super::Outlet::detached(),
+        )
+    }
+}
+
+impl<A, I, O> Trial<super::AggregatorStage<A, I, O>>
+where
+    I: Message,
+    O: Message,
+    A: super::Aggregator<I, O>,
+{
+    /// Tries an aggregator.
+    pub fn of_aggregator(aggregator: A) -> Self {
+        Self::new(
+            super::AggregatorStage(aggregator, std::marker::PhantomData),
+            super::Outlet::detached(),
+        )
+    }
+}
+
+impl<C, I> Trial<super::ConsumerStage<C, I>>
+where
+    I: Message,
+    C: super::Consumer<I>,
+{
+    /// Tries a consumer.
+    pub fn of_consumer(consumer: C) -> Self {
+        Self::new(super::ConsumerStage(consumer, std::marker::PhantomData), ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Header, Key, Reason};
+    use crate::stage::{Out, RouterStage, Ways, by_key, fold};
+
+    #[test]
+    fn outputs_inherit_and_those_of_a_failed_attempt_are_taken_back() {
+        let mut trial = Trial::of_processor(|n: &u64, out: &mut Out<'_, u64>| {
+            out.emit(*n);
+            if *n == 2 {
+                Outcome::reject(Reason::Rejected)
+            } else {
+                Outcome::Done
+            }
+        });
+        let mut header = Header::with_key(Some(Key(9)));
+        header.set_deadline(Some(Time::from_nanos(77)));
+        trial.give_envelope(Envelope { header, body: 1 });
+        assert_eq!(trial.give(2), Outcome::reject(Reason::Rejected));
+        let outputs = trial.output_envelopes();
+        assert_eq!(outputs.len(), 1);
+        assert_eq!(outputs[0].header.key(), Some(Key(9)));
+        assert_eq!(outputs[0].header.deadline(), Some(Time::from_nanos(77)));
+        assert_eq!(outputs[0].header.sequence(), 1);
+    }
+
+    #[test]
+    fn a_fold_emits_its_state_at_the_end() {
+        let mut trial = Trial::of_aggregator(fold(10u64, |sum: &mut u64, n: &u64| *sum += n));
+        trial.give(1);
+        trial.give(2);
+        assert!(trial.outputs().is_empty());
+        trial.finish();
+        assert_eq!(trial.outputs(), [13]);
+    }
+
+    #[test]
+    fn a_router_keeps_headers_and_refuses_a_way_that_is_not_there() {
+        let stage = RouterStage(
+            |n: &u64| usize::try_from(*n).unwrap_or(9),
+            std::marker::PhantomData,
+        );
+        let mut trial = Trial::new(stage, Ways::<u64>::detached(2));
+        let mut envelope = Envelope::new(1);
+        envelope.header.set_identity(5, 6, 7);
+        assert_eq!(trial.give_envelope(envelope.clone()), Outcome::Done);
+        assert_eq!(trial.ports().take_pending(1).pop(), Some(envelope));
+        assert!(
+            matches!(trial.give(2), Outcome::Reject(rejection) if rejection.reason == Reason::NoRoute)
+        );
+    }
+
+    #[test]
+    fn by_key_keeps_a_key_on_its_way_and_uses_all_ways() {
+        let mut trial = Trial::new(
+            RouterStage(by_key(), std::marker::PhantomData),
+            Ways::<u64>::detached(4),
+        );
+        for round in 0..2 {
+            for key in 0..100u64 {
+                let header = Header::with_key(Some(Key(key)));
+                assert_eq!(
+                    trial.give_envelope(Envelope {
+                        header,
+                        body: round
+                    }),
+                    Outcome::Done
+                );
+            }
+        }
+        for way in 0..4 {
+            let batch = trial.ports().take_pending(way);
+            let keys = |round: u64| {
+                batch
+                    .iter()
+                    .filter(|e| e.body == round)
+                    .map(|e| e.header.key())
+                    .collect::<Vec<_>>()
+            };
+            assert!(keys(0).len() > 10);
+            assert_eq!(keys(0), keys(1));
+        }
+    }
+}

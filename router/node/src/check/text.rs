@@ -1,0 +1,141 @@
+//! The topology as text.
+
+use std::fmt::Write as _;
+
+use super::bound::{memory_bound, readable};
+use crate::config::node_file::Policy;
+use crate::config::quantity::format_size;
+use crate::config::{Input, NodeFile, Output, Stage, verify};
+
+/// A few lines per part: the node, its links and routes, each stage with where its messages come from and go to,
+/// and the memory bound.
+pub fn to_text(file: &NodeFile) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _infallible = write_all(file, &mut text);
+    text
+}
+
+fn write_all(file: &NodeFile, out: &mut String) -> std::fmt::Result {
+    writeln!(out, "node {}", file.name)?;
+    if let Some(address) = file.listen {
+        writeln!(out, "  listens on quic {address}")?;
+    }
+    for link in &file.links {
+        writeln!(out, "  links to {}", link.value)?;
+    }
+    for route in &file.routes {
+        let weighs = matches!(route.policy, Policy::Weighted | Policy::Hash);
+        let to: Vec<String> = route
+            .to
+            .iter()
+            .map(|to| {
+                if weighs {
+                    format!("{} ({})", to.group.value, to.weight)
+                } else {
+                    to.group.value.clone()
+                }
+            })
+            .collect();
+        let sticky = if route.sticky { " sticky" } else { "" };
+        let exclusive = if route.exclusive { ", exclusive" } else { "" };
+        writeln!(
+            out,
+            "  routes {} by {}{sticky} to {}{exclusive}",
+            route.subject.value,
+            route.policy.word(),
+            to.join(", ")
+        )?;
+    }
+    if !file.stages.is_empty() {
+        writeln!(out, "stages")?;
+        let width = file
+            .stages
+            .iter()
+            .map(|stage| stage.name.value.len())
+            .max()
+            .unwrap_or(0);
+        for stage in &file.stages {
+            let way = [from(stage), to(stage)]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(", ");
+            writeln!(
+                out,
+                "  {:<width$}  {:<9}  {way}",
+                stage.name.value,
+                stage.kind.word()
+            )?;
+        }
+        let edges = verify::edges(&file.stages);
+        if !edges.is_empty() {
+            writeln!(out, "edges")?;
+        }
+        for edge in edges {
+            writeln!(
+                out,
+                "  {} -> {}  ({}: {} messages, {}, {})",
+                file.stages[edge.from].name.value,
+                file.stages[edge.to].name.value,
+                edge.name,
+                edge.bounds.messages,
+                format_size(edge.bounds.bytes),
+                edge.bounds.overflow.word()
+            )?;
+        }
+    }
+    let bound = memory_bound(file);
+    writeln!(
+        out,
+        "memory bound {} of a budget of {}",
+        readable(bound.total()),
+        readable(file.limits.budget)
+    )?;
+    for part in &bound.parts {
+        writeln!(out, "  {:>10}  {}", readable(part.bytes), part.what)?;
+    }
+    Ok(())
+}
+
+fn from(stage: &Stage) -> Option<String> {
+    match stage.input.as_ref()? {
+        Input::Edges(edges) => Some(format!(
+            "from {}",
+            edges
+                .iter()
+                .map(|edge| edge.value.as_str())
+                .collect::<Vec<_>>()
+                .join(" and ")
+        )),
+        Input::Subscribe {
+            pattern,
+            group: Some(group),
+        } => Some(format!(
+            "subscribes to {} in group {}",
+            pattern.value, group.value
+        )),
+        Input::Subscribe {
+            pattern,
+            group: None,
+        } => Some(format!("subscribes to {}", pattern.value)),
+    }
+}
+
+fn to(stage: &Stage) -> Option<String> {
+    match stage.output.as_ref()? {
+        Output::Edge(edge) => Some(format!("to {}", edge.value)),
+        Output::Publish {
+            subject, key, ack, ..
+        } => {
+            let key = key
+                .as_ref()
+                .map_or_else(String::new, |key| format!(" with key {}", key.value));
+            Some(format!(
+                "publishes {}{key} (ack {})",
+                subject.value,
+                ack.word()
+            ))
+        }
+    }
+}

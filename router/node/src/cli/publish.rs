@@ -1,0 +1,324 @@
+//! `mcpbus pub`: each line of standard input becomes a message.
+
+use std::io::{IsTerminal as _, stdin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use mcpbus::AckLevel;
+use mcpbus::client::{Client, ClientStats, Publication};
+use mcpbus_actors::{Clock as _, Key, SystemClock};
+
+use super::connection::{ConnectionArguments, connect, duration};
+use super::line_plan::{LinePlan, Prepared};
+use super::{Exit, session};
+use crate::config::quantity::parse_size;
+use crate::exec::log_limit::LogLimit;
+use crate::stages::lines::LineSplitter;
+use crate::template::Template;
+
+/// Publish each line of standard input as a message.
+///
+/// In the subject and the key, {2} is the line's second field: --delimiter ';' --subject 'bank.tx.{2}' --key '{2}'
+/// gives each account its subject. A line whose field cannot be a token of a subject is refused and counted.
+///
+/// At the end of the input it waits for the acknowledgements it asked for, and exits with 1 and the counts if any is
+/// missing.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The node.
+    #[command(flatten)]
+    pub connection: ConnectionArguments,
+    /// The subject; {N} stands for the line's N-th field.
+    #[arg(long, value_parser = template)]
+    pub subject: Template,
+    /// The character between fields; fields in double quotes may hold it.
+    #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
+    pub delimiter: Option<u8>,
+    /// The key: order per key is kept, and sticky routes go by it; {N} stands for the line's N-th field.
+    #[arg(long, value_parser = template)]
+    pub key: Option<Template>,
+    /// What to wait for: nothing, that the next node has it, that it is on disk, or that it was processed.
+    #[arg(long, value_enum, default_value_t = AckArgument::Accepted)]
+    pub ack: AckArgument,
+    /// How long to wait at the end of the input for acknowledgements.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub timeout: Duration,
+    /// Publish nothing before so many subscribers are there.
+    #[arg(long, value_name = "N")]
+    pub wait_for_subscribers: Option<u32>,
+    /// The longest line in bytes; a longer one is refused and counted.
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = line_size)]
+    pub max_line: usize,
+}
+
+/// The values of `--ack`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AckArgument {
+    /// Nothing: at most once.
+    None,
+    /// The next node has it in memory.
+    Accepted,
+    /// The next node has it on disk.
+    Stored,
+    /// Its subscribers have processed it.
+    Processed,
+}
+
+impl From<AckArgument> for AckLevel {
+    fn from(argument: AckArgument) -> Self {
+        match argument {
+            AckArgument::None => Self::None,
+            AckArgument::Accepted => Self::Accepted,
+            AckArgument::Stored => Self::Stored,
+            AckArgument::Processed => Self::Processed,
+        }
+    }
+}
+
+/// For clap: a template.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn template(text: &str) -> Result<Template, String> {
+    Template::parse(text).map_err(|error| error.to_string())
+}
+
+fn delimiter(text: &str) -> Result<u8, String> {
+    match text {
+        "\\t" => Ok(b'\t'),
+        _ => match text.as_bytes() {
+            [byte] if byte.is_ascii() => Ok(*byte),
+            _ => Err("a delimiter is one ASCII character, or \\t".to_owned()),
+        },
+    }
+}
+
+fn line_size(text: &str) -> Result<usize, String> {
+    let size = parse_size(text)?;
+    if !(1..=64 << 20).contains(&size) {
+        return Err("the longest line lies between 1B and 64MiB".to_owned());
+    }
+    usize::try_from(size).map_err(|_| "too large".to_owned())
+}
+
+/// What the reading thread has to tell at its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Read {
+    lines: u64,
+    refused: u64,
+    failure: Option<String>,
+}
+
+/// Publishes standard input.
+pub(super) fn run(arguments: &Arguments) -> Exit {
+    let plan = match LinePlan::new(
+        arguments.subject.clone(),
+        arguments.key.clone(),
+        arguments.delimiter,
+    ) {
+        Ok(plan) => plan,
+        Err(error) => {
+            eprintln!("{error}");
+            return Exit::Usage;
+        }
+    };
+    session::block_on(async move {
+        let client = match connect(&arguments.connection, "pub").await {
+            Ok(client) => client,
+            Err(exit) => return exit,
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        let reader = Reader {
+            plan,
+            client: client.clone(),
+            ack: arguments.ack.into(),
+            max_line: arguments.max_line,
+            subscribers: arguments.wait_for_subscribers.unwrap_or(0),
+            stop: Arc::clone(&stop),
+            runtime: tokio::runtime::Handle::current(),
+        };
+        let (done, mut finished) = tokio::sync::oneshot::channel();
+        let spawned = std::thread::Builder::new()
+            .name("stdin".to_owned())
+            .spawn(move || {
+                // The receiver is gone only after an interruption, when nobody asks any more.
+                let _nobody_asks = done.send(reader.run());
+            });
+        if let Err(error) = spawned {
+            eprintln!("cannot start a thread to read standard input: {error}");
+            return Exit::Failure;
+        }
+        let interrupted = tokio::select! {
+            read = &mut finished => return end(&client, read.unwrap_or_default(), arguments, false).await,
+            () = session::interrupted() => true,
+        };
+        stop.store(true, Ordering::Release);
+        // A reader that waits for input does not come back: what it has counted so far is in the client's counts.
+        let grace = Duration::from_millis(200);
+        let read = tokio::time::timeout(grace, finished)
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or_default();
+        end(&client, read, arguments, interrupted).await
+    })
+}
+
+async fn end(client: &Client, read: Read, arguments: &Arguments, interrupted: bool) -> Exit {
+    let stats = tokio::select! {
+        stats = client.clone().close(arguments.timeout) => stats,
+        () = session::interrupted_again() => client.stats(),
+    };
+    let complete = stats.failures() == 0 && stats.outstanding() == 0;
+    let good = complete && read.refused == 0 && read.failure.is_none();
+    if !good || interrupted || std::io::stderr().is_terminal() {
+        eprintln!("{}", summary(&stats, &read));
+    }
+    match (&read.failure, good, interrupted) {
+        (Some(failure), _, _) => {
+            eprintln!("{failure}");
+            Exit::Failure
+        }
+        (None, _, true) => Exit::Interrupted,
+        (None, true, false) => Exit::Success,
+        (None, false, false) => Exit::Failure,
+    }
+}
+
+/// The counts in one line.
+fn summary(stats: &ClientStats, read: &Read) -> String {
+    let mut text = format!(
+        "published {}, acknowledged {}",
+        stats.published, stats.acknowledged
+    );
+    for (reason, count) in &stats.failed {
+        text.push_str(&format!(", {reason} {count}"));
+    }
+    if stats.failed.contains_key("no_spool") {
+        text.push_str(" (this node has no spool)");
+    }
+    if stats.outstanding() > 0 {
+        text.push_str(&format!(", without an answer {}", stats.outstanding()));
+    }
+    if stats.lost > 0 {
+        text.push_str(&format!(", lost(peer_died) {}", stats.lost));
+    }
+    if read.refused > 0 {
+        text.push_str(&format!(", refused(decode) {}", read.refused));
+    }
+    text
+}
+
+/// Reads lines and publishes them; blocks, so it has its own thread.
+struct Reader {
+    plan: LinePlan,
+    client: Client,
+    ack: AckLevel,
+    max_line: usize,
+    subscribers: u32,
+    stop: Arc<AtomicBool>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Reader {
+    fn run(self) -> Read {
+        let publisher = self.client.publisher(self.ack);
+        let mut splitter = LineSplitter::new(stdin().lock(), self.max_line);
+        let mut read = Read::default();
+        let clock = SystemClock::new();
+        let mut limit = LogLimit::new(10, 5);
+        let mut waited = self.subscribers == 0;
+        while !self.stop.load(Ordering::Acquire) {
+            let line = match splitter.next_line() {
+                Ok(Some(line)) => line,
+                Ok(None) => match splitter.rest() {
+                    Some(line) => line,
+                    None => break,
+                },
+                Err(error) => {
+                    read.failure = Some(format!("cannot read standard input further: {error}"));
+                    break;
+                }
+            };
+            read.lines += 1;
+            let prepared = match self.plan.prepare(line) {
+                Ok(prepared) => prepared,
+                Err(refused) => {
+                    read.refused += 1;
+                    if limit.admit(clock.now()).is_some() {
+                        eprintln!("{refused}");
+                    }
+                    continue;
+                }
+            };
+            if !waited {
+                waited = self.wait_for_subscribers(&prepared);
+            }
+            if let Err(error) = publisher.publish_blocking(publication(prepared)) {
+                read.failure = Some(format!("line {}: {error}", splitter.number()));
+                break;
+            }
+        }
+        read
+    }
+
+    /// Asks the node until there are enough subscribers of the first line's subject; false when stopped meanwhile.
+    fn wait_for_subscribers(&self, first: &Prepared) -> bool {
+        let ask = Duration::from_secs(1);
+        let pause = Duration::from_millis(50);
+        while !self.stop.load(Ordering::Acquire) {
+            let count = self
+                .runtime
+                .block_on(self.client.count_subscribers(first.subject.as_str(), ask));
+            if count.is_ok_and(|count| count >= u64::from(self.subscribers)) {
+                return true;
+            }
+            std::thread::sleep(pause);
+        }
+        false
+    }
+}
+
+fn publication(prepared: Prepared) -> Publication {
+    Publication {
+        subject: prepared.subject.as_str().to_owned(),
+        key: prepared.key.map(|key| Key::from_bytes(&key)),
+        body: prepared.body,
+        time_to_live: None,
+        event_time: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments() {
+        assert_eq!(delimiter("\\t"), Ok(b'\t'));
+        assert!(delimiter(";;").is_err() && delimiter("é").is_err());
+        assert!(line_size("0").is_err() && line_size("1GiB").is_err());
+        assert_eq!(line_size("1MiB"), Ok(1 << 20));
+    }
+
+    #[test]
+    fn the_summary_names_what_is_missing() {
+        let mut stats = ClientStats {
+            published: 10,
+            acknowledged: 7,
+            ..ClientStats::default()
+        };
+        stats.failed.insert("no_route", 2);
+        let read = Read {
+            lines: 11,
+            refused: 1,
+            failure: None,
+        };
+        assert_eq!(
+            summary(&stats, &read),
+            "published 10, acknowledged 7, no_route 2, without an answer 1, refused(decode) 1"
+        );
+    }
+}

@@ -1,0 +1,351 @@
+//! The typed node file: who this node is, whom it talks to, where subjects go, and its built-in stages.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use mcpbus::policy::PolicyFactory;
+use mcpbus::routing::{self, Pattern, RouteTable};
+
+use super::document::Document;
+use super::limits::Limits;
+use super::mistake::{Mistake, Place, Spotted};
+use super::reader::{Mistakes, TableReader};
+use super::stage::Stage;
+
+/// A verified node file.
+#[derive(Clone, Debug)]
+pub struct NodeFile {
+    /// `node.name`: at most 64 letters, digits, `-` and `_`; the host's name by default.
+    pub name: String,
+    /// `listen.quic`: where peers may connect; none means that nobody can.
+    pub listen: Option<SocketAddr>,
+    /// `[[link]]`: other nodes to connect to, and to reconnect to for ever.
+    pub links: Vec<Spotted<String>>,
+    /// `[[route]]`: decisions about subjects.
+    pub routes: Vec<Route>,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[tls]`: identity directory and trust file; none means the certificate authority of the user's state directory.
+    pub tls: Tls,
+    /// `[[stage]]`: built-in stages, in the order of the file.
+    pub stages: Vec<Stage>,
+}
+
+impl NodeFile {
+    /// The routes in the form that the node decides with.
+    ///
+    /// # Errors
+    /// [`RouteTableError`]; a file that was read by [`super::load`] gives none.
+    pub fn route_table(&self) -> Result<RouteTable, RouteTableError> {
+        let mut routes = Vec::with_capacity(self.routes.len());
+        for route in &self.routes {
+            let pattern = Pattern::new(&route.subject.value).map_err(RouteTableError::Pattern)?;
+            let policy =
+                PolicyFactory::named(route.policy.word()).map_err(RouteTableError::Policy)?;
+            let mut decided = routing::Route::new(pattern, policy)
+                .exclusive(route.exclusive)
+                .sticky(route.sticky);
+            for destination in &route.to {
+                decided = decided.to(&destination.group.value, destination.weight);
+            }
+            routes.push(decided);
+        }
+        RouteTable::new(routes).map_err(RouteTableError::Route)
+    }
+}
+
+/// Why the routes of a file cannot be decided with. The person who wrote the file recovers.
+#[derive(Debug)]
+pub enum RouteTableError {
+    /// A subject is no pattern.
+    Pattern(routing::PatternError),
+    /// A policy is unknown.
+    Policy(mcpbus::policy::UnknownPolicy),
+    /// A route leads nowhere, or two are equal.
+    Route(routing::RouteError),
+}
+
+impl std::fmt::Display for RouteTableError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pattern(error) => error.fmt(f),
+            Self::Policy(error) => error.fmt(f),
+            Self::Route(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RouteTableError {}
+
+/// `[tls]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// `identity`: a directory as `mcpbus cert issue` writes it.
+    pub identity: Option<PathBuf>,
+    /// `trust`: a PEM file with the certificates of the authorities to trust; `trust.pem` of the identity by default.
+    pub trust: Option<PathBuf>,
+}
+
+/// `[[route]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// `subject`: the pattern that it is for.
+    pub subject: Spotted<String>,
+    /// `policy`.
+    pub policy: Policy,
+    /// `to`: the groups among which the policy chooses, at least one.
+    pub to: Vec<Destination>,
+    /// `sticky`: with `weighted`, a key always goes to the same group. False by default.
+    pub sticky: bool,
+    /// `exclusive`: subscribers outside the route's groups get no copy. False by default.
+    pub exclusive: bool,
+}
+
+/// How a route chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// One after the other.
+    RoundRobin,
+    /// In proportion to the weights, smoothly.
+    Weighted,
+    /// By the message's key, the same on every node.
+    Hash,
+    /// To all.
+    Broadcast,
+}
+
+/// The words of `policy` and their meanings.
+pub const POLICIES: [(&str, Policy); 4] = [
+    ("round-robin", Policy::RoundRobin),
+    ("weighted", Policy::Weighted),
+    ("hash", Policy::Hash),
+    ("broadcast", Policy::Broadcast),
+];
+
+impl Policy {
+    /// The word in the file.
+    pub fn word(self) -> &'static str {
+        POLICIES
+            .iter()
+            .find(|(_, policy)| *policy == self)
+            .map_or("", |(word, _)| word)
+    }
+}
+
+/// One of a route's destinations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// `group`: the queue group.
+    pub group: Spotted<String>,
+    /// `weight`: its share, 0 to 1,000,000; 1 by default, 0 drains.
+    pub weight: u32,
+}
+
+/// Reads the tree; what cannot be read is reported and replaced by its default, so that all mistakes are found.
+pub(super) fn read(document: &Document, mistakes: &mut Vec<Mistake>) -> NodeFile {
+    let found = Mistakes::default();
+    let root = TableReader::new(document.root(), Place::Whole, "", &found);
+    let name = root.table("node").and_then(|node| {
+        let name = node.text("name");
+        if let Some(name) = &name
+            && let Err(problem) = verify_name(&name.value)
+        {
+            node.report(Mistake::new(name.place.clone(), "node.name", problem));
+        }
+        node.finish();
+        name.map(|name| name.value)
+    });
+    let listen = root.table("listen").and_then(|listen| {
+        let address =
+            listen
+                .required_text("quic")
+                .and_then(|text| match text.value.parse::<SocketAddr>() {
+                    Ok(address) => Some(address),
+                    Err(_) => {
+                        listen.report(
+                            Mistake::new(
+                                text.place,
+                                "listen.quic",
+                                format!("`{}` is not an address with a port", text.value),
+                            )
+                            .hint("write for example \"127.0.0.1:7400\" or \"[::]:7400\""),
+                        );
+                        None
+                    }
+                });
+        listen.finish();
+        address
+    });
+    let links = root
+        .tables("link")
+        .into_iter()
+        .filter_map(read_link)
+        .collect();
+    let routes = root
+        .tables("route")
+        .into_iter()
+        .filter_map(read_route)
+        .collect();
+    let limits = root
+        .table("limits")
+        .map_or_else(Limits::default, Limits::read);
+    let tls = root.table("tls").map_or_else(Tls::default, |tls| {
+        let read = Tls {
+            identity: tls.text("identity").map(|text| PathBuf::from(text.value)),
+            trust: tls.text("trust").map(|text| PathBuf::from(text.value)),
+        };
+        if read.identity.is_none() {
+            tls.mistake("identity", "`tls.identity` is missing: a node cannot be trusted without an identity of its own");
+        }
+        tls.finish();
+        read
+    });
+    let stages = root
+        .tables("stage")
+        .into_iter()
+        .filter_map(|reader| Stage::read(reader, &limits))
+        .collect();
+    root.finish();
+    mistakes.append(&mut found.borrow_mut());
+    NodeFile {
+        name: name.unwrap_or_else(host_name),
+        listen,
+        links,
+        routes,
+        limits,
+        tls,
+        stages,
+    }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String = name
+        .trim()
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '-' {
+                c
+            } else {
+                '-'
+            }
+        })
+        .take(64)
+        .collect();
+    if name.is_empty() {
+        "node".to_owned()
+    } else {
+        name
+    }
+}
+
+/// Checks the name of a node, a stage, an edge or a group.
+pub(super) fn verify_name(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("a name is empty".to_owned());
+    }
+    if name.len() > 64 {
+        return Err(format!("the name `{name}` is longer than 64 bytes"));
+    }
+    match name
+        .chars()
+        .find(|c| !(c.is_ascii_alphanumeric() || *c == '-' || *c == '_'))
+    {
+        Some(c) => Err(format!(
+            "the name `{name}` holds `{c}`; use letters, digits, `-` and `_`"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Checks an address of another node: `HOST:PORT`.
+pub fn verify_host_port(text: &str) -> Result<(), String> {
+    let wrong = || {
+        format!(
+            "`{text}` is not HOST:PORT; write for example \"127.0.0.1:7500\" or \"node-b:7500\""
+        )
+    };
+    if text.parse::<SocketAddr>().is_ok() {
+        return Ok(());
+    }
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let host_fits = !host.is_empty() && !host.contains([':', ' ', '/', '@']);
+    match port.parse::<u16>() {
+        Ok(port) if port != 0 && host_fits => Ok(()),
+        _ => Err(wrong()),
+    }
+}
+
+fn read_link(reader: TableReader<'_>) -> Option<Spotted<String>> {
+    let to = reader.required_text("to");
+    if let Some(to) = &to
+        && let Err(problem) = verify_host_port(&to.value)
+    {
+        reader.mistake("to", problem);
+    }
+    reader.finish();
+    to
+}
+
+fn read_route(reader: TableReader<'_>) -> Option<Route> {
+    let subject = reader.required_text("subject");
+    if !reader.has("policy") {
+        reader.mistake(
+            "policy",
+            format!("`{}` is missing", reader.path_of("policy")),
+        );
+    }
+    let policy = reader.one_of("policy", &POLICIES);
+    let mut to = Vec::new();
+    for destination in reader.tables("to") {
+        let group = destination.required_text("group");
+        if let Some(Err(problem)) = group.as_ref().map(|group| verify_name(&group.value)) {
+            destination.mistake("group", problem);
+        }
+        let weight = destination
+            .integer("weight", 0..=1_000_000)
+            .and_then(|weight| u32::try_from(weight).ok());
+        let weighs = matches!(policy, Some(Policy::Weighted | Policy::Hash) | None);
+        if weight.is_some() && !weighs {
+            let word = policy.map_or("", Policy::word);
+            destination.mistake(
+                "weight",
+                format!("`weight` has no meaning under the policy `{word}`"),
+            );
+        }
+        destination.finish();
+        if let Some(group) = group {
+            to.push(Destination {
+                group,
+                weight: weight.unwrap_or(1),
+            });
+        }
+    }
+    if to.is_empty() {
+        reader.mistake(
+            "to",
+            format!(
+                "`{}` names no group: the route leads nowhere",
+                reader.path_of("to")
+            ),
+        );
+    } else if to.iter().all(|destination| destination.weight == 0) {
+        reader.mistake("to", "all weights are 0: the route leads nowhere");
+    }
+    let sticky = reader.boolean("sticky");
+    if sticky == Some(true) && !matches!(policy, Some(Policy::Weighted) | None) {
+        reader.mistake(
+            "sticky",
+            "`sticky` belongs to the policy `weighted`; `hash` is always sticky",
+        );
+    }
+    let exclusive = reader.boolean("exclusive").unwrap_or(false);
+    reader.finish();
+    Some(Route {
+        subject: subject?,
+        policy: policy?,
+        to,
+        sticky: sticky.unwrap_or(false),
+        exclusive,
+    })
+}
