@@ -168,19 +168,25 @@ impl NodeCore {
     /// Runs flows until none can go on, and tells neighbours what changed.
     pub(super) fn settle(&mut self, now: Time) {
         loop {
-            let version = self.version;
             self.pump_interest(now);
-            if self.version != version || self.homeless_version != self.version {
+            if self.homeless_version != self.version {
                 self.homeless_version = self.version;
                 for id in std::mem::take(&mut self.homeless) {
                     self.schedule(id);
                 }
             }
-            let Some(id) = self.runnable.pop_front() else {
+            let version = self.version;
+            while let Some(id) = self.runnable.pop_front() {
+                self.run(id, now);
+                if self.version != version {
+                    break;
+                }
+            }
+            if self.version == version {
                 break;
-            };
-            self.run(id, now);
+            }
         }
+        self.telemetry.record(&self.ledger);
     }
 
     fn run(&mut self, id: InFlowId, now: Time) {
