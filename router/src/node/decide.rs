@@ -11,7 +11,7 @@ use crate::policy::{Choice, Destination, MemberChooser, Meta, destination_id};
 use crate::protocol::{Definition, TARGETS_MAX, Target};
 use crate::routing::{Pattern, Subject};
 use foldhash::fast::FixedState;
-use mcpbus_transport::wire::{Head, Record};
+use mcpbus_transport::wire::{Failure, Head, Record};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -625,20 +625,23 @@ impl NodeCore {
         record: &Record,
     ) -> Verdict {
         let impatient = self.inflows[id].impatient;
-        let mut skipped = false;
+        let mut skipped = None;
         let key = record.key.map(|key| key.value());
         let mut selection = Selection::new();
         let mut remote: Vec<(PeerId, Vec<Target>)> = Vec::new();
         for target in targets {
             if target.origin == self.config.id {
-                // An entry that is gone had its last subscriber leave while the message was on its way.
                 if let Some(entry) = self.local_entries.get(&target.entry) {
                     selection.push((*entry, NO_MEMBER));
+                } else if !self.is_own_entry(target.entry) {
+                    // Its subscribers went down with an earlier life of this node. Otherwise the last of them has
+                    // left while the message was on its way, and nothing is owed.
+                    skipped = Some(Failure::PeerDied);
                 }
             } else {
                 let Some(hop) = self.hop(target.origin) else {
                     if impatient {
-                        skipped = true;
+                        skipped = Some(Self::NOBODY);
                         continue;
                     }
                     return Verdict::Wait;
@@ -652,8 +655,8 @@ impl NodeCore {
         if let Err(starved) = self.choose_members(&mut selection, key) {
             return Verdict::Starved(starved);
         }
-        self.inflows[id].impatient = skipped;
-        self.inflows[id].skipped = skipped.then_some(sequence);
+        self.inflows[id].impatient = skipped == Some(Self::NOBODY);
+        self.inflows[id].skipped = skipped.map(|failure| (sequence, failure));
         let Some(local) = self.flows_for(&selection) else {
             return Verdict::Wait;
         };
@@ -676,6 +679,12 @@ impl NodeCore {
             }
         }
         Verdict::Go(outs.into())
+    }
+
+    /// Whether an entry's number was given in this life of the node.
+    fn is_own_entry(&self, number: u32) -> bool {
+        let first = self.config.seed as u32;
+        number.wrapping_sub(first) < self.next_entry.wrapping_sub(first)
     }
 
     pub(super) fn decide_reply(&mut self, record: &Record) -> Verdict {

@@ -350,8 +350,12 @@ impl NodeCore {
             self.starve(id, sequence, record, &outs);
             return false;
         }
-        if self.inflows[id].skipped.take() == Some(sequence) {
-            self.partly_failed(id, sequence, now);
+        if let Some((_, failure)) = self.inflows[id]
+            .skipped
+            .take()
+            .filter(|(skipped, _)| *skipped == sequence)
+        {
+            self.partly_failed(id, sequence, failure, now);
         }
         self.hand_on(id, sequence, record, &outs);
         true
@@ -382,13 +386,13 @@ impl NodeCore {
     }
 
     /// A message goes on without some of its targets.
-    fn partly_failed(&mut self, id: InFlowId, sequence: u64, now: Time) {
+    fn partly_failed(&mut self, id: InFlowId, sequence: u64, failure: Failure, now: Time) {
         let inflow = &mut self.inflows[id];
-        inflow.failed.insert(sequence, Self::NOBODY);
+        inflow.failed.insert(sequence, failure);
         if let Some(flow) = inflow.flow {
             self.peers[inflow.peer]
                 .session
-                .fail(flow, sequence, Self::NOBODY, now);
+                .fail(flow, sequence, failure, now);
         }
     }
 
