@@ -9,8 +9,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         sender.try_send(number)?;
     }
     let full = sender.try_send(6);
-    println!("the sixth: {}", full.as_ref().map_or_else(ToString::to_string, |()| "taken".into()));
-    assert_eq!(full.map_err(|error| error.into_message()), Err(6), "the message comes back");
+    println!(
+        "the sixth: {}",
+        full.as_ref()
+            .map_or_else(ToString::to_string, |()| "taken".into())
+    );
+    assert_eq!(
+        full.map_err(|error| error.into_message()),
+        Err(6),
+        "the message comes back"
+    );
 
     // A producer that is faster than its consumer goes at the consumer's pace.
     let producer = tokio::spawn(async move {

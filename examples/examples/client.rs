@@ -14,22 +14,35 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let authority = LocalAuthority::open_or_create(directory.path(), SystemTime::now())?;
     let credentials = |name: &str| authority.credentials(name, SystemTime::now());
 
-    let node = NodeBuilder::named("node").credentials(credentials("node")?).listen("127.0.0.1:0".parse()?);
+    let node = NodeBuilder::named("node")
+        .credentials(credentials("node")?)
+        .listen("127.0.0.1:0".parse()?);
     let node = node.start().await?;
-    let address = node.address().ok_or("the node does not listen")?.to_string();
+    let address = node
+        .address()
+        .ok_or("the node does not listen")?
+        .to_string();
 
-    let reader = Client::connect(&address, &credentials("reader")?, ClientConfig::default()).await?;
+    let reader =
+        Client::connect(&address, &credentials("reader")?, ClientConfig::default()).await?;
     let mut temperatures = reader.subscribe("plant.*.temperature", SubscribeOptions::default())?;
     temperatures.ready(WAIT).await?;
 
-    let writer = Client::connect(&address, &credentials("writer")?, ClientConfig::default()).await?;
+    let writer =
+        Client::connect(&address, &credentials("writer")?, ClientConfig::default()).await?;
     let publisher = writer.publisher(AckLevel::Accepted);
     for (boiler, value) in [("1", "71.5"), ("2", "69.0"), ("1", "71.9")] {
-        publisher.publish(Publication::new(format!("plant.{boiler}.temperature"), value).key(boiler)).await?;
+        publisher
+            .publish(Publication::new(format!("plant.{boiler}.temperature"), value).key(boiler))
+            .await?;
     }
     for _ in 0..3 {
         let message = temperatures.next().await.ok_or("the subscription ended")?;
-        println!("{}: {}", message.subject(), String::from_utf8_lossy(message.body()));
+        println!(
+            "{}: {}",
+            message.subject(),
+            String::from_utf8_lossy(message.body())
+        );
     }
 
     let mut questions = reader.subscribe("clock", SubscribeOptions::default().group("clocks"))?;
@@ -41,7 +54,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         Ok::<_, mcpbus::client::SettleError>(())
     });
-    let answer = writer.request("clock", None, "what time is it?", WAIT).await?;
+    let answer = writer
+        .request("clock", None, "what time is it?", WAIT)
+        .await?;
     println!("{}", String::from_utf8_lossy(&answer.body));
     answering.await??;
 

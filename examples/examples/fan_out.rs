@@ -1,8 +1,8 @@
 //! Fan-out three ways: a copy for each, one way by key, one way in turn.
 
+use mcpbus::actors::Message;
 use mcpbus::actors::stage::{by_key, round_robin};
 use mcpbus::actors::topology::{Port, Topology};
-use mcpbus::actors::Message;
 
 #[derive(Clone, Debug, Message)]
 struct Payment {
@@ -12,13 +12,19 @@ struct Payment {
 }
 
 fn payments() -> impl Iterator<Item = Payment> + Send + Clone {
-    (0..12).map(|number| Payment { account: number % 4, amount: 100 + number })
+    (0..12).map(|number| Payment {
+        account: number % 4,
+        amount: 100 + number,
+    })
 }
 
 fn print_all<const N: usize>(topology: &mut Topology, ports: [Port<Payment>; N]) {
     for (index, port) in ports.into_iter().enumerate() {
         topology.consume(&format!("sink-{index}"), port, move |payment: &Payment| {
-            println!("  way {index}: account {} pays {}", payment.account, payment.amount);
+            println!(
+                "  way {index}: account {} pays {}",
+                payment.account, payment.amount
+            );
         });
     }
 }

@@ -39,9 +39,14 @@ impl Policy for BySize {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let by_size = PolicyFactory::own("by-size", || Box::new(BySize { bytes: 100 }));
-    let route = Route::new(Pattern::new("files.>")?, by_size).to("slow-lane", 1).to("fast-lane", 1);
+    let route = Route::new(Pattern::new("files.>")?, by_size)
+        .to("slow-lane", 1)
+        .to("fast-lane", 1);
     let routes = RouteTable::new(vec![route])?;
-    let node = NodeBuilder::named("node").configure(|config| config.routes = routes).start().await?;
+    let node = NodeBuilder::named("node")
+        .configure(|config| config.routes = routes)
+        .start()
+        .await?;
 
     let client = node.client(ClientConfig::default()).await?;
     let mut slow = client.subscribe("files.>", SubscribeOptions::default().group("slow-lane"))?;
@@ -51,7 +56,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let publisher = client.publisher(AckLevel::Accepted);
     for size in [10, 1_000, 50, 5_000, 100] {
-        publisher.publish(Publication::new("files.report", vec![b'x'; size])).await?;
+        publisher
+            .publish(Publication::new("files.report", vec![b'x'; size]))
+            .await?;
     }
     for _ in 0..2 {
         let message = slow.next().await.ok_or("the subscription ended")?;
@@ -62,7 +69,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("fast lane: {} bytes", message.body().len());
     }
     let report = node.report().await.ok_or("the node had ended")?;
-    let shares: Vec<_> = report.routes.iter().map(|route| (route.group.as_str(), route.messages)).collect();
+    let shares: Vec<_> = report
+        .routes
+        .iter()
+        .map(|route| (route.group.as_str(), route.messages))
+        .collect();
     assert_eq!(shares, [("slow-lane", 2), ("fast-lane", 3)]);
     Ok(())
 }

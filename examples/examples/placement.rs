@@ -1,9 +1,9 @@
 //! One topology function, three placements: one thread, threads, three processes. Only the placement differs; the
 //! outputs and the ledger are equal.
 
-use mcpbus::actors::{EdgeCounts, EdgeLedger, Ledger, StageLedger};
 use mcpbus::actors::stage::Out;
 use mcpbus::actors::topology::{Placement as Runs, Topology};
+use mcpbus::actors::{EdgeCounts, EdgeLedger, Ledger, StageLedger};
 use mcpbus::client::{Client, ClientConfig};
 use mcpbus::identity::{Credentials, LocalAuthority};
 use mcpbus::node::{Node, NodeBuilder};
@@ -24,9 +24,15 @@ fn build(results: mpsc::Sender<u64>) -> Topology {
     let mut topology = Topology::new("sums");
     let numbers = topology.produce_iter("numbers", 1..=10_000_u64);
     let [even, odd] = topology.route("parity", numbers, |number: &u64| (number % 2) as usize);
-    let double = topology.process("double", even, |number: &u64, out: &mut Out<'_, u64>| out.emit(number * 2));
-    let triple = topology.process("triple", odd, |number: &u64, out: &mut Out<'_, u64>| out.emit(number * 3));
-    let sum = topology.aggregate("sum", [double, triple], 0_u64, |sum, number: &u64| *sum += number);
+    let double = topology.process("double", even, |number: &u64, out: &mut Out<'_, u64>| {
+        out.emit(number * 2)
+    });
+    let triple = topology.process("triple", odd, |number: &u64, out: &mut Out<'_, u64>| {
+        out.emit(number * 3)
+    });
+    let sum = topology.aggregate("sum", [double, triple], 0_u64, |sum, number: &u64| {
+        *sum += number
+    });
     topology.consume("results", sum, move |sum: &u64| {
         // The receiver outlives the topology.
         let _ = results.send(*sum);
@@ -39,7 +45,9 @@ fn main() -> Result<()> {
     if let [_, role, node, directory, links @ ..] = &arguments[..]
         && role == "part"
     {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         return runtime.block_on(run_part(node, Path::new(directory), links));
     }
     let (one, ledger) = run_here(Runs::OneThread)?;
@@ -67,7 +75,9 @@ fn run_as_processes() -> Result<(Vec<u64>, String)> {
     let directory = tempfile::tempdir()?;
     let authority = LocalAuthority::open_or_create(directory.path(), SystemTime::now())?;
     for name in NODES {
-        authority.credentials(name, SystemTime::now())?.save(&directory.path().join(name))?;
+        authority
+            .credentials(name, SystemTime::now())?
+            .save(&directory.path().join(name))?;
     }
     let mut parts: Vec<(Child, BufReader<std::process::ChildStdout>)> = Vec::new();
     let mut links: Vec<String> = Vec::new();
@@ -117,7 +127,9 @@ fn merge(ledgers: &[String]) -> Result<String> {
 /// One process: a node, and the stages that lie on it.
 async fn run_part(name: &str, directory: &Path, links: &[String]) -> Result<()> {
     let credentials = Credentials::load(&directory.join(name))?;
-    let mut builder = NodeBuilder::named(name).credentials(credentials.clone()).listen("127.0.0.1:0".parse()?);
+    let mut builder = NodeBuilder::named(name)
+        .credentials(credentials.clone())
+        .listen("127.0.0.1:0".parse()?);
     for link in links {
         builder = builder.link(link);
     }
@@ -152,7 +164,12 @@ fn print(ledger: &Ledger) -> String {
     let edges: Vec<_> = ledger
         .edges
         .iter()
-        .map(|edge| format!("{}={}/{}", edge.edge, edge.counts.accepted, edge.counts.delivered))
+        .map(|edge| {
+            format!(
+                "{}={}/{}",
+                edge.edge, edge.counts.accepted, edge.counts.delivered
+            )
+        })
         .collect();
     let stages: Vec<_> = ledger
         .stages
@@ -172,12 +189,20 @@ fn parse(text: &str) -> Result<Ledger> {
     };
     for part in edges.split(',').filter(|part| !part.is_empty()) {
         let (edge, accepted, delivered) = counts(part)?;
-        let counts = EdgeCounts { accepted, delivered, ..EdgeCounts::default() };
+        let counts = EdgeCounts {
+            accepted,
+            delivered,
+            ..EdgeCounts::default()
+        };
         ledger.edges.push(EdgeLedger { edge, counts });
     }
     for part in stages.split(',').filter(|part| !part.is_empty()) {
         let (stage, consumed, emitted) = counts(part)?;
-        ledger.stages.push(StageLedger { stage, consumed, emitted });
+        ledger.stages.push(StageLedger {
+            stage,
+            consumed,
+            emitted,
+        });
     }
     Ok(ledger)
 }

@@ -26,7 +26,11 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new(range: (Duration, Duration), seed: u64) -> Self {
-        Self { range, next: range.0, random: seed | 1 }
+        Self {
+            range,
+            next: range.0,
+            random: seed | 1,
+        }
     }
 
     /// An attempt went well.

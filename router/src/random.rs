@@ -15,5 +15,7 @@ pub(crate) fn u128() -> u128 {
 
 /// A number that rises with each start on one host: microseconds since 1970.
 pub(crate) fn epoch() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_micros() as u64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(1, |time| time.as_micros() as u64)
 }

@@ -34,22 +34,29 @@ impl Reactor {
     /// Starts a thread of this name.
     pub(crate) fn start(name: &str) -> io::Result<Self> {
         let (jobs, mut inbox) = mpsc::channel::<Job>(JOBS);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let tasks = LocalSet::new();
-            runtime.block_on(tasks.run_until(async {
-                while let Some(job) = inbox.recv().await {
-                    tokio::task::spawn_local(job());
-                }
-            }));
-            // Nobody can hand in more; what runs goes on to its end.
-            runtime.block_on(tasks);
-        })?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                let tasks = LocalSet::new();
+                runtime.block_on(tasks.run_until(async {
+                    while let Some(job) = inbox.recv().await {
+                        tokio::task::spawn_local(job());
+                    }
+                }));
+                // Nobody can hand in more; what runs goes on to its end.
+                runtime.block_on(tasks);
+            })?;
         Ok(Self { jobs })
     }
 
     /// Runs a task on the thread. Waits while many jobs wait already; fails when the thread is gone.
-    pub(crate) async fn spawn<F>(&self, job: impl FnOnce() -> F + Send + 'static) -> Result<(), ReactorGone>
+    pub(crate) async fn spawn<F>(
+        &self,
+        job: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<(), ReactorGone>
     where
         F: Future<Output = ()> + 'static,
     {

@@ -18,8 +18,12 @@ struct Authority {
 impl Authority {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let authority = LocalAuthority::open_or_create(directory.path(), SystemTime::now()).unwrap();
-        Self { _directory: directory, authority }
+        let authority =
+            LocalAuthority::open_or_create(directory.path(), SystemTime::now()).unwrap();
+        Self {
+            _directory: directory,
+            authority,
+        }
     }
 
     fn credentials(&self, name: &str) -> Credentials {
@@ -37,8 +41,17 @@ impl Authority {
     }
 
     async fn client(&self, name: &str, node: &Node) -> Client {
-        let config = ClientConfig { name: name.into(), ..ClientConfig::default() };
-        Client::connect(&node.address().unwrap().to_string(), &self.credentials(name), config).await.unwrap()
+        let config = ClientConfig {
+            name: name.into(),
+            ..ClientConfig::default()
+        };
+        Client::connect(
+            &node.address().unwrap().to_string(),
+            &self.credentials(name),
+            config,
+        )
+        .await
+        .unwrap()
     }
 }
 
@@ -49,33 +62,60 @@ async fn what_is_published_at_one_node_arrives_at_a_subscriber_of_the_third() {
     let b = authority.node("b", &[&c]).await;
     let a = authority.node("a", &[&b]).await;
     let subscriber = authority.client("subscriber", &c).await;
-    let mut subscription = subscriber.subscribe("bank.tx.*", SubscribeOptions::default()).unwrap();
+    let mut subscription = subscriber
+        .subscribe("bank.tx.*", SubscribeOptions::default())
+        .unwrap();
     subscription.ready(WAIT).await.unwrap();
     let publisher_client = authority.client("publisher", &a).await;
-    while publisher_client.count_subscribers("bank.tx.1", WAIT).await.unwrap() == 0 {
+    while publisher_client
+        .count_subscribers("bank.tx.1", WAIT)
+        .await
+        .unwrap()
+        == 0
+    {
         tokio::task::yield_now().await;
     }
     let publisher = publisher_client.publisher(AckLevel::Accepted);
     let sender = tokio::spawn(async move {
         for number in 0..20_000_u32 {
-            let message = Publication::new(format!("bank.tx.{}", number % 50), number.to_le_bytes().to_vec());
+            let message = Publication::new(
+                format!("bank.tx.{}", number % 50),
+                number.to_le_bytes().to_vec(),
+            );
             publisher.publish(message).await.unwrap();
         }
     });
     let mut last = vec![None; 50];
     for _ in 0..20_000 {
-        let delivery = tokio::time::timeout(WAIT, subscription.next()).await.unwrap().unwrap();
+        let delivery = tokio::time::timeout(WAIT, subscription.next())
+            .await
+            .unwrap()
+            .unwrap();
         let number = u32::from_le_bytes(delivery.body()[..].try_into().unwrap());
         let account = &mut last[(number % 50) as usize];
-        assert!(account.is_none_or(|before| before < number), "order per subject");
+        assert!(
+            account.is_none_or(|before| before < number),
+            "order per subject"
+        );
         *account = Some(number);
     }
     sender.await.unwrap();
     let stats = publisher_client.flush(WAIT).await;
-    assert_eq!((stats.published, stats.acknowledged, stats.failures()), (20_000, 20_000, 0));
+    assert_eq!(
+        (stats.published, stats.acknowledged, stats.failures()),
+        (20_000, 20_000, 0)
+    );
     for node in [a, b, c] {
         let ledger = node.shutdown(WAIT).await.unwrap();
-        assert_eq!((ledger.accepted, ledger.delivered, ledger.held, ledger.residual()), (20_000, 20_000, 0, 0));
+        assert_eq!(
+            (
+                ledger.accepted,
+                ledger.delivered,
+                ledger.held,
+                ledger.residual()
+            ),
+            (20_000, 20_000, 0, 0)
+        );
     }
 }
 
@@ -85,12 +125,19 @@ async fn nobody_listens() {
     let node = authority.node("alone", &[]).await;
     let client = authority.client("publisher", &node).await;
     let asked = client.publisher(AckLevel::Accepted);
-    let receipt = asked.publish_with_receipt(Publication::new("a.b", "x")).await.unwrap();
+    let receipt = asked
+        .publish_with_receipt(Publication::new("a.b", "x"))
+        .await
+        .unwrap();
     assert_eq!(
         receipt.await,
         Err(mcpbus::client::ReceiptError::Failed(Failure::NoRoute))
     );
-    client.publisher(AckLevel::None).publish(Publication::new("a.b", "x")).await.unwrap();
+    client
+        .publisher(AckLevel::None)
+        .publish(Publication::new("a.b", "x"))
+        .await
+        .unwrap();
     client.flush(WAIT).await;
     let ledger = node.ledger().await.unwrap();
     assert_eq!(ledger.shed.get("no_subscriber"), Some(&1));
@@ -108,7 +155,9 @@ async fn requests_are_answered_refused_and_lost() {
     assert_eq!(refused, Err(RequestError::NoRoute));
 
     let responder = authority.client("responder", &b).await;
-    let mut subscription = responder.subscribe("echo", SubscribeOptions::default().group("echo")).unwrap();
+    let mut subscription = responder
+        .subscribe("echo", SubscribeOptions::default().group("echo"))
+        .unwrap();
     subscription.ready(WAIT).await.unwrap();
     let answering = tokio::spawn(async move {
         let request = subscription.next().await.unwrap();
@@ -120,10 +169,18 @@ async fn requests_are_answered_refused_and_lost() {
         // Taken, and not answered.
         subscription.next().await.unwrap()
     });
-    let answer = requester.request("echo", None, "hello", WAIT).await.unwrap();
+    let answer = requester
+        .request("echo", None, "hello", WAIT)
+        .await
+        .unwrap();
     assert_eq!(&answer.body[..], b"hello");
     let failed = requester.request("echo", None, "hello", WAIT).await;
-    assert_eq!(failed, Err(RequestError::Failed { reason: "no".into() }));
+    assert_eq!(
+        failed,
+        Err(RequestError::Failed {
+            reason: "no".into()
+        })
+    );
     let short = Duration::from_millis(100);
     let late = requester.request("echo", None, "hello", short).await;
     assert_eq!(late, Err(RequestError::TimedOut { after: short }));
@@ -136,9 +193,79 @@ async fn a_client_inside_the_process_needs_no_certificates() {
     let client = node.client(ClientConfig::default()).await.unwrap();
     let mut subscription = client.subscribe(">", SubscribeOptions::default()).unwrap();
     subscription.ready(WAIT).await.unwrap();
-    client.publisher(AckLevel::Processed).publish(Publication::new("a", "x")).await.unwrap();
+    client
+        .publisher(AckLevel::Processed)
+        .publish(Publication::new("a", "x"))
+        .await
+        .unwrap();
     subscription.next().await.unwrap().ack();
     let stats = client.close(WAIT).await;
     assert_eq!((stats.acknowledged, stats.failures()), (1, 0));
     assert_eq!(node.shutdown(WAIT).await.unwrap().residual(), 0);
+}
+
+#[tokio::test]
+async fn a_route_of_a_node_on_the_way_is_followed_once() {
+    use mcpbus::policy::PolicyFactory;
+    use mcpbus::routing::{Pattern, Route, RouteTable};
+
+    let authority = Authority::new();
+    let weighted = PolicyFactory::named("weighted").unwrap();
+    let route = Route::new(Pattern::new("bank.tx.*").unwrap(), weighted)
+        .to("risk-v1", 80)
+        .to("risk-v2", 20);
+    let routes = RouteTable::new(vec![route]).unwrap();
+    let b = NodeBuilder::named("b")
+        .configure(|config| config.routes = routes)
+        .credentials(authority.credentials("b"))
+        .listen("127.0.0.1:0".parse().unwrap())
+        .start()
+        .await
+        .unwrap();
+    let a = authority.node("a", &[&b]).await;
+    let c = authority.node("c", &[&b]).await;
+    let consumer = authority.client("consumer", &c).await;
+    let mut everything = consumer
+        .subscribe("bank.>", SubscribeOptions::default())
+        .unwrap();
+    let mut first = consumer
+        .subscribe("bank.tx.*", SubscribeOptions::default().group("risk-v1"))
+        .unwrap();
+    let mut second = consumer
+        .subscribe("bank.tx.*", SubscribeOptions::default().group("risk-v2"))
+        .unwrap();
+    for subscription in [&mut everything, &mut first, &mut second] {
+        subscription.ready(WAIT).await.unwrap();
+    }
+    let client = authority.client("publisher", &a).await;
+    while client.count_subscribers("bank.tx.1", WAIT).await.unwrap() < 3 {
+        tokio::task::yield_now().await;
+    }
+    let publisher = client.publisher(AckLevel::Accepted);
+    let sending = tokio::spawn(async move {
+        for number in 0..1000_u32 {
+            let message = Publication::new("bank.tx.1", number.to_le_bytes().to_vec());
+            publisher.publish(message).await.unwrap();
+        }
+    });
+    for (subscription, expected) in [
+        (&mut everything, 1000),
+        (&mut first, 800),
+        (&mut second, 200),
+    ] {
+        for _ in 0..expected {
+            let delivery = tokio::time::timeout(WAIT, subscription.next()).await;
+            drop(delivery.unwrap().unwrap());
+        }
+    }
+    sending.await.unwrap();
+    assert_eq!(client.flush(WAIT).await.acknowledged, 1000);
+    assert!(
+        first.try_next().is_none()
+            && second.try_next().is_none()
+            && everything.try_next().is_none()
+    );
+    let report = b.report().await.unwrap();
+    let shares: Vec<_> = report.routes.iter().map(|route| route.messages).collect();
+    assert_eq!(shares, [800, 200]);
 }

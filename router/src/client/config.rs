@@ -12,7 +12,7 @@ pub struct ClientConfig {
     pub session: SessionConfig,
     /// Messages that may wait on one flow before its publishers wait (default 1,024).
     pub flow_messages: usize,
-    /// Bytes that may wait on all flows before publishers wait (default 8 MiB). One message more is admitted when
+    /// Bytes that may wait on all flows before publishers wait (default 1 MiB). One message more is admitted when
     /// nothing waits.
     pub queue_bytes: usize,
     /// Most flows (default 256). Further subjects share them by hash.
@@ -35,7 +35,7 @@ impl Default for ClientConfig {
             name: String::from("client"),
             session: SessionConfig::default(),
             flow_messages: 1024,
-            queue_bytes: 8 << 20,
+            queue_bytes: 1 << 20,
             flows: 256,
             window_messages: 1024,
             window_bytes: 2 << 20,
@@ -49,6 +49,7 @@ impl Default for ClientConfig {
 impl ClientConfig {
     /// The window of a subscription in bytes: two of the largest bodies must fit.
     pub(super) fn subscription_bytes(&self) -> u64 {
-        self.window_bytes.max(2 * (self.session.message_max + mcpbus_transport::wire::record::RECORD_OVERHEAD))
+        self.window_bytes
+            .max(2 * (self.session.message_max + mcpbus_transport::wire::record::RECORD_OVERHEAD))
     }
 }

@@ -16,6 +16,8 @@ use slab::Slab;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// How long a client that was dropped goes on sending what its user has published.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(5);
 /// Window for answers to requests, in messages and bytes.
 const REPLY_WINDOW: (u64, u64) = (1024, 4 << 20);
 
@@ -38,6 +40,8 @@ pub struct ClientCore {
     /// Why the link is to be closed.
     closing: Option<String>,
     closed: bool,
+    /// The user is done: goodbye is said when everything is taken over, or at this time.
+    leave_by: Option<Time>,
     /// What the node said when it said goodbye.
     goodbye: Option<(GoodbyeCode, String)>,
 }
@@ -50,7 +54,9 @@ enum Incoming {
 
 impl std::fmt::Debug for ClientCore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClientCore").field("state", &self.session.state()).finish_non_exhaustive()
+        f.debug_struct("ClientCore")
+            .field("state", &self.session.state())
+            .finish_non_exhaustive()
     }
 }
 
@@ -69,6 +75,7 @@ impl ClientCore {
             generation: 1,
             closing: None,
             closed: false,
+            leave_by: None,
             goodbye: None,
         }
     }
@@ -91,20 +98,18 @@ impl ClientCore {
         self.goodbye.take()
     }
 
-    /// Whether everything that was published has an outcome.
-    pub fn is_settled(&self) -> bool {
-        self.session.is_settled() && self.shared.lock().outbox.waiting() == 0
-    }
-
     /// Takes over what users have asked for since the last call.
     pub fn pump(&mut self, now: Time) {
         let shared = self.shared.clone();
         let (commands, settlements) = {
             let mut state = shared.arrived();
-            (std::mem::take(&mut state.commands), std::mem::take(&mut state.settlements))
+            (
+                std::mem::take(&mut state.commands),
+                std::mem::take(&mut state.settlements),
+            )
         };
         for command in commands {
-            self.command(command);
+            self.command(command, now);
         }
         self.settle(settlements, now);
         self.send();
@@ -115,17 +120,22 @@ impl ClientCore {
         self.touched = self.link;
     }
 
-    fn command(&mut self, command: Command) {
+    fn command(&mut self, command: Command, now: Time) {
         let signal = match command {
-            Command::Subscribe { subscription, pattern, group } => {
-                Signal::Subscribe { subscription, pattern, group }
-            }
+            Command::Subscribe {
+                subscription,
+                pattern,
+                group,
+            } => Signal::Subscribe {
+                subscription,
+                pattern,
+                group,
+            },
             Command::Unsubscribe { subscription } => Signal::Unsubscribe { subscription },
             Command::Count { question, subject } => Signal::Count { question, subject },
             Command::Close => {
-                self.session.leave(GoodbyeCode::Done, "the client closes");
-                self.closed = true;
-                return self.touch();
+                self.leave_by.get_or_insert(now + LINGER);
+                return;
             }
         };
         self.tell(&signal);
@@ -159,13 +169,17 @@ impl ClientCore {
         {
             let mut state = shared.lock();
             while let Some(slot) = state.outbox.next_dirty() {
-                let Some(flow) = self.flow_of(slot) else { continue };
+                let Some(flow) = self.flow_of(slot) else {
+                    continue;
+                };
                 while let Some((cost, waiting)) = state.outbox.front(slot) {
                     if !self.session.admits(flow, cost) {
                         self.session.want(flow, waiting, waiting * cost, cost);
                         break;
                     }
-                    let Some(queued) = state.outbox.pop(slot, &mut wake) else { break };
+                    let Some(queued) = state.outbox.pop(slot, &mut wake) else {
+                        break;
+                    };
                     let token = match queued.notify {
                         Notify::Count => u64::MAX,
                         notify => self.notifies.insert(notify) as u64,
@@ -184,7 +198,11 @@ impl ClientCore {
             self.flows.resize(slot + 1, None);
         }
         if self.flows[slot].is_none() {
-            let definition = if slot == REPLIES { Definition::Replies } else { Definition::Publish };
+            let definition = if slot == REPLIES {
+                Definition::Replies
+            } else {
+                Definition::Publish
+            };
             let flow = self.session.open_flow(definition.encode())?;
             self.flows[slot] = Some(flow);
             self.slots.insert(flow, slot);
@@ -200,17 +218,35 @@ impl ClientCore {
                 self.released(release.token, release.result.err());
                 continue;
             }
-            let Some(event) = self.session.poll_event() else { break };
+            let Some(event) = self.session.poll_event() else {
+                break;
+            };
             self.handle(event, now);
         }
         if moved {
             self.shared.progress.notify_waiters();
         }
+        self.leave_when_done(now);
         self.touch();
     }
 
+    /// Says goodbye once the user is done and nothing is left to send.
+    fn leave_when_done(&mut self, now: Time) {
+        let Some(at) = self.leave_by.filter(|_| !self.closed) else {
+            return;
+        };
+        let done = self.session.is_taken_over() && self.shared.lock().outbox.waiting() == 0;
+        if done || now >= at {
+            self.session.leave(GoodbyeCode::Done, "the client closes");
+            self.closed = true;
+            self.shared.progress.notify_waiters();
+        }
+    }
+
     fn released(&mut self, token: u64, failure: Option<Failure>) {
-        let notify = usize::try_from(token).ok().and_then(|token| self.notifies.try_remove(token));
+        let notify = usize::try_from(token)
+            .ok()
+            .and_then(|token| self.notifies.try_remove(token));
         let mut state = self.shared.lock();
         match failure {
             None => state.stats.acknowledged += 1,
@@ -218,7 +254,8 @@ impl ClientCore {
         }
         match notify {
             Some(Notify::Receipt(receipt)) => {
-                let _ = receipt.send(failure.map_or(Ok(()), |failure| Err(ReceiptError::Failed(failure))));
+                let _ = receipt
+                    .send(failure.map_or(Ok(()), |failure| Err(ReceiptError::Failed(failure))));
             }
             Some(Notify::Request(correlation)) => {
                 if let Some(failure) = failure
@@ -245,12 +282,18 @@ impl ClientCore {
                 tracing::debug!(resumed, "connected");
                 self.shared.progress.notify_waiters();
             }
-            Event::Reset { died, lost, .. } => self.forgotten(died, lost.iter().map(|(_, count)| count).sum()),
+            Event::Reset { died, lost, .. } => {
+                self.forgotten(died, lost.iter().map(|(_, count)| count).sum())
+            }
             Event::Opened { flow, definition } => self.opened(flow, definition, now),
             Event::Closed { flow, .. } => {
                 self.incoming.remove(&flow);
             }
-            Event::Records { flow, first, mut records } => {
+            Event::Records {
+                flow,
+                first,
+                mut records,
+            } => {
                 self.arrived(flow, first, &mut records, now);
                 self.session.recycle(records);
             }
@@ -262,7 +305,9 @@ impl ClientCore {
             }
             Event::Signal { payload } => self.signalled(payload),
             Event::Goodbye { code, reason } => {
-                tracing::info!(%code, reason, "the node says goodbye");
+                if !self.closed {
+                    tracing::info!(%code, reason, "the node says goodbye");
+                }
                 self.goodbye = Some((code, reason));
                 self.closing = Some(String::from("the node said goodbye"));
             }
@@ -307,15 +352,22 @@ impl ClientCore {
     fn opened(&mut self, flow: u32, definition: Bytes, now: Time) {
         match Definition::decode(definition) {
             Ok(Definition::Deliver { subscription }) => {
-                let window = self.shared.lock().subscriptions.get(&subscription).map(|state| state.window);
-                self.incoming.insert(flow, Incoming::Subscription(subscription));
+                let window = self
+                    .shared
+                    .lock()
+                    .subscriptions
+                    .get(&subscription)
+                    .map(|state| state.window);
+                self.incoming
+                    .insert(flow, Incoming::Subscription(subscription));
                 if let Some((messages, bytes)) = window {
                     self.session.set_window(flow, messages, bytes, now);
                 }
             }
             Ok(Definition::Replies) => {
                 self.incoming.insert(flow, Incoming::Replies);
-                self.session.set_window(flow, REPLY_WINDOW.0, REPLY_WINDOW.1, now);
+                self.session
+                    .set_window(flow, REPLY_WINDOW.0, REPLY_WINDOW.1, now);
             }
             Ok(_) => self.break_off("a flow of this kind does not lead to a client"),
             Err(error) => self.break_off(&error.to_string()),
@@ -347,24 +399,46 @@ impl ClientCore {
     }
 
     fn answered(&self, record: Record) {
-        let Some(reply) = record.extra.as_ref().and_then(|extra| extra.reply) else { return };
-        let Some(pending) = self.shared.lock().requests.remove(&reply.correlation) else { return };
+        let Some(reply) = record.extra.as_ref().and_then(|extra| extra.reply) else {
+            return;
+        };
+        let Some(pending) = self.shared.lock().requests.remove(&reply.correlation) else {
+            return;
+        };
         if let Ok((status, body)) = decode_reply(record.body) {
             let _ = pending.send(request::answered(status, body));
         }
     }
 
-    fn deliver(&mut self, number: u32, flow: u32, first: u64, records: &mut Vec<Record>, now: Time) {
+    fn deliver(
+        &mut self,
+        number: u32,
+        flow: u32,
+        first: u64,
+        records: &mut Vec<Record>,
+        now: Time,
+    ) {
         let shared = self.shared.clone();
         let sender = {
             let mut state = shared.lock();
             state.stats.received += records.len() as u64;
-            state.subscriptions.get(&number).map(|subscription| subscription.sender.clone())
+            state
+                .subscriptions
+                .get(&number)
+                .map(|subscription| subscription.sender.clone())
         };
         for (index, record) in records.drain(..).enumerate() {
             let sequence = first + index as u64;
-            let settle = Settle { shared: shared.clone(), generation: self.generation, flow, sequence };
-            let delivery = Delivery { record, settle: Some(settle) };
+            let settle = Settle {
+                shared: shared.clone(),
+                generation: self.generation,
+                flow,
+                sequence,
+            };
+            let delivery = Delivery {
+                record,
+                settle: Some(settle),
+            };
             let (mut delivery, failure) = match &sender {
                 _ if delivery.record.expired(now) => (delivery, Failure::Expired),
                 None => (delivery, Failure::Cancelled),
@@ -388,12 +462,19 @@ impl ClientCore {
                     known.state.send_replace(Progress::Ready);
                 }
             }
-            Ok(Signal::Refused { subscription, refusal, reason }) => {
+            Ok(Signal::Refused {
+                subscription,
+                refusal,
+                reason,
+            }) => {
                 if let Some(known) = state.subscriptions.remove(&subscription) {
                     known.state.send_replace(Progress::Refused(refusal, reason));
                 }
             }
-            Ok(Signal::Counted { question, subscribers }) => {
+            Ok(Signal::Counted {
+                question,
+                subscribers,
+            }) => {
                 if let Some(answer) = state.questions.remove(&question) {
                     let _ = answer.send(subscribers);
                 }
@@ -417,7 +498,8 @@ impl Owner for ClientCore {
         }
         if let Err(error) = self.session.receive(lane, bytes, now) {
             tracing::warn!(%error, "the node broke the protocol");
-            self.session.leave(GoodbyeCode::Protocol, &error.to_string());
+            self.session
+                .leave(GoodbyeCode::Protocol, &error.to_string());
             self.closed = true;
         }
         self.after(now);
@@ -431,7 +513,14 @@ impl Owner for ClientCore {
         self.link == Some(link) && self.closing.is_none() && self.session.wants_transmit(lane, now)
     }
 
-    fn transmit(&mut self, link: LinkHandle, lane: LaneId, budget: usize, now: Time, out: &mut BytesMut) {
+    fn transmit(
+        &mut self,
+        link: LinkHandle,
+        lane: LaneId,
+        budget: usize,
+        now: Time,
+        out: &mut BytesMut,
+    ) {
         if self.link == Some(link) {
             self.session.transmit(lane, budget, now, out);
             self.touch();
@@ -468,7 +557,8 @@ impl Owner for ClientCore {
     }
 
     fn next_timeout(&self) -> Option<Time> {
-        self.session.next_timeout()
+        let leave = self.leave_by.filter(|_| !self.closed);
+        self.session.next_timeout().into_iter().chain(leave).min()
     }
 
     fn handle_timeout(&mut self, now: Time) {

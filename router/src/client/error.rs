@@ -28,7 +28,11 @@ pub enum ConnectError {
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TimedOut { address, after, last } => write!(
+            Self::TimedOut {
+                address,
+                after,
+                last,
+            } => write!(
                 f,
                 "no connection to {address} within {after:?}: {last}; is a node listening there, and do both trust \
                  the same authority?"
@@ -82,7 +86,10 @@ impl<M> fmt::Display for PublishError<M> {
             Self::Closed(_) => f.write_str("the client is closed"),
             Self::Subject { reason, .. } => write!(f, "not a subject: {reason}"),
             Self::TooLarge { size, limit, .. } => {
-                write!(f, "the body has {size} bytes, the node accepts {limit}; split it")
+                write!(
+                    f,
+                    "the body has {size} bytes, the node accepts {limit}; split it"
+                )
             }
             Self::Full(_) => f.write_str("the publisher's queue is full; wait for credit"),
         }
@@ -105,7 +112,9 @@ impl fmt::Display for ReceiptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(failure) => failure.fmt(f),
-            Self::Closed => f.write_str("the client was closed before the ack came; the message may have arrived"),
+            Self::Closed => f.write_str(
+                "the client was closed before the ack came; the message may have arrived",
+            ),
         }
     }
 }
@@ -138,7 +147,9 @@ impl fmt::Display for SubscribeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pattern { reason } => write!(f, "not a pattern: {reason}"),
-            Self::Refused { refusal, reason } => write!(f, "the node refused the subscription: {refusal}: {reason}"),
+            Self::Refused { refusal, reason } => {
+                write!(f, "the node refused the subscription: {refusal}: {reason}")
+            }
             Self::TimedOut => f.write_str("the subscription was not confirmed in time"),
             Self::Closed => f.write_str("the client is closed"),
         }
@@ -182,13 +193,18 @@ impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoRoute => f.write_str("no_route: nobody answers requests on this subject"),
-            Self::ResponderLost => {
-                f.write_str("responder_lost: the responder was gone before it answered; it may have acted")
-            }
-            Self::TimedOut { after } => write!(f, "no answer within {after:?}; the responder may have acted"),
+            Self::ResponderLost => f.write_str(
+                "responder_lost: the responder was gone before it answered; it may have acted",
+            ),
+            Self::TimedOut { after } => write!(
+                f,
+                "no answer within {after:?}; the responder may have acted"
+            ),
             Self::Failed { reason } => write!(f, "the responder failed: {reason}"),
             Self::Refused(failure) => write!(f, "the request ended on its way: {failure}"),
-            Self::TooMany { limit } => write!(f, "{limit} requests wait for an answer already, the limit"),
+            Self::TooMany { limit } => {
+                write!(f, "{limit} requests wait for an answer already, the limit")
+            }
             Self::Publish(reason) => write!(f, "the request could not be published: {reason}"),
             Self::Closed => f.write_str("the client is closed"),
         }
@@ -236,7 +252,9 @@ pub enum SettleError {
 impl fmt::Display for SettleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotARequest => f.write_str("the message is not a request, nobody waits for an answer"),
+            Self::NotARequest => {
+                f.write_str("the message is not a request, nobody waits for an answer")
+            }
             Self::TooLarge { limit } => write!(f, "an answer has at most {limit} bytes"),
             Self::Full => f.write_str("too many answers wait to be sent"),
         }

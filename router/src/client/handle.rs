@@ -10,8 +10,8 @@ use crate::dial::{Backoff, Dial};
 use crate::random;
 use crate::reactor::Reactor;
 use crate::routing::Pattern;
-use mcpbus_actors::channel::{Capacity, channel};
 use mcpbus_actors::SystemClock;
+use mcpbus_actors::channel::{Capacity, channel};
 use mcpbus_transport::bridge::Hub;
 use mcpbus_transport::link::Link;
 use mcpbus_transport::session::Local;
@@ -48,7 +48,9 @@ impl Drop for Inner {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("status", &self.status()).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("status", &self.status())
+            .finish_non_exhaustive()
     }
 }
 
@@ -68,14 +70,22 @@ impl Client {
         use crate::dial::quic::QuicDial;
         use mcpbus_transport::link::quic::{QuicConfig, QuicEndpoint};
 
-        let reactor = Reactor::start("mcpbus-client")
-            .map_err(|error| ConnectError::Setup { reason: error.to_string() })?;
+        let reactor = Reactor::start("mcpbus-client").map_err(|error| ConnectError::Setup {
+            reason: error.to_string(),
+        })?;
         let credentials = credentials.clone();
         let address = address.to_owned();
         Self::start(reactor, config, move || {
-            let endpoint = QuicEndpoint::dialer(&credentials, QuicConfig::default())
-                .map_err(|error| ConnectError::Setup { reason: error.to_string() })?;
-            Ok(QuicDial { endpoint: endpoint.into(), address })
+            let endpoint =
+                QuicEndpoint::dialer(&credentials, QuicConfig::default()).map_err(|error| {
+                    ConnectError::Setup {
+                        reason: error.to_string(),
+                    }
+                })?;
+            Ok(QuicDial {
+                endpoint: endpoint.into(),
+                address,
+            })
         })
         .await
     }
@@ -91,7 +101,12 @@ impl Client {
         let timeout = config.connect_timeout;
         let shared = Arc::new(Shared::new(config, clock.clone()));
         let (id, epoch) = (random::u128(), random::epoch());
-        let local = Local { role: Role::Client, id, epoch, name: shared.config.name.clone() };
+        let local = Local {
+            role: Role::Client,
+            id,
+            epoch,
+            name: shared.config.name.clone(),
+        };
         let (ready, first) = oneshot::channel();
         let (last_error, last) = watch::channel(String::from("no attempt was made"));
         let (done_sender, done) = watch::channel(false);
@@ -109,21 +124,40 @@ impl Client {
                     }
                 };
                 let _ = ready.send(Ok(dial.address()));
-                let hub = Hub::new(ClientCore::new(task_shared.clone(), local, random::u64()), clock);
+                let hub = Hub::new(
+                    ClientCore::new(task_shared.clone(), local, random::u64()),
+                    clock,
+                );
                 run(hub, dial, task_shared.clone(), highest_lane, last_error).await;
                 task_shared.closed();
                 done_sender.send_replace(true);
             })
             .await
             .map_err(|error| gone(error.to_string()))?;
-        let address = first.await.map_err(|_| gone(String::from("the I/O thread has ended")))??;
-        let inner =
-            Inner { shared: shared.clone(), id, epoch, requests: OnceLock::new(), _reactor: reactor, done };
-        let client = Self { inner: Arc::new(inner) };
+        let address = first
+            .await
+            .map_err(|_| gone(String::from("the I/O thread has ended")))??;
+        let inner = Inner {
+            shared: shared.clone(),
+            id,
+            epoch,
+            requests: OnceLock::new(),
+            _reactor: reactor,
+            done,
+        };
+        let client = Self {
+            inner: Arc::new(inner),
+        };
         let live = client.wait_status(|status| status != ClientStatus::Connecting);
-        if tokio::time::timeout(timeout, live).await.is_err() || client.status() == ClientStatus::Closed {
+        if tokio::time::timeout(timeout, live).await.is_err()
+            || client.status() == ClientStatus::Closed
+        {
             let last = last.borrow().clone();
-            return Err(ConnectError::TimedOut { address, after: timeout, last });
+            return Err(ConnectError::TimedOut {
+                address,
+                after: timeout,
+                last,
+            });
         }
         Ok(client)
     }
@@ -149,13 +183,19 @@ impl Client {
 
     /// A publisher of messages whose bodies are of one type, named by its fingerprint.
     pub fn publisher_of_kind(&self, ack: AckLevel, kind: u64) -> Publisher {
-        let producer = ProducerId { id: random::u128(), epoch: self.inner.epoch };
+        let producer = ProducerId {
+            id: random::u128(),
+            epoch: self.inner.epoch,
+        };
         Publisher::new(self.shared().clone(), producer, ack, kind)
     }
 
     pub(super) fn request_publisher(&self) -> &Publisher {
         self.inner.requests.get_or_init(|| {
-            let producer = ProducerId { id: self.inner.id, epoch: self.inner.epoch };
+            let producer = ProducerId {
+                id: self.inner.id,
+                epoch: self.inner.epoch,
+            };
             Publisher::new(self.shared().clone(), producer, AckLevel::Accepted, 0)
         })
     }
@@ -171,9 +211,14 @@ impl Client {
         pattern: &str,
         options: SubscribeOptions,
     ) -> Result<Subscription, SubscribeError> {
-        Pattern::new(pattern).map_err(|error| SubscribeError::Pattern { reason: error.to_string() })?;
+        Pattern::new(pattern).map_err(|error| SubscribeError::Pattern {
+            reason: error.to_string(),
+        })?;
         let config = &self.shared().config;
-        let messages = options.window_messages.unwrap_or(config.window_messages).max(1);
+        let messages = options
+            .window_messages
+            .unwrap_or(config.window_messages)
+            .max(1);
         let window = (messages, config.subscription_bytes());
         let capacity = Capacity::messages(messages as usize).bytes(window.1 as usize);
         let (sender, receiver) = channel(capacity);
@@ -203,7 +248,12 @@ impl Client {
             Some(number)
         });
         let number = number.ok_or(SubscribeError::Closed)?;
-        Ok(Subscription { shared: self.shared().clone(), number, receiver, progress })
+        Ok(Subscription {
+            shared: self.shared().clone(),
+            number,
+            receiver,
+            progress,
+        })
     }
 
     /// How many subscribers a subject has, over all reachable nodes, as the client's node knows them.
@@ -211,7 +261,11 @@ impl Client {
     /// # Errors
     ///
     /// [`QueryError`]. Cancel safe.
-    pub async fn count_subscribers(&self, subject: &str, timeout: Duration) -> Result<u64, QueryError> {
+    pub async fn count_subscribers(
+        &self,
+        subject: &str,
+        timeout: Duration,
+    ) -> Result<u64, QueryError> {
         let (answer, answered) = oneshot::channel();
         let subject = subject.to_owned();
         let question = self.shared().act(|shared| {
@@ -255,7 +309,8 @@ impl Client {
     pub async fn close(self, timeout: Duration) -> ClientStats {
         let stats = self.flush(timeout).await;
         let mut done = self.inner.done.clone();
-        self.shared().act(|state| state.commands.push(Command::Close));
+        self.shared()
+            .act(|state| state.commands.push(Command::Close));
         let _ = tokio::time::timeout(Duration::from_secs(2), done.wait_for(|done| *done)).await;
         stats
     }
@@ -311,7 +366,10 @@ async fn connect_for_ever<D: Dial>(
             Some(Ok(link)) => {
                 let peer = link.peer().name.clone();
                 tracing::debug!(peer, "link up");
-                hub.attach(link, highest_lane, |core, handle, now| core.link_dialed(handle, now)).await;
+                hub.attach(link, highest_lane, |core, handle, now| {
+                    core.link_dialed(handle, now)
+                })
+                .await;
                 let (closed, goodbye) = hub.with(|core, _| (core.is_closed(), core.take_goodbye()));
                 if closed {
                     return;
@@ -330,14 +388,21 @@ async fn connect_for_ever<D: Dial>(
             }
         }
         let pause = backoff.pause();
-        if closed_or(hub, shared, tokio::time::sleep(pause)).await.is_none() {
+        if closed_or(hub, shared, tokio::time::sleep(pause))
+            .await
+            .is_none()
+        {
             return;
         }
     }
 }
 
 /// Waits for `future` unless the client is closed meanwhile.
-async fn closed_or<F: Future>(hub: &Hub<ClientCore>, shared: &Shared, future: F) -> Option<F::Output> {
+async fn closed_or<F: Future>(
+    hub: &Hub<ClientCore>,
+    shared: &Shared,
+    future: F,
+) -> Option<F::Output> {
     tokio::pin!(future);
     loop {
         if hub.with(|core, _| core.is_closed()) {

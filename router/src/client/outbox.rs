@@ -88,7 +88,12 @@ impl Outbox {
     }
 
     /// Queues a message, or gives its record back when there is no room.
-    pub(super) fn push(&mut self, slot: usize, record: Record, notify: Notify) -> Result<(), (NoRoom, Notify)> {
+    pub(super) fn push(
+        &mut self,
+        slot: usize,
+        record: Record,
+        notify: Notify,
+    ) -> Result<(), (NoRoom, Notify)> {
         let size = record.cost() as usize;
         let full = self.slots[slot].queue.len() >= self.messages_max
             || (self.bytes > 0 && self.bytes + size > self.bytes_max);
@@ -124,7 +129,11 @@ impl Outbox {
         let waiters = &mut self.slots[slot].waiters;
         let before = waiters.len();
         waiters.retain(|(known, _)| *known != number);
-        if waiters.len() == before { waiters.pop_front().map(|(_, waker)| waker) } else { None }
+        if waiters.len() == before {
+            waiters.pop_front().map(|(_, waker)| waker)
+        } else {
+            None
+        }
     }
 
     /// The next slot with something new in it.
@@ -146,7 +155,9 @@ impl Outbox {
     /// What the first message of a slot weighs, and how many wait there.
     pub(super) fn front(&self, slot: usize) -> Option<(u64, u64)> {
         let queue = &self.slots[slot].queue;
-        queue.front().map(|queued| (queued.record.cost(), queue.len() as u64))
+        queue
+            .front()
+            .map(|queued| (queued.record.cost(), queue.len() as u64))
     }
 
     /// Takes the first message of a slot; publishers that the room concerns are put into `wake`.
@@ -195,7 +206,14 @@ pub(super) fn record(
     extra: Option<Box<Extra>>,
     body: Bytes,
 ) -> Record {
-    Record { head, sequence, key, deadline, extra, body }
+    Record {
+        head,
+        sequence,
+        key,
+        deadline,
+        extra,
+        body,
+    }
 }
 
 #[cfg(test)]
@@ -217,7 +235,12 @@ mod tests {
     }
 
     fn outbox(flow_messages: usize, queue_bytes: usize, flows: u32) -> Outbox {
-        Outbox::new(&ClientConfig { flow_messages, queue_bytes, flows, ..ClientConfig::default() })
+        Outbox::new(&ClientConfig {
+            flow_messages,
+            queue_bytes,
+            flows,
+            ..ClientConfig::default()
+        })
     }
 
     #[test]
@@ -245,9 +268,17 @@ mod tests {
     #[test]
     fn many_subjects_share_a_bounded_number_of_flows_and_keep_theirs() {
         let mut outbox = outbox(1, 1000, 8);
-        let subjects: Vec<Arc<str>> = (0..1000).map(|index| Arc::from(format!("a.{index}"))).collect();
-        let first: Vec<_> = subjects.iter().map(|subject| outbox.slot(subject)).collect();
-        let again: Vec<_> = subjects.iter().map(|subject| outbox.slot(subject)).collect();
+        let subjects: Vec<Arc<str>> = (0..1000)
+            .map(|index| Arc::from(format!("a.{index}")))
+            .collect();
+        let first: Vec<_> = subjects
+            .iter()
+            .map(|subject| outbox.slot(subject))
+            .collect();
+        let again: Vec<_> = subjects
+            .iter()
+            .map(|subject| outbox.slot(subject))
+            .collect();
         assert_eq!(first, again);
         assert!(first.iter().all(|slot| *slot != REPLIES && *slot < 8));
         assert!(outbox.slots.len() <= 8);

@@ -37,7 +37,11 @@ pub struct Publication {
 impl Publication {
     /// A message without key, deadline and event time.
     pub fn new(subject: impl Into<String>, body: impl Into<Bytes>) -> Self {
-        Self { subject: subject.into(), body: body.into(), ..Self::default() }
+        Self {
+            subject: subject.into(),
+            body: body.into(),
+            ..Self::default()
+        }
     }
 
     /// With this key.
@@ -72,7 +76,9 @@ struct Inner {
 
 impl std::fmt::Debug for Publisher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Publisher").field("ack", &self.inner.ack).finish_non_exhaustive()
+        f.debug_struct("Publisher")
+            .field("ack", &self.inner.ack)
+            .finish_non_exhaustive()
     }
 }
 
@@ -92,7 +98,12 @@ impl Publisher {
 
     /// The same producer with bodies of another type.
     pub(crate) fn of_kind(&self, kind: u64) -> Self {
-        Self::new(self.inner.shared.clone(), self.inner.producer, self.inner.ack, kind)
+        Self::new(
+            self.inner.shared.clone(),
+            self.inner.producer,
+            self.inner.ack,
+            kind,
+        )
     }
 
     /// Queues a message, waiting for room while its flow is full. Its outcome is counted; see
@@ -103,7 +114,9 @@ impl Publisher {
     /// [`PublishError`] gives the message back. Cancel safe: a dropped future has not queued the message.
     pub async fn publish(&self, message: Publication) -> Result<(), PublishError<Publication>> {
         let record = self.record(message)?;
-        self.queue(record, Notify::Count).await.map_err(|error| error.map(publication))
+        self.queue(record, Notify::Count)
+            .await
+            .map_err(|error| error.map(publication))
     }
 
     /// Queues a message like [`publish`](Self::publish) and returns its receipt, which resolves when the ack came.
@@ -113,7 +126,9 @@ impl Publisher {
     ) -> Result<Receipt, PublishError<Publication>> {
         let record = self.record(message)?;
         let (sender, receiver) = oneshot::channel();
-        self.queue(record, Notify::Receipt(sender)).await.map_err(|error| error.map(publication))?;
+        self.queue(record, Notify::Receipt(sender))
+            .await
+            .map_err(|error| error.map(publication))?;
         Ok(Receipt { receiver })
     }
 
@@ -132,7 +147,10 @@ impl Publisher {
     }
 
     /// The head of a subject and the next sequence.
-    pub(super) fn head(&self, subject: &str) -> Result<(Arc<Head>, u64), crate::routing::SubjectError> {
+    pub(super) fn head(
+        &self,
+        subject: &str,
+    ) -> Result<(Arc<Head>, u64), crate::routing::SubjectError> {
         let inner = &self.inner;
         let mut heads = inner.heads.lock().unwrap_or_else(PoisonError::into_inner);
         let sequence = inner.sequence.fetch_add(1, Ordering::Relaxed);
@@ -158,28 +176,55 @@ impl Publisher {
     fn record(&self, message: Publication) -> Result<Record, PublishError<Publication>> {
         let (head, sequence) = match self.head(&message.subject) {
             Ok(head) => head,
-            Err(error) => return Err(PublishError::Subject { message, reason: error.to_string() }),
+            Err(error) => {
+                return Err(PublishError::Subject {
+                    message,
+                    reason: error.to_string(),
+                });
+            }
         };
-        let deadline = message.time_to_live.map(|time| self.inner.shared.now() + time);
-        let extra = message
-            .event_time
-            .map(|time| Box::new(Extra { event_time: Some(time), ..Extra::default() }));
-        Ok(record(head, sequence, message.key, deadline, extra, message.body))
+        let deadline = message
+            .time_to_live
+            .map(|time| self.inner.shared.now() + time);
+        let extra = message.event_time.map(|time| {
+            Box::new(Extra {
+                event_time: Some(time),
+                ..Extra::default()
+            })
+        });
+        Ok(record(
+            head,
+            sequence,
+            message.key,
+            deadline,
+            extra,
+            message.body,
+        ))
     }
 
     pub(super) fn queue(&self, record: Record, notify: Notify) -> Queue<'_> {
-        Queue { shared: &self.inner.shared, record: Some(record), notify: Some(notify), waiting: None }
+        Queue {
+            shared: &self.inner.shared,
+            record: Some(record),
+            notify: Some(notify),
+            waiting: None,
+        }
     }
 
-    fn try_queue(&self, record: Record, notify: Notify) -> Result<(), (PublishError<Record>, Notify)> {
+    fn try_queue(
+        &self,
+        record: Record,
+        notify: Notify,
+    ) -> Result<(), (PublishError<Record>, Notify)> {
         let mut queue = self.queue(record, notify);
         match queue.attempt() {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) => Err((error, queue.notify.take().unwrap_or(Notify::Count))),
             None => match queue.record.take() {
-                Some(record) => {
-                    Err((PublishError::Full(record), queue.notify.take().unwrap_or(Notify::Count)))
-                }
+                Some(record) => Err((
+                    PublishError::Full(record),
+                    queue.notify.take().unwrap_or(Notify::Count),
+                )),
                 None => Ok(()),
             },
         }
@@ -202,10 +247,19 @@ impl<M> PublishError<M> {
         match self {
             Self::Closed(message) => PublishError::Closed(change(message)),
             Self::Full(message) => PublishError::Full(change(message)),
-            Self::Subject { message, reason } => PublishError::Subject { message: change(message), reason },
-            Self::TooLarge { message, size, limit } => {
-                PublishError::TooLarge { message: change(message), size, limit }
-            }
+            Self::Subject { message, reason } => PublishError::Subject {
+                message: change(message),
+                reason,
+            },
+            Self::TooLarge {
+                message,
+                size,
+                limit,
+            } => PublishError::TooLarge {
+                message: change(message),
+                size,
+                limit,
+            },
         }
     }
 }
@@ -229,7 +283,9 @@ impl Queue<'_> {
         &mut self,
         full: impl FnOnce(&mut super::shared::State, usize),
     ) -> Option<Result<(), PublishError<Record>>> {
-        let (Some(record), Some(notify)) = (self.record.take(), self.notify.take()) else { return Some(Ok(())) };
+        let (Some(record), Some(notify)) = (self.record.take(), self.notify.take()) else {
+            return Some(Ok(()));
+        };
         let shared = self.shared;
         let mut refused = None;
         let result = shared.act(|state| {
@@ -239,7 +295,14 @@ impl Queue<'_> {
             }
             if record.body.len() as u64 > state.message_max {
                 let (size, limit) = (record.body.len(), state.message_max);
-                refused = Some((PublishError::TooLarge { message: record, size, limit }, notify));
+                refused = Some((
+                    PublishError::TooLarge {
+                        message: record,
+                        size,
+                        limit,
+                    },
+                    notify,
+                ));
                 return None;
             }
             let slot = state.outbox.slot(&record.head.subject);
@@ -276,7 +339,9 @@ impl Future for Queue<'_> {
         let this = &mut *self;
         let mut waiting = this.waiting;
         let outcome = this.attempt_or(|state, slot| {
-            let number = waiting.filter(|(known, _)| *known == slot).map(|(_, number)| number);
+            let number = waiting
+                .filter(|(known, _)| *known == slot)
+                .map(|(_, number)| number);
             waiting = Some((slot, state.outbox.wait(slot, number, cx.waker())));
         });
         this.waiting = waiting;
@@ -312,6 +377,8 @@ impl Future for Receipt {
     type Output = Result<(), ReceiptError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.receiver).poll(cx).map(|result| result.unwrap_or(Err(ReceiptError::Closed)))
+        Pin::new(&mut self.receiver)
+            .poll(cx)
+            .map(|result| result.unwrap_or(Err(ReceiptError::Closed)))
     }
 }

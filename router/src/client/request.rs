@@ -33,9 +33,9 @@ pub(super) fn failed(failure: Failure) -> RequestError {
 pub(super) fn answered(status: ReplyStatus, body: Bytes) -> Result<Reply, RequestError> {
     match status {
         ReplyStatus::Ok => Ok(Reply { body }),
-        ReplyStatus::Failed => {
-            Err(RequestError::Failed { reason: String::from_utf8_lossy(&body).into_owned() })
-        }
+        ReplyStatus::Failed => Err(RequestError::Failed {
+            reason: String::from_utf8_lossy(&body).into_owned(),
+        }),
         ReplyStatus::ResponderLost => Err(RequestError::ResponderLost),
     }
 }
@@ -48,7 +48,11 @@ struct Slot<'a> {
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        self.client.shared().lock().requests.remove(&self.correlation);
+        self.client
+            .shared()
+            .lock()
+            .requests
+            .remove(&self.correlation);
     }
 }
 
@@ -80,12 +84,23 @@ impl Client {
             state.requests.insert(correlation, answer);
             correlation
         };
-        let slot = Slot { client: self, correlation };
+        let slot = Slot {
+            client: self,
+            correlation,
+        };
         let publisher = self.request_publisher();
-        let (head, sequence) =
-            publisher.head(subject).map_err(|error| RequestError::Publish(error.to_string()))?;
-        let reply = ReplyAddress { node: 0, session: 0, correlation };
-        let extra = Box::new(Extra { reply: Some(reply), ..Extra::default() });
+        let (head, sequence) = publisher
+            .head(subject)
+            .map_err(|error| RequestError::Publish(error.to_string()))?;
+        let reply = ReplyAddress {
+            node: 0,
+            session: 0,
+            correlation,
+        };
+        let extra = Box::new(Extra {
+            reply: Some(reply),
+            ..Extra::default()
+        });
         let message = record(head, sequence, key, Some(deadline), Some(extra), body);
         let work = async {
             publisher

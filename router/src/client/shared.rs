@@ -64,9 +64,18 @@ pub(super) type Settlement = (u64, u32, u64, Option<Failure>);
 
 /// What a user wants of the session.
 pub(super) enum Command {
-    Subscribe { subscription: u32, pattern: String, group: Option<String> },
-    Unsubscribe { subscription: u32 },
-    Count { question: u32, subject: String },
+    Subscribe {
+        subscription: u32,
+        pattern: String,
+        group: Option<String>,
+    },
+    Unsubscribe {
+        subscription: u32,
+    },
+    Count {
+        question: u32,
+        subject: String,
+    },
     Close,
 }
 

@@ -50,7 +50,9 @@ pub struct Subscription {
 
 impl std::fmt::Debug for Subscription {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Subscription").field("number", &self.number).finish_non_exhaustive()
+        f.debug_struct("Subscription")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
     }
 }
 
@@ -63,11 +65,15 @@ impl Subscription {
     /// The node refused it, or did not confirm it within `timeout`. Cancel safe.
     pub async fn ready(&mut self, timeout: Duration) -> Result<(), SubscribeError> {
         let outcome = tokio::time::timeout(timeout, async {
-            let state = self.progress.wait_for(|progress| *progress != Progress::Asked).await;
+            let state = self
+                .progress
+                .wait_for(|progress| *progress != Progress::Asked)
+                .await;
             match state.as_deref() {
-                Ok(Progress::Refused(refusal, reason)) => {
-                    Err(SubscribeError::Refused { refusal: *refusal, reason: reason.clone() })
-                }
+                Ok(Progress::Refused(refusal, reason)) => Err(SubscribeError::Refused {
+                    refusal: *refusal,
+                    reason: reason.clone(),
+                }),
                 Ok(_) => Ok(()),
                 Err(_) => Err(SubscribeError::Closed),
             }
@@ -96,7 +102,9 @@ impl Drop for Subscription {
         let number = self.number;
         self.shared.act(|state| {
             if state.subscriptions.remove(&number).is_some() {
-                state.commands.push(Command::Unsubscribe { subscription: number });
+                state.commands.push(Command::Unsubscribe {
+                    subscription: number,
+                });
             }
         });
     }
@@ -121,7 +129,9 @@ pub(super) struct Settle {
 
 impl std::fmt::Debug for Delivery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Delivery").field("record", &self.record).finish_non_exhaustive()
+        f.debug_struct("Delivery")
+            .field("record", &self.record)
+            .finish_non_exhaustive()
     }
 }
 
@@ -180,12 +190,18 @@ impl Delivery {
 
     /// When the event happened, in microseconds since 1970 (UTC).
     pub fn event_time(&self) -> Option<i64> {
-        self.record.extra.as_ref().and_then(|extra| extra.event_time)
+        self.record
+            .extra
+            .as_ref()
+            .and_then(|extra| extra.event_time)
     }
 
     /// Whether somebody waits for an answer.
     pub fn is_request(&self) -> bool {
-        self.record.extra.as_ref().is_some_and(|extra| extra.reply.is_some())
+        self.record
+            .extra
+            .as_ref()
+            .is_some_and(|extra| extra.reply.is_some())
     }
 
     /// It was processed.
@@ -222,7 +238,9 @@ impl Delivery {
 
     fn answer(&mut self, status: ReplyStatus, body: &[u8]) -> Result<(), SettleError> {
         let reply = self.record.extra.as_ref().and_then(|extra| extra.reply);
-        let (Some(reply), Some(settle)) = (reply, &self.settle) else { return Err(SettleError::NotARequest) };
+        let (Some(reply), Some(settle)) = (reply, &self.settle) else {
+            return Err(SettleError::NotARequest);
+        };
         if body.len() > REPLY_MAX {
             return Err(SettleError::TooLarge { limit: REPLY_MAX });
         }
@@ -233,10 +251,23 @@ impl Delivery {
             ack: AckLevel::None,
             hops: 0,
         });
-        let extra = Box::new(Extra { reply: Some(reply), ..Extra::default() });
-        let answer = record(head, 0, None, self.record.deadline, Some(extra), encode_reply(status, body));
+        let extra = Box::new(Extra {
+            reply: Some(reply),
+            ..Extra::default()
+        });
+        let answer = record(
+            head,
+            0,
+            None,
+            self.record.deadline,
+            Some(extra),
+            encode_reply(status, body),
+        );
         settle.shared.act(|state| {
-            state.outbox.push(REPLIES, answer, Notify::Count).map_err(|_| SettleError::Full)?;
+            state
+                .outbox
+                .push(REPLIES, answer, Notify::Count)
+                .map_err(|_| SettleError::Full)?;
             state.stats.published += 1;
             Ok(())
         })
@@ -244,9 +275,11 @@ impl Delivery {
 
     fn settle_as(&mut self, failure: Option<Failure>) {
         if let Some(settle) = self.settle.take() {
-            settle
-                .shared
-                .act(|state| state.settlements.push((settle.generation, settle.flow, settle.sequence, failure)));
+            settle.shared.act(|state| {
+                state
+                    .settlements
+                    .push((settle.generation, settle.flow, settle.sequence, failure))
+            });
         }
     }
 }

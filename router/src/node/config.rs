@@ -53,9 +53,9 @@ impl NodeLimits {
 /// What a node is told at its start.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
-    /// Its name, for people.
+    /// Its name, unique in the mesh.
     pub name: String,
-    /// Its identity in the mesh.
+    /// Its identity in the mesh; the same after a restart.
     pub id: u128,
     /// Which life of it this is; rises with each start.
     pub epoch: u64,
@@ -75,13 +75,12 @@ pub struct NodeConfig {
 }
 
 impl NodeConfig {
-    /// The defaults for a node of this name, with identities drawn from `seed`.
+    /// The defaults for a node of this name. Its identity follows from its name, so that it is the same node after a
+    /// restart; names are unique in a mesh. `seed` differs with each start, `epoch` rises.
     pub fn new(name: &str, seed: u64, epoch: u64) -> Self {
-        let high = xxhash_rust::xxh3::xxh3_64_with_seed(name.as_bytes(), seed);
-        let low = xxhash_rust::xxh3::xxh3_64_with_seed(name.as_bytes(), !seed);
         Self {
             name: name.to_owned(),
-            id: u128::from(high) << 64 | u128::from(low),
+            id: xxhash_rust::xxh3::xxh3_128(name.as_bytes()),
             epoch,
             seed,
             session: SessionConfig::default(),

@@ -5,6 +5,8 @@ use super::decide::{Decision, EntryIndex, EntryState};
 use super::flow::{InFlow, InFlowId};
 use super::ledger::{NodeLedger, Outcome};
 use super::peer::{Peer, PeerId};
+use super::registry::{PeerEntry, PeerRegistry};
+use super::telemetry::Telemetry;
 use crate::interest::{Interest, Limits, Neighbour, NodeId};
 use crate::policy::Policy;
 use crate::routing::SubjectTable;
@@ -12,7 +14,9 @@ use bytes::{Bytes, BytesMut};
 use mcpbus_actors::Time;
 use mcpbus_transport::bridge::LinkHandle;
 use mcpbus_transport::session::{Event, Local, Release, Session};
-use mcpbus_transport::wire::{Control, Failure, FrameReader, GoodbyeCode, Hello, Record, Role, control};
+use mcpbus_transport::wire::{
+    Control, Failure, FrameReader, GoodbyeCode, Hello, Record, Role, control,
+};
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
@@ -24,7 +28,11 @@ const GREETING_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 /// A link and what it has come to.
 pub(super) enum LinkState {
     /// The peer's hello is awaited.
-    Greeting { reader: FrameReader, identity: Arc<str>, since: Time },
+    Greeting {
+        reader: FrameReader,
+        identity: Arc<str>,
+        since: Time,
+    },
     /// It carries the session of a peer.
     Session(PeerId),
     /// It is only told why it is not wanted.
@@ -56,8 +64,12 @@ pub struct NodeCore {
     pub(super) table: SubjectTable<EntryIndex>,
     /// Rises with each change that a decision may depend on.
     pub(super) version: u64,
-    #[allow(clippy::type_complexity, reason = "a cache, named by its fields' documentation")]
-    pub(super) decisions: HashMap<(Option<usize>, Vec<EntryIndex>), Rc<Decision>, foldhash::fast::FixedState>,
+    #[allow(
+        clippy::type_complexity,
+        reason = "a cache, named by its fields' documentation"
+    )]
+    pub(super) decisions:
+        HashMap<(Option<usize>, Vec<EntryIndex>), Rc<Decision>, foldhash::fast::FixedState>,
     pub(super) decisions_version: u64,
     pub(super) nothing: Rc<Decision>,
     pub(super) policies: Vec<Box<dyn Policy>>,
@@ -69,7 +81,11 @@ pub struct NodeCore {
     /// Flows that were refused a window because the budget was used up.
     pub(super) hungry: VecDeque<(InFlowId, u64)>,
     pub(super) ledger: NodeLedger,
+    pub(super) telemetry: Telemetry,
+    registry: PeerRegistry,
     incarnations: u64,
+    /// Peers that are done: removed once what they said last has been heard.
+    leaving: Vec<PeerId>,
     /// A peer that serves a configured link by a link it dialed itself.
     pub(super) refused_dials: BTreeMap<usize, String>,
 }
@@ -87,13 +103,24 @@ impl std::fmt::Debug for NodeCore {
 impl NodeCore {
     /// A node without links.
     pub fn new(config: NodeConfig) -> Self {
-        let limits =
-            Limits { neighbours: config.limits.sessions, hold: config.hold, ..Limits::default() };
-        let policies: Vec<_> =
-            config.routes.routes().iter().map(|route| route.effective_policy().build()).collect();
-        let routed =
-            config.routes.routes().iter().map(|route| vec![0; route.destinations.len()]).collect();
-        Self {
+        let limits = Limits {
+            neighbours: config.limits.sessions,
+            hold: config.hold,
+            ..Limits::default()
+        };
+        let policies: Vec<_> = config
+            .routes
+            .routes()
+            .iter()
+            .map(|route| route.effective_policy().build())
+            .collect();
+        let routed = config
+            .routes
+            .routes()
+            .iter()
+            .map(|route| vec![0; route.destinations.len()])
+            .collect();
+        let mut node = Self {
             interest: Interest::new(NodeId(config.id), config.epoch, limits),
             peers: Slab::new(),
             serials: BTreeMap::new(),
@@ -120,15 +147,24 @@ impl NodeCore {
             credit: (config.limits.credit_messages, config.limits.credit_bytes),
             hungry: VecDeque::new(),
             ledger: NodeLedger::default(),
+            telemetry: Telemetry::new(&config.name),
+            registry: PeerRegistry::default(),
             incarnations: config.seed | 1,
+            leaving: Vec::new(),
             refused_dials: BTreeMap::new(),
             config,
-        }
+        };
+        node.announce_routes();
+        node
     }
 
     /// The node's own link to `dialed` (its index in the configuration) is up.
     pub fn link_dialed(&mut self, link: LinkHandle, dialed: usize, identity: &str, now: Time) {
-        let known = self.peers.iter().find(|(_, peer)| peer.dialed == Some(dialed)).map(|(id, _)| id);
+        let known = self
+            .peers
+            .iter()
+            .find(|(_, peer)| peer.dialed == Some(dialed))
+            .map(|(id, _)| id);
         let id = known.unwrap_or_else(|| {
             let number = self.config.seed.wrapping_add(dialed as u64);
             let session = Session::new(self.config.session.clone(), self.local(), number, 0);
@@ -144,7 +180,14 @@ impl NodeCore {
     /// A peer has connected; its hello is awaited.
     pub fn link_accepted(&mut self, link: LinkHandle, identity: &str, now: Time) {
         let reader = FrameReader::new(control::CONTROL_FRAME_MAX);
-        self.links.insert(link, LinkState::Greeting { reader, identity: identity.into(), since: now });
+        self.links.insert(
+            link,
+            LinkState::Greeting {
+                reader,
+                identity: identity.into(),
+                since: now,
+            },
+        );
     }
 
     /// Says goodbye to every peer. The links close once that is written.
@@ -160,14 +203,20 @@ impl NodeCore {
         let mut ledger = self.ledger.clone();
         for (_, inflow) in &self.inflows {
             ledger.held += match (inflow.flow, &inflow.window) {
-                (Some(flow), _) => {
-                    self.peers.get(inflow.peer).map_or(0, |peer| peer.session.unfinished(flow))
-                }
+                (Some(flow), _) => self
+                    .peers
+                    .get(inflow.peer)
+                    .map_or(0, |peer| peer.session.unfinished(flow)),
                 (None, Some(window)) => window.unfinished(),
                 (None, None) => 0,
             };
         }
         ledger
+    }
+
+    /// Who is connected, readable from any thread.
+    pub fn registry(&self) -> &PeerRegistry {
+        &self.registry
     }
 
     /// How many messages each destination of each route was given.
@@ -197,14 +246,21 @@ impl NodeCore {
     fn add_peer(&mut self, session: Session, role: Role, identity: Arc<str>) -> PeerId {
         let serial = self.next_serial;
         self.next_serial += 1;
-        let id = self.peers.insert(Peer::new(session, role, identity, serial));
+        let id = self
+            .peers
+            .insert(Peer::new(session, role, identity, serial));
         self.serials.insert(serial, id);
         id
     }
 
     fn attach(&mut self, id: PeerId, link: LinkHandle) {
         if let Some(old) = self.peers[id].link.replace(link) {
-            self.refuse(old, GoodbyeCode::Duplicate, "a newer link of this session is up", false);
+            self.refuse(
+                old,
+                GoodbyeCode::Duplicate,
+                "a newer link of this session is up",
+                false,
+            );
             self.peers[id].session.link_down();
         }
         self.peers[id].down_since = None;
@@ -225,14 +281,29 @@ impl NodeCore {
         if greet {
             tracing::info!(reason, "link refused");
         }
-        Control::Goodbye { code, reason: reason.to_owned() }.encode(&mut goodbye);
-        self.links.insert(link, LinkState::Refused { goodbye, reason: reason.to_owned() });
+        Control::Goodbye {
+            code,
+            reason: reason.to_owned(),
+        }
+        .encode(&mut goodbye);
+        self.links.insert(
+            link,
+            LinkState::Refused {
+                goodbye,
+                reason: reason.to_owned(),
+            },
+        );
         self.touched.insert(link);
     }
 
     /// Bytes of a link that has not said hello yet.
     pub(super) fn receive_greeting(&mut self, link: LinkHandle, bytes: Bytes, now: Time) {
-        let Some(LinkState::Greeting { reader, identity, .. }) = self.links.get_mut(&link) else { return };
+        let Some(LinkState::Greeting {
+            reader, identity, ..
+        }) = self.links.get_mut(&link)
+        else {
+            return;
+        };
         let identity = identity.clone();
         reader.push(bytes);
         let hello = match reader.next() {
@@ -252,21 +323,39 @@ impl NodeCore {
 
     fn greeted(&mut self, link: LinkHandle, hello: Hello, identity: Arc<str>, now: Time) {
         if hello.id == self.config.id {
-            self.refuse(link, GoodbyeCode::Access, "the link leads from this node to itself", true);
+            self.refuse(
+                link,
+                GoodbyeCode::Access,
+                "the link leads from this node to itself",
+                true,
+            );
             return;
         }
+        self.bury_earlier_lives(&hello, &identity, now);
         let known = self.peers.iter().find(|(_, peer)| {
             peer.dialed.is_none()
                 && peer.session.number() == hello.session
-                && peer.session.peer().is_some_and(|known| known.id == hello.id)
+                && peer
+                    .session
+                    .peer()
+                    .is_some_and(|known| known.id == hello.id)
         });
         let known = known.map(|(id, _)| id);
         if known.is_none() && hello.role == Role::Node {
             let twin = self.peers.iter().any(|(_, peer)| {
-                peer.session.is_live() && peer.session.peer().is_some_and(|known| known.id == hello.id)
+                peer.session.is_live()
+                    && peer
+                        .session
+                        .peer()
+                        .is_some_and(|known| known.id == hello.id)
             });
             if twin {
-                self.refuse(link, GoodbyeCode::Duplicate, "the two nodes have a link already", true);
+                self.refuse(
+                    link,
+                    GoodbyeCode::Duplicate,
+                    "the two nodes have a link already",
+                    true,
+                );
                 return;
             }
         }
@@ -274,19 +363,31 @@ impl NodeCore {
             Some(id) => {
                 // The same name is not enough to take a session over: the certificate must be the same peer's.
                 if self.peers[id].identity != identity {
-                    self.refuse(link, GoodbyeCode::Access, "the session belongs to another identity", true);
+                    self.refuse(
+                        link,
+                        GoodbyeCode::Access,
+                        "the session belongs to another identity",
+                        true,
+                    );
                     return;
                 }
                 id
             }
             None if self.peers.len() >= self.config.limits.sessions => {
-                let reason = format!("the node has {} sessions, its limit", self.config.limits.sessions);
+                let reason = format!(
+                    "the node has {} sessions, its limit",
+                    self.config.limits.sessions
+                );
                 self.refuse(link, GoodbyeCode::Limit, &reason, true);
                 return;
             }
             None => {
-                let session =
-                    Session::new(self.config.session.clone(), self.local(), hello.session, self.incarnations);
+                let session = Session::new(
+                    self.config.session.clone(),
+                    self.local(),
+                    hello.session,
+                    self.incarnations,
+                );
                 self.add_peer(session, hello.role, identity)
             }
         };
@@ -294,22 +395,61 @@ impl NodeCore {
         self.attach(id, link);
         let incarnation = self.incarnations;
         if let Err(error) = self.peers[id].session.accept(hello, incarnation, now) {
-            self.peers[id].session.leave(GoodbyeCode::Version, &error.to_string());
+            self.peers[id]
+                .session
+                .leave(GoodbyeCode::Version, &error.to_string());
         }
         self.after(id, now);
         self.settle(now);
     }
 
+    /// A node that says hello in a new life has lost its earlier ones: what waits for those must not wait any longer,
+    /// or it would come behind what is sent to the new one.
+    fn bury_earlier_lives(&mut self, hello: &Hello, identity: &Arc<str>, now: Time) {
+        if hello.role != Role::Node {
+            return;
+        }
+        let dead: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| {
+                peer.identity == *identity && peer.session.number() != hello.session
+            })
+            .filter(|(_, peer)| {
+                peer.session
+                    .peer()
+                    .is_some_and(|known| known.id == hello.id && known.epoch < hello.epoch)
+            })
+            .map(|(id, _)| id)
+            .collect();
+        for id in dead {
+            if let Some(link) = self.peers[id].link.take() {
+                self.refuse(
+                    link,
+                    GoodbyeCode::Duplicate,
+                    "the peer has started anew",
+                    false,
+                );
+            }
+            self.remove_peer(id, now);
+        }
+    }
+
     /// A link has ended.
     pub fn link_ended(&mut self, link: LinkHandle, reason: &str, now: Time) {
-        let Some(LinkState::Session(id)) = self.links.remove(&link) else { return };
-        let Some(peer) = self.peers.get_mut(id) else { return };
+        let Some(LinkState::Session(id)) = self.links.remove(&link) else {
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
         if peer.link != Some(link) {
             return;
         }
         peer.link = None;
         peer.down_since = Some(now);
         peer.session.link_down();
+        self.registry.set_live(peer.serial, false);
         let left = peer.left;
         tracing::info!(peer = peer.name(), reason, "link down");
         if left {
@@ -321,15 +461,22 @@ impl NodeCore {
     /// Acts on what a session reports. Call [`settle`](Self::settle) when all peers are done.
     pub(super) fn after(&mut self, id: PeerId, now: Time) {
         loop {
-            let Some(peer) = self.peers.get_mut(id) else { return };
+            let Some(peer) = self.peers.get_mut(id) else {
+                return;
+            };
             if let Some(release) = peer.session.poll_release() {
                 self.released(release, now);
                 continue;
             }
-            let Some(event) = peer.session.poll_event() else { break };
+            let Some(event) = peer.session.poll_event() else {
+                break;
+            };
             self.handle(id, event, now);
         }
         self.touch(id);
+        for id in std::mem::take(&mut self.leaving) {
+            self.remove_peer(id, now);
+        }
     }
 
     fn handle(&mut self, id: PeerId, event: Event, now: Time) {
@@ -337,40 +484,72 @@ impl NodeCore {
             Event::Up { resumed } => {
                 let peer = &mut self.peers[id];
                 peer.role = peer.session.peer().map_or(peer.role, |known| known.role);
+                let entry = PeerEntry {
+                    name: peer.name().to_owned(),
+                    node: peer.role == Role::Node,
+                    live: true,
+                };
+                self.registry.set(peer.serial, entry);
                 tracing::info!(peer = peer.name(), resumed, "session up");
                 if peer.role == Role::Node && !peer.neighbour {
                     self.neighbour_up(id, now);
                 }
                 self.version += 1;
             }
-            Event::Reset { died, lost, windows } => {
+            Event::Reset {
+                died,
+                lost,
+                windows,
+            } => {
                 let total: u64 = lost.iter().map(|(_, count)| count).sum();
                 self.ledger.lost += total;
                 let peer = &mut self.peers[id];
-                tracing::warn!(peer = peer.name(), died, lost = total, "the peer came back without memory");
+                tracing::warn!(
+                    peer = peer.name(),
+                    died,
+                    lost = total,
+                    "the peer came back without memory"
+                );
                 let was_neighbour = std::mem::take(&mut peer.neighbour);
                 let serial = peer.serial;
                 self.detach(id, windows);
+                self.recount_former(id);
                 if was_neighbour {
                     self.interest.neighbour_down(Neighbour(serial as u32), now);
                 }
             }
             Event::Opened { flow, definition } => self.opened(id, flow, definition, now),
             Event::Closed { flow, window } => self.detach(id, vec![(flow, window)]),
-            Event::Records { flow, first, mut records } => {
+            Event::Records {
+                flow,
+                first,
+                mut records,
+            } => {
                 self.arrived(id, flow, first, &mut records);
                 self.peers[id].session.recycle(records);
             }
             Event::Credit { flow } => {
                 if let Some(out) = self.peers[id].outgoing.get_mut(&flow) {
-                    for waiter in std::mem::take(&mut out.waiters) {
+                    for waiter in std::mem::take(&mut out.drains) {
                         self.schedule(waiter);
                     }
                 }
+                self.renew_attempts(id, flow);
+                self.wake_next(id, flow);
             }
-            Event::Pending { flow, messages, next, .. } => {
+            Event::Pending {
+                flow,
+                messages,
+                next,
+                ..
+            } => {
                 if let Some(&inflow) = self.peers[id].incoming.get(&flow) {
-                    self.widen(inflow, messages, next, now);
+                    // Where messages wait here, the next node is what holds the flow back: a wider window would only
+                    // make the queue longer.
+                    let state = &self.inflows[inflow];
+                    if state.queue.is_empty() || state.credit.1 < next {
+                        self.widen(inflow, messages, next, now);
+                    }
                 }
             }
             Event::Signal { payload } => self.signalled(id, payload, now),
@@ -378,10 +557,18 @@ impl NodeCore {
                 let peer = &mut self.peers[id];
                 tracing::info!(peer = peer.name(), %code, reason, "the peer leaves");
                 if let Some(dialed) = peer.dialed {
-                    self.refused_dials.insert(dialed, format!("{code}: {reason}"));
+                    self.refused_dials
+                        .insert(dialed, format!("{code}: {reason}"));
                 }
                 // Only one who is done gives the session up; others come back to it.
-                peer.left = code == GoodbyeCode::Done;
+                if code == GoodbyeCode::Done {
+                    peer.left = true;
+                    peer.session.link_down();
+                    if let Some(link) = peer.link.take() {
+                        self.refuse(link, GoodbyeCode::Done, "goodbye", false);
+                    }
+                    self.leaving.push(id);
+                }
             }
             Event::Silent => {
                 if let Some(link) = self.peers[id].link.take() {
@@ -389,7 +576,13 @@ impl NodeCore {
                     tracing::warn!(peer = name, "the peer is silent");
                     self.peers[id].session.link_down();
                     self.peers[id].down_since = Some(now);
-                    self.refuse(link, GoodbyeCode::Silent, "nothing was heard for too long", false);
+                    self.registry.set_live(self.peers[id].serial, false);
+                    self.refuse(
+                        link,
+                        GoodbyeCode::Silent,
+                        "nothing was heard for too long",
+                        false,
+                    );
                 }
             }
             _ => {}
@@ -403,7 +596,9 @@ impl NodeCore {
 
     /// Ends what a peer that does not come back still has here.
     pub(super) fn remove_peer(&mut self, id: PeerId, now: Time) {
-        let Some(peer) = self.peers.get_mut(id) else { return };
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
         let name = peer.name().to_owned();
         let abandoned = peer.session.abandon();
         let left = peer.left;
@@ -422,26 +617,33 @@ impl NodeCore {
         if !left {
             self.ledger.lost += abandoned.lost;
         }
+        // First of all, so that what is settled from here on is settled where it now stands.
+        self.detach(id, abandoned.windows);
         for subscription in subscriptions {
             self.end_subscription(id, subscription, now);
         }
-        self.detach(id, abandoned.windows);
-        while let Some(release) = self.peers.get_mut(id).and_then(|peer| peer.session.poll_release()) {
+        while let Some(release) = self
+            .peers
+            .get_mut(id)
+            .and_then(|peer| peer.session.poll_release())
+        {
             self.released(release, now);
         }
         for (flow, records) in abandoned.records {
             self.take_back(records, node || grouped.contains(&flow), now);
         }
         for (_, out) in outgoing {
-            for waiter in out.waiters {
+            for waiter in out.waiters.into_iter().chain(out.drains) {
                 self.schedule(waiter);
             }
         }
         if let Some(serial) = neighbour {
             self.interest.neighbour_down(Neighbour(serial as u32), now);
         }
+        self.forget_former(id);
         if let Some(peer) = self.peers.try_remove(id) {
             self.serials.remove(&peer.serial);
+            self.registry.remove(peer.serial);
             if let Some(link) = peer.link {
                 self.links.remove(&link);
             }
@@ -463,30 +665,48 @@ impl NodeCore {
 
     fn neighbour_up(&mut self, id: PeerId, now: Time) {
         let peer = &mut self.peers[id];
-        let Some(known) = peer.session.peer() else { return };
+        let Some(known) = peer.session.peer() else {
+            return;
+        };
         let node = NodeId(known.id);
         let neighbour = Neighbour(peer.serial as u32);
         match self.interest.neighbour_up(neighbour, node, now) {
             Ok(()) => self.peers[id].neighbour = true,
-            Err(error) => self.peers[id].session.leave(GoodbyeCode::Limit, &error.to_string()),
+            Err(error) => self.peers[id]
+                .session
+                .leave(GoodbyeCode::Limit, &error.to_string()),
         }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called.
     pub fn next_timeout(&self) -> Option<Time> {
-        let sessions = self.peers.iter().filter_map(|(_, peer)| match peer.down_since {
-            None => peer.session.next_timeout(),
-            Some(since) => Some(since + if peer.role == Role::Node { self.config.hold } else { self.config.resume }),
-        });
+        let sessions = self
+            .peers
+            .iter()
+            .filter_map(|(_, peer)| match peer.down_since {
+                None => peer.session.next_timeout(),
+                Some(since) => Some(
+                    since
+                        + if peer.role == Role::Node {
+                            self.config.hold
+                        } else {
+                            self.config.resume
+                        },
+                ),
+            });
         let greetings = self.links.values().filter_map(|link| match link {
             LinkState::Greeting { since, .. } => Some(*since + GREETING_WAIT),
             _ => None,
         });
-        let homeless = self.homeless.iter().filter_map(|id| match self.inflows.get(*id)?.blocked {
-            Some(super::flow::Blocked::Destination { since }) => Some(since + self.config.hold),
-            _ => None,
-        });
-        sessions.chain(greetings).chain(homeless).chain(self.interest.next_timeout()).min()
+        let homeless = self
+            .homeless
+            .iter()
+            .filter_map(|id| self.inflows.get(*id)?.gives_up_at(self.config.hold));
+        sessions
+            .chain(greetings)
+            .chain(homeless)
+            .chain(self.interest.next_timeout())
+            .min()
     }
 
     /// The time has come.
@@ -502,7 +722,11 @@ impl NodeCore {
                     }
                 }
                 Some(since) => {
-                    let wait = if peer.role == Role::Node { self.config.hold } else { self.config.resume };
+                    let wait = if peer.role == Role::Node {
+                        self.config.hold
+                    } else {
+                        self.config.resume
+                    };
                     if now >= since + wait {
                         self.remove_peer(id, now);
                     }

@@ -6,12 +6,12 @@
 use super::core::NodeCore;
 use super::flow::{InFlowId, Purpose};
 use super::peer::{OutFlow, PeerId};
-use crate::interest::NodeId;
+use crate::interest::{NodeId, RoutedGroups};
 use crate::policy::{Choice, Destination, MemberChooser, Meta, destination_id};
 use crate::protocol::{Definition, TARGETS_MAX, Target};
 use crate::routing::{Pattern, Subject};
 use foldhash::fast::FixedState;
-use mcpbus_transport::wire::{Head, Record};
+use mcpbus_transport::wire::{Failure, Head, Record};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -27,9 +27,20 @@ pub(super) struct EntryState {
     pub(super) pattern: Pattern,
     pub(super) group: Option<Arc<str>>,
     pub(super) members: u32,
+    /// Set where the entry stands for a route, not for subscribers.
+    pub(super) route: Option<EntryRoute>,
     /// The subscriptions behind an entry of this node.
     pub(super) local: Vec<Member>,
     pub(super) chooser: MemberChooser,
+}
+
+/// A route that an entry stands for.
+#[derive(Clone, Debug)]
+pub(super) enum EntryRoute {
+    /// A route of this node, by its index.
+    Here(usize),
+    /// A route of the entry's origin.
+    There(Arc<RoutedGroups>),
 }
 
 /// A local subscription, as an entry sees it.
@@ -118,10 +129,17 @@ impl NodeCore {
                 Some(cached) => self.select(id, sequence, &cached.decision, record),
             },
             Purpose::Forward { targets } => {
-                if self.decision(id, &record.head).is_none() {
+                let Some(cached) = self.decision(id, &record.head) else {
                     return Verdict::TooFar;
+                };
+                if self.own_route(&targets).is_some() {
+                    return match self.select(id, sequence, &cached.decision, record) {
+                        // The route's groups may be on their way back.
+                        Verdict::Nobody => Verdict::Wait,
+                        verdict => verdict,
+                    };
                 }
-                self.decide_targets(&targets, record)
+                self.decide_targets(id, sequence, &targets, record)
             }
         }
     }
@@ -129,7 +147,10 @@ impl NodeCore {
     /// The head to give to other nodes for messages of `head`.
     pub(super) fn onward_head(&self, id: InFlowId, head: &Arc<Head>) -> Arc<Head> {
         let address = Arc::as_ptr(head) as usize;
-        self.inflows[id].decisions.get(&address).map_or_else(|| head.clone(), |cached| cached.onward.clone())
+        self.inflows[id]
+            .decisions
+            .get(&address)
+            .map_or_else(|| head.clone(), |cached| cached.onward.clone())
     }
 
     /// The decision for a head, made now if what is known is out of date. `None` beyond the hop limit.
@@ -145,14 +166,28 @@ impl NodeCore {
             return None;
         }
         let onward = known.map_or_else(
-            || Arc::new(Head { hops: head.hops + 1, ..Head::clone(head) }),
+            || {
+                Arc::new(Head {
+                    hops: head.hops + 1,
+                    ..Head::clone(head)
+                })
+            },
             |cached| cached.onward.clone(),
         );
-        let decision = match self.inflows[id].purpose {
+        let decision = match self.inflows[id].purpose.clone() {
             Purpose::Publish => self.decision_for(&head.subject),
-            _ => self.nothing.clone(),
+            Purpose::Forward { targets } => match self.own_route(&targets) {
+                Some(route) => Rc::new(self.route_decision(&head.subject, route)),
+                None => self.nothing.clone(),
+            },
+            Purpose::Replies => self.nothing.clone(),
         };
-        let cached = CachedDecision { _head: head.clone(), onward, version: self.version, decision };
+        let cached = CachedDecision {
+            _head: head.clone(),
+            onward,
+            version: self.version,
+            decision,
+        };
         self.inflows[id].remember(address, cached.clone());
         Some(cached)
     }
@@ -163,9 +198,12 @@ impl NodeCore {
             self.decisions_version = self.version;
             self.decisions.clear();
         }
-        let Ok(subject) = Subject::new(subject) else { return self.nothing.clone() };
+        let Ok(subject) = Subject::new(subject) else {
+            return self.nothing.clone();
+        };
         let mut entries: Vec<EntryIndex> = Vec::new();
-        self.table.for_each_match(&subject, |entry| entries.push(*entry));
+        self.table
+            .for_each_match(&subject, |entry| entries.push(*entry));
         entries.sort_unstable();
         entries.dedup();
         let route = self.config.routes.find(&subject).map(|(index, _)| index);
@@ -177,12 +215,68 @@ impl NodeCore {
         decision
     }
 
+    /// The route of this node that a flow's messages are here for.
+    fn own_route(&self, targets: &[Target]) -> Option<usize> {
+        let [target] = targets else { return None };
+        let entry = (target.origin == self.config.id)
+            .then(|| self.local_entries.get(&target.entry))
+            .flatten()?;
+        match self.entries.get(*entry as usize)?.route {
+            Some(EntryRoute::Here(route)) => Some(route),
+            _ => None,
+        }
+    }
+
+    /// What a route of this node decides for messages of another one, which has served everybody else itself.
+    fn route_decision(&self, subject: &str, route: usize) -> Decision {
+        let mut entries: Vec<EntryIndex> = Vec::new();
+        if let Ok(subject) = Subject::new(subject) {
+            self.table
+                .for_each_match(&subject, |entry| entries.push(*entry));
+        }
+        entries.sort_unstable();
+        entries.dedup();
+        let mut decision = self.make_decision(Some(route), &entries);
+        decision.plain.clear();
+        decision.groups.clear();
+        decision
+    }
+
+    /// Of the routes that other nodes have for a subject: the most specific one, then the nearest, then that of the
+    /// smallest origin.
+    fn route_elsewhere(&self, entries: &[EntryIndex]) -> Option<(EntryIndex, Arc<RoutedGroups>)> {
+        let hops = |entry: &EntryState| {
+            self.interest
+                .path(NodeId(entry.target.origin))
+                .map_or(usize::MAX, <[NodeId]>::len)
+        };
+        let routes = entries.iter().filter_map(|index| {
+            let entry = self.entries.get(*index as usize)?;
+            match &entry.route {
+                Some(EntryRoute::There(groups)) => Some((*index, entry, groups.clone())),
+                _ => None,
+            }
+        });
+        routes
+            .max_by(|(_, one, _), (_, other, _)| {
+                one.pattern
+                    .compare_specificity(&other.pattern)
+                    .then_with(|| hops(other).cmp(&hops(one)))
+                    .then_with(|| other.target.origin.cmp(&one.target.origin))
+            })
+            .map(|(index, _, groups)| (index, groups))
+    }
+
     fn make_decision(&self, route: Option<usize>, entries: &[EntryIndex]) -> Decision {
         let mut plain = Vec::new();
         let mut groups: Vec<(Arc<str>, Vec<EntryIndex>)> = Vec::new();
         for &index in entries {
-            let Some(entry) = self.entries.get(index as usize) else { continue };
+            let Some(entry) = self.entries.get(index as usize) else {
+                continue;
+            };
             match &entry.group {
+                // A route is followed below, at one node only.
+                None if entry.route.is_some() => {}
                 None => plain.push(index),
                 Some(name) => match groups.iter_mut().find(|(known, _)| known == name) {
                     Some((_, members)) => members.push(index),
@@ -194,30 +288,56 @@ impl NodeCore {
             let position = groups.iter().position(|(known, _)| &**known == name)?;
             Some(self.group_members(groups.remove(position).1))
         };
-        let choice = route.and_then(|index| self.config.routes.routes().get(index).map(|route| (index, route)));
+        let choice = route.and_then(|index| {
+            self.config
+                .routes
+                .routes()
+                .get(index)
+                .map(|route| (index, route))
+        });
         let route = choice.map(|(policy, route)| {
-            let groups: Vec<_> =
-                route.destinations.iter().map(|destination| take(&destination.group)).collect();
+            let groups: Vec<_> = route
+                .destinations
+                .iter()
+                .map(|destination| take(&destination.group))
+                .collect();
             let destinations = route
                 .policy_destinations()
                 .zip(&groups)
                 .map(|(destination, group)| Destination {
                     ready: group.is_some(),
-                    members: group
-                        .as_ref()
-                        .map_or(0, |group| group.candidates.iter().map(|member| member.weight).sum()),
+                    members: group.as_ref().map_or(0, |group| {
+                        group.candidates.iter().map(|member| member.weight).sum()
+                    }),
                     ..destination
                 })
                 .collect();
-            RouteChoice { policy, destinations, groups }
+            RouteChoice {
+                policy,
+                destinations,
+                groups,
+            }
         });
         if choice.is_some_and(|(_, route)| route.exclusive) {
             plain.clear();
             groups.clear();
         }
+        if choice.is_none()
+            && let Some((entry, routed)) = self.route_elsewhere(entries)
+        {
+            if routed.exclusive {
+                plain.clear();
+                groups.clear();
+            }
+            groups.retain(|(name, _)| !routed.groups.contains(name));
+            plain.push(entry);
+        }
         Decision {
             plain,
-            groups: groups.into_iter().map(|(_, entries)| self.group_members(entries)).collect(),
+            groups: groups
+                .into_iter()
+                .map(|(_, entries)| self.group_members(entries))
+                .collect(),
             route,
             outs: RefCell::default(),
         }
@@ -234,15 +354,28 @@ impl NodeCore {
                 Destination::new(xxhash_rust::xxh3::xxh3_64(&id), entry.members.max(1))
             })
             .collect();
-        GroupMembers { entries, candidates, chooser: RefCell::default() }
+        GroupMembers {
+            entries,
+            candidates,
+            chooser: RefCell::default(),
+        }
     }
 
     /// Selects entries for one message and turns them into flows.
-    fn select(&mut self, id: InFlowId, sequence: u64, decision: &Decision, record: &Record) -> Verdict {
+    fn select(
+        &mut self,
+        id: InFlowId,
+        sequence: u64,
+        decision: &Decision,
+        record: &Record,
+    ) -> Verdict {
         let meta = Meta::new(record.key, record.sequence, record.body.len());
         let key = record.key.map(|key| key.value());
-        let mut selection: Selection =
-            decision.plain.iter().map(|entry| (*entry, NO_MEMBER)).collect();
+        let mut selection: Selection = decision
+            .plain
+            .iter()
+            .map(|entry| (*entry, NO_MEMBER))
+            .collect();
         for group in &decision.groups {
             match group.choose(key) {
                 Some(entry) => selection.push((entry, NO_MEMBER)),
@@ -252,7 +385,9 @@ impl NodeCore {
         if let Some(route) = &decision.route {
             let choice = match self.inflows[id].chosen_destination {
                 // A message that has to wait keeps to the first answer, and is counted once.
-                Some((chosen, index)) if chosen == sequence && index < route.groups.len() => Choice::One(index),
+                Some((chosen, index)) if chosen == sequence && index < route.groups.len() => {
+                    Choice::One(index)
+                }
                 _ => {
                     let choice = self.policies[route.policy].choose(&meta, &route.destinations);
                     if let Choice::One(index) = choice {
@@ -264,8 +399,12 @@ impl NodeCore {
             };
             match choice {
                 Choice::One(index) => {
-                    let member = route.groups[index].as_ref().and_then(|group| group.choose(key));
-                    let Some(entry) = member else { return Verdict::Wait };
+                    let member = route.groups[index]
+                        .as_ref()
+                        .and_then(|group| group.choose(key));
+                    let Some(entry) = member else {
+                        return Verdict::Wait;
+                    };
                     selection.push((entry, NO_MEMBER));
                 }
                 Choice::All => {
@@ -307,15 +446,25 @@ impl NodeCore {
     }
 
     fn count_route(&mut self, route: usize, destination: usize) {
-        if let Some(count) = self.routed.get_mut(route).and_then(|counts| counts.get_mut(destination)) {
+        if let Some(count) = self
+            .routed
+            .get_mut(route)
+            .and_then(|counts| counts.get_mut(destination))
+        {
             *count += 1;
         }
     }
 
     /// Fills in the member of each local group with several members. Fails with the flows to wait for.
-    fn choose_members(&mut self, selection: &mut Selection, key: Option<u64>) -> Result<(), SmallVec<[Out; 4]>> {
+    fn choose_members(
+        &mut self,
+        selection: &mut Selection,
+        key: Option<u64>,
+    ) -> Result<(), SmallVec<[Out; 4]>> {
         for (entry, member) in selection.iter_mut() {
-            let Some(state) = self.entries.get_mut(*entry as usize) else { continue };
+            let Some(state) = self.entries.get_mut(*entry as usize) else {
+                continue;
+            };
             if state.group.is_none() || state.local.is_empty() {
                 continue;
             }
@@ -326,7 +475,9 @@ impl NodeCore {
                     .local
                     .iter()
                     .map(|member| Destination {
-                        ready: peers.get(member.peer).is_some_and(|peer| peer.session.room(member.flow).0 > 0),
+                        ready: peers
+                            .get(member.peer)
+                            .is_some_and(|peer| peer.session.room(member.flow).0 > 0),
                         ..Destination::new(member.id, 1)
                     })
                     .collect();
@@ -336,7 +487,11 @@ impl NodeCore {
                         return Err(state
                             .local
                             .iter()
-                            .map(|member| Out { peer: member.peer, flow: member.flow, onward: false })
+                            .map(|member| Out {
+                                peer: member.peer,
+                                flow: member.flow,
+                                onward: false,
+                            })
                             .collect());
                     }
                 }
@@ -349,10 +504,18 @@ impl NodeCore {
     fn flows_for(&mut self, selection: &Selection) -> Option<Rc<[Out]>> {
         let mut outs: Vec<Out> = Vec::new();
         let mut remote: Vec<(PeerId, Vec<Target>)> = Vec::new();
+        let mut alone: Vec<(PeerId, Target)> = Vec::new();
         for &(index, member) in selection {
-            let Some(entry) = self.entries.get(index as usize) else { continue };
+            let Some(entry) = self.entries.get(index as usize) else {
+                continue;
+            };
             if entry.target.origin != self.config.id {
                 let hop = self.hop(entry.target.origin)?;
+                if entry.group.is_some() || entry.route.is_some() {
+                    // On a flow of its own: the choice among members must not change the flow of other targets.
+                    alone.push((hop, entry.target));
+                    continue;
+                }
                 match remote.iter_mut().find(|(peer, _)| *peer == hop) {
                     Some((_, targets)) => targets.push(entry.target),
                     None => remote.push((hop, vec![entry.target])),
@@ -364,13 +527,28 @@ impl NodeCore {
                     onward: false,
                 }));
             } else if let Some(member) = entry.local.get(member as usize) {
-                outs.push(Out { peer: member.peer, flow: member.flow, onward: false });
+                outs.push(Out {
+                    peer: member.peer,
+                    flow: member.flow,
+                    onward: false,
+                });
             }
+        }
+        for (peer, target) in alone {
+            outs.push(Out {
+                peer,
+                flow: self.forward_flow(peer, &[target])?,
+                onward: true,
+            });
         }
         for (peer, mut targets) in remote {
             targets.sort_unstable();
             for part in targets.chunks(TARGETS_MAX) {
-                outs.push(Out { peer, flow: self.forward_flow(peer, part)?, onward: true });
+                outs.push(Out {
+                    peer,
+                    flow: self.forward_flow(peer, part)?,
+                    onward: true,
+                });
             }
         }
         Some(outs.into())
@@ -388,7 +566,10 @@ impl NodeCore {
         if let Some(flow) = state.forwards.get(targets) {
             return Some(*flow);
         }
-        let definition = Definition::Forward { targets: targets.to_vec() }.encode();
+        let definition = Definition::Forward {
+            targets: targets.to_vec(),
+        }
+        .encode();
         let flow = match state.session.open_flow(definition.clone()) {
             Some(flow) => flow,
             None => {
@@ -400,13 +581,21 @@ impl NodeCore {
                     .map(|(targets, flow)| (targets.clone(), *flow))
                     .collect();
                 let mut closed = false;
+                let mut waiters = Vec::new();
                 for (targets, flow) in idle {
                     if state.session.close_flow(flow) {
                         state.forwards.remove(&targets);
-                        state.outgoing.remove(&flow);
+                        waiters.extend(
+                            state
+                                .outgoing
+                                .remove(&flow)
+                                .into_iter()
+                                .flat_map(|out| out.waiters.into_iter().chain(out.drains)),
+                        );
                         closed = true;
                     }
                 }
+                waiters.into_iter().for_each(|waiter| self.schedule(waiter));
                 if closed {
                     self.version += 1;
                 }
@@ -414,25 +603,49 @@ impl NodeCore {
             }
         };
         let state = self.peers.get_mut(peer)?;
-        state.forwards.insert(targets.into(), flow);
-        state.outgoing.insert(flow, OutFlow::default());
+        let targets: Rc<[Target]> = targets.into();
+        state.forwards.insert(targets.clone(), flow);
+        state.outgoing.insert(
+            flow,
+            OutFlow {
+                targets: Some(targets),
+                ..OutFlow::default()
+            },
+        );
         self.touch(peer);
         Some(flow)
     }
 
     /// Brings a message whose route was decided elsewhere to its targets.
-    fn decide_targets(&mut self, targets: &[Target], record: &Record) -> Verdict {
+    fn decide_targets(
+        &mut self,
+        id: InFlowId,
+        sequence: u64,
+        targets: &[Target],
+        record: &Record,
+    ) -> Verdict {
+        let impatient = self.inflows[id].impatient;
+        let mut skipped = None;
         let key = record.key.map(|key| key.value());
         let mut selection = Selection::new();
         let mut remote: Vec<(PeerId, Vec<Target>)> = Vec::new();
         for target in targets {
             if target.origin == self.config.id {
-                // An entry that is gone had its last subscriber leave while the message was on its way.
                 if let Some(entry) = self.local_entries.get(&target.entry) {
                     selection.push((*entry, NO_MEMBER));
+                } else if !self.is_own_entry(target.entry) {
+                    // Its subscribers went down with an earlier life of this node. Otherwise the last of them has
+                    // left while the message was on its way, and nothing is owed.
+                    skipped = Some(Failure::PeerDied);
                 }
             } else {
-                let Some(hop) = self.hop(target.origin) else { return Verdict::Wait };
+                let Some(hop) = self.hop(target.origin) else {
+                    if impatient {
+                        skipped = Some(Self::NOBODY);
+                        continue;
+                    }
+                    return Verdict::Wait;
+                };
                 match remote.iter_mut().find(|(peer, _)| *peer == hop) {
                     Some((_, targets)) => targets.push(*target),
                     None => remote.push((hop, vec![*target])),
@@ -442,18 +655,36 @@ impl NodeCore {
         if let Err(starved) = self.choose_members(&mut selection, key) {
             return Verdict::Starved(starved);
         }
-        let Some(local) = self.flows_for(&selection) else { return Verdict::Wait };
+        self.inflows[id].impatient = skipped == Some(Self::NOBODY);
+        self.inflows[id].skipped = skipped.map(|failure| (sequence, failure));
+        let Some(local) = self.flows_for(&selection) else {
+            return Verdict::Wait;
+        };
         if remote.is_empty() {
-            return if local.is_empty() { Verdict::Nobody } else { Verdict::Go(local) };
+            return if local.is_empty() {
+                Verdict::Nobody
+            } else {
+                Verdict::Go(local)
+            };
         }
         let mut outs = local.to_vec();
         for (peer, targets) in remote {
             match self.forward_flow(peer, &targets) {
-                Some(flow) => outs.push(Out { peer, flow, onward: true }),
+                Some(flow) => outs.push(Out {
+                    peer,
+                    flow,
+                    onward: true,
+                }),
                 None => return Verdict::Wait,
             }
         }
         Verdict::Go(outs.into())
+    }
+
+    /// Whether an entry's number was given in this life of the node.
+    fn is_own_entry(&self, number: u32) -> bool {
+        let first = self.config.seed as u32;
+        number.wrapping_sub(first) < self.next_entry.wrapping_sub(first)
     }
 
     pub(super) fn decide_reply(&mut self, record: &Record) -> Verdict {
@@ -465,11 +696,15 @@ impl NodeCore {
         } else {
             self.hop(address.node)
         };
-        let Some(peer) = peer else { return Verdict::Nobody };
+        let Some(peer) = peer else {
+            return Verdict::Nobody;
+        };
         match self.reply_flow(peer) {
-            Some(flow) => {
-                Verdict::Go(Rc::new([Out { peer, flow, onward: address.node != self.config.id }]))
-            }
+            Some(flow) => Verdict::Go(Rc::new([Out {
+                peer,
+                flow,
+                onward: address.node != self.config.id,
+            }])),
             None => Verdict::Nobody,
         }
     }

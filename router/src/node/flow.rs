@@ -3,12 +3,14 @@
 use super::decide::{CachedDecision, Out};
 use super::peer::PeerId;
 use crate::protocol::Target;
+use foldhash::fast::FixedState;
 use mcpbus_actors::Time;
 use mcpbus_transport::session::Window;
 use mcpbus_transport::wire::{Failure, Record};
-use foldhash::fast::FixedState;
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// A flow's place in the node.
 pub(super) type InFlowId = usize;
@@ -41,6 +43,8 @@ pub(super) enum Blocked {
     Destination { since: Time },
     /// An earlier flow from the same peer must be empty first.
     Predecessor,
+    /// The way it went before must be passed on first.
+    Drain,
 }
 
 /// What a message that waits for credit will be handed to, while nothing changes.
@@ -48,6 +52,15 @@ pub(super) struct Chosen {
     pub(super) sequence: u64,
     pub(super) version: u64,
     pub(super) outs: Rc<[Out]>,
+}
+
+/// A flow to another node that this flow's messages went by, on a way that may have changed since.
+pub(super) struct Former {
+    pub(super) peer: PeerId,
+    pub(super) flow: u32,
+    /// Up to here the flow must be passed on before its targets are reached in another way.
+    pub(super) position: u64,
+    pub(super) targets: Rc<[Target]>,
 }
 
 /// A flow of messages from a peer.
@@ -64,9 +77,12 @@ pub(super) struct InFlow {
     pub(super) chosen_destination: Option<(u64, usize)>,
     pub(super) blocked: Option<Blocked>,
     pub(super) scheduled: bool,
+    /// Flows to peers that it was woken for, or handed messages to, in its present turn.
+    pub(super) visited: SmallVec<[(PeerId, u32, bool); 4]>,
     /// Flows that wait until this one is empty.
     pub(super) successors: Vec<InFlowId>,
-    pub(super) predecessor: Option<InFlowId>,
+    /// Flows that must be empty first.
+    pub(super) predecessors: Vec<InFlowId>,
     /// What remains of an ended flow.
     pub(super) window: Option<Window>,
     /// Messages of which a copy has failed and others are still out.
@@ -75,6 +91,16 @@ pub(super) struct InFlow {
     pub(super) decisions: HashMap<usize, CachedDecision, FixedState>,
     /// Its part of the node's credit budget.
     pub(super) credit: (u64, u64),
+    /// Flows to nodes that were used since the node's version was this.
+    pub(super) used: (u64, Vec<(PeerId, u32)>),
+    /// Flows that were used before and are not passed on.
+    pub(super) former: Vec<Former>,
+    /// Whether targets that are out of reach have been waited for long enough.
+    pub(super) impatient: bool,
+    /// The message that goes on without some of its targets.
+    pub(super) skipped: Option<(u64, Failure)>,
+    /// Whether it stands among those that were refused credit.
+    pub(super) hungry: bool,
     /// Copies handed on and not yet released.
     pub(super) copies_out: u64,
 }
@@ -90,13 +116,27 @@ impl InFlow {
             chosen_destination: None,
             blocked: None,
             scheduled: false,
+            visited: SmallVec::new(),
             successors: Vec::new(),
-            predecessor: None,
+            predecessors: Vec::new(),
             window: None,
             failed: BTreeMap::new(),
             decisions: HashMap::default(),
             credit: (0, 0),
+            used: (0, Vec::new()),
+            former: Vec::new(),
+            impatient: false,
+            skipped: None,
+            hungry: false,
             copies_out: 0,
+        }
+    }
+
+    /// When it stops waiting for a destination. What is still to be routed waits as long as its route is empty.
+    pub(super) fn gives_up_at(&self, hold: Duration) -> Option<Time> {
+        match (self.blocked, &self.purpose) {
+            (Some(Blocked::Destination { since }), Purpose::Forward { .. }) => Some(since + hold),
+            _ => None,
         }
     }
 
@@ -127,7 +167,11 @@ pub(super) fn from_token(token: u64) -> (InFlowId, u64) {
 pub(super) fn full_sequence(low: u64, settled: u64) -> u64 {
     let next = settled + 1;
     let candidate = (next & !SEQUENCE_MASK) | low;
-    if candidate < next { candidate + SEQUENCE_MASK + 1 } else { candidate }
+    if candidate < next {
+        candidate + SEQUENCE_MASK + 1
+    } else {
+        candidate
+    }
 }
 
 #[cfg(test)]
@@ -136,7 +180,14 @@ mod tests {
 
     #[test]
     fn a_sequence_survives_its_token_at_the_wrap() {
-        for sequence in [1, 5, SEQUENCE_MASK, SEQUENCE_MASK + 1, SEQUENCE_MASK + 2, 7 * SEQUENCE_MASK] {
+        for sequence in [
+            1,
+            5,
+            SEQUENCE_MASK,
+            SEQUENCE_MASK + 1,
+            SEQUENCE_MASK + 2,
+            7 * SEQUENCE_MASK,
+        ] {
             let (flow, low) = from_token(token(77, sequence));
             assert_eq!(flow, 77);
             for distance in [1, 2, 1000] {

@@ -3,6 +3,7 @@
 use super::config::NodeConfig;
 use super::core::NodeCore;
 use super::ledger::NodeLedger;
+use super::registry::{PeerEntry, PeerRegistry};
 use super::report::NodeReport;
 use crate::client::{Client, ClientConfig, ConnectError};
 use crate::dial::memory::MemoryDial;
@@ -144,8 +145,17 @@ impl NodeBuilder {
             })
             .await
             .map_err(|error| setup(error.to_string()))?;
-        let address = start.await.map_err(|_| setup(String::from("the node's thread has ended")))??;
-        Ok(Node { name, reactor, commands, address, done })
+        let (address, registry) = start
+            .await
+            .map_err(|_| setup(String::from("the node's thread has ended")))??;
+        Ok(Node {
+            name,
+            reactor,
+            commands,
+            address,
+            registry,
+            done,
+        })
     }
 }
 
@@ -155,12 +165,16 @@ pub struct Node {
     reactor: Reactor,
     commands: mpsc::Sender<Command>,
     address: Option<SocketAddr>,
+    registry: PeerRegistry,
     done: watch::Receiver<bool>,
 }
 
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node").field("name", &self.name).field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Node")
+            .field("name", &self.name)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -173,6 +187,11 @@ impl Node {
     /// Where it listens.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// Who is connected now. Never waits for the node's thread.
+    pub fn peers(&self) -> Vec<PeerEntry> {
+        self.registry.peers()
     }
 
     /// A client inside the process, on the node's own thread.
@@ -188,8 +207,14 @@ impl Node {
             let address = format!("node {node} in this process");
             let connect = move || {
                 let limits = MemoryLinkConfig::default();
-                let (near, far) = pair(PeerIdentity::new(client.clone()), PeerIdentity::new(node.clone()), limits);
-                commands.try_send(Command::Accept(far)).map_err(|_| String::from("the node has ended or is busy"))?;
+                let (near, far) = pair(
+                    PeerIdentity::new(client.clone()),
+                    PeerIdentity::new(node.clone()),
+                    limits,
+                );
+                commands
+                    .try_send(Command::Accept(far))
+                    .map_err(|_| String::from("the node has ended or is busy"))?;
                 Ok(near)
             };
             Ok(MemoryDial { connect, address })
@@ -232,17 +257,21 @@ impl Node {
 async fn run(
     builder: NodeBuilder,
     mut inbox: mpsc::Receiver<Command>,
-    started: oneshot::Sender<Result<Option<SocketAddr>, StartError>>,
+    started: oneshot::Sender<Result<(Option<SocketAddr>, PeerRegistry), StartError>>,
 ) {
     let highest_lane = builder.config.session.lanes;
     let clock = SystemClock::new();
-    let hub = Hub::new(NodeCore::new(builder.config.clone()), clock);
+    let core = NodeCore::new(builder.config.clone());
+    let registry = core.registry().clone();
+    let hub = Hub::new(core, clock);
     let timer = hub.clone();
     let timer = tokio::task::spawn_local(async move { timer.run_timer().await });
     #[cfg(feature = "quic")]
-    let endpoint = match quic::start(&hub, &builder, highest_lane) {
+    let stopping = watch::Sender::new(false);
+    #[cfg(feature = "quic")]
+    let endpoint = match quic::start(&hub, &builder, highest_lane, &stopping) {
         Ok((address, endpoint)) => {
-            let _ = started.send(Ok(address));
+            let _ = started.send(Ok((address, registry)));
             endpoint
         }
         Err(error) => {
@@ -252,7 +281,7 @@ async fn run(
         }
     };
     #[cfg(not(feature = "quic"))]
-    let _ = started.send(Ok(None));
+    let _ = started.send(Ok((None, registry)));
     while let Some(command) = inbox.recv().await {
         match command {
             Command::Report(answer) => {
@@ -265,6 +294,9 @@ async fn run(
             Command::Leave => break,
         }
     }
+    // No new links from here on.
+    #[cfg(feature = "quic")]
+    stopping.send_replace(true);
     hub.with(|core, _| core.leave("the node shuts down"));
     let empty = async {
         while hub.links() > 0 {
@@ -291,8 +323,17 @@ where
 }
 
 /// Keeps one configured link up for ever.
-#[cfg_attr(not(feature = "quic"), allow(dead_code, reason = "only QUIC links are configured"))]
-async fn keep_link<D: Dial>(hub: Hub<NodeCore>, dial: D, index: usize, highest_lane: u8) {
+#[cfg_attr(
+    not(feature = "quic"),
+    allow(dead_code, reason = "only QUIC links are configured")
+)]
+async fn keep_link<D: Dial>(
+    hub: Hub<NodeCore>,
+    dial: D,
+    index: usize,
+    highest_lane: u8,
+    stopping: watch::Receiver<bool>,
+) {
     let mut backoff = Backoff::new(RETRY, random::u64());
     let mut said = String::new();
     loop {
@@ -300,8 +341,13 @@ async fn keep_link<D: Dial>(hub: Hub<NodeCore>, dial: D, index: usize, highest_l
             Ok(link) => {
                 let identity = link.peer().name.clone();
                 said.clear();
-                hub.attach(link, highest_lane, |core, handle, now| core.link_dialed(handle, index, &identity, now))
-                    .await;
+                hub.attach(link, highest_lane, |core, handle, now| {
+                    core.link_dialed(handle, index, &identity, now)
+                })
+                .await;
+                if *stopping.borrow() {
+                    return;
+                }
                 match hub.with(|core, _| core.take_refused_dial(index)) {
                     Some(reason) => {
                         tracing::info!(to = dial.address(), reason, "the link was turned away");
@@ -333,6 +379,7 @@ mod quic {
     use std::net::SocketAddr;
     use std::rc::Rc;
     use std::time::Duration;
+    use tokio::sync::watch;
 
     type Started = (Option<SocketAddr>, Option<Rc<QuicEndpoint>>);
 
@@ -340,19 +387,27 @@ mod quic {
         hub: &Hub<NodeCore>,
         builder: &NodeBuilder,
         highest_lane: u8,
+        stopping: &watch::Sender<bool>,
     ) -> Result<Started, StartError> {
         if builder.listen.is_none() && builder.links.is_empty() {
             return Ok((None, None));
         }
         let setup = |reason: String| StartError::Setup { reason };
         let Some(credentials) = &builder.credentials else {
-            return Err(setup(String::from("links to other processes need credentials")));
+            return Err(setup(String::from(
+                "links to other processes need credentials",
+            )));
         };
         let config = QuicConfig::default();
         let endpoint = match builder.listen {
-            Some(address) => QuicEndpoint::bind(address, credentials, config)
-                .map_err(|error| StartError::Listen { address, reason: error.to_string() })?,
-            None => QuicEndpoint::dialer(credentials, config).map_err(|error| setup(error.to_string()))?,
+            Some(address) => QuicEndpoint::bind(address, credentials, config).map_err(|error| {
+                StartError::Listen {
+                    address,
+                    reason: error.to_string(),
+                }
+            })?,
+            None => QuicEndpoint::dialer(credentials, config)
+                .map_err(|error| setup(error.to_string()))?,
         };
         let endpoint = Rc::new(endpoint);
         let address = builder.listen.and_then(|_| endpoint.local_address());
@@ -365,8 +420,17 @@ mod quic {
             });
         }
         for (index, address) in builder.links.iter().enumerate() {
-            let dial = QuicDial { endpoint: endpoint.clone(), address: address.clone() };
-            tokio::task::spawn_local(keep_link(hub.clone(), dial, index, highest_lane));
+            let dial = QuicDial {
+                endpoint: endpoint.clone(),
+                address: address.clone(),
+            };
+            tokio::task::spawn_local(keep_link(
+                hub.clone(),
+                dial,
+                index,
+                highest_lane,
+                stopping.subscribe(),
+            ));
         }
         Ok((address, Some(endpoint)))
     }

@@ -22,7 +22,9 @@ impl Owner for NodeCore {
         }
         if let Err(error) = self.peers[id].session.receive(lane, bytes, now) {
             tracing::warn!(peer = self.peers[id].name(), %error, "the peer broke the protocol");
-            self.peers[id].session.leave(GoodbyeCode::Protocol, &error.to_string());
+            self.peers[id]
+                .session
+                .leave(GoodbyeCode::Protocol, &error.to_string());
         }
         self.after(id, now);
         self.settle(now);
@@ -40,12 +42,21 @@ impl Owner for NodeCore {
         }
     }
 
-    fn transmit(&mut self, link: LinkHandle, lane: LaneId, budget: usize, now: Time, out: &mut BytesMut) {
+    fn transmit(
+        &mut self,
+        link: LinkHandle,
+        lane: LaneId,
+        budget: usize,
+        now: Time,
+        out: &mut BytesMut,
+    ) {
         match self.links.get_mut(&link) {
             Some(LinkState::Session(id)) => {
                 self.peers[*id].session.transmit(lane, budget, now, out);
             }
-            Some(LinkState::Refused { goodbye, .. }) if lane.is_control() => out.unsplit(goodbye.split()),
+            Some(LinkState::Refused { goodbye, .. }) if lane.is_control() => {
+                out.unsplit(goodbye.split())
+            }
             _ => {}
         }
     }
@@ -53,9 +64,9 @@ impl Owner for NodeCore {
     fn wants_close(&self, link: LinkHandle) -> Option<String> {
         match self.links.get(&link) {
             Some(LinkState::Refused { reason, .. }) => Some(reason.clone()),
-            Some(LinkState::Session(id)) => {
-                (self.peers[*id].session.state() == SessionState::Leaving).then(|| String::from("goodbye"))
-            }
+            Some(LinkState::Session(id)) => (self.peers[*id].session.state()
+                == SessionState::Leaving)
+                .then(|| String::from("goodbye")),
             _ => None,
         }
     }

@@ -2,12 +2,12 @@
 
 use super::flow::InFlowId;
 use crate::protocol::Target;
+use foldhash::fast::FixedState;
 use mcpbus_actors::Time;
 use mcpbus_transport::bridge::LinkHandle;
 use mcpbus_transport::session::Session;
 use mcpbus_transport::wire::{ReplyAddress, Role};
-use foldhash::fast::FixedState;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -70,7 +70,9 @@ impl Peer {
 
     /// What the peer is called in logs and reports.
     pub(super) fn name(&self) -> &str {
-        self.session.peer().map_or(&self.identity, |peer| &peer.name)
+        self.session
+            .peer()
+            .map_or(&self.identity, |peer| &peer.name)
     }
 }
 
@@ -83,9 +85,15 @@ pub(super) fn reply_key(address: &ReplyAddress) -> (u128, u64, u64) {
 #[derive(Default)]
 pub(super) struct OutFlow {
     /// Flows from peers that wait for credit here.
-    pub(super) waiters: BTreeSet<InFlowId>,
+    pub(super) waiters: VecDeque<InFlowId>,
+    /// Flows from peers that wait until what is on its way here is passed on.
+    pub(super) drains: BTreeSet<InFlowId>,
+    /// How many of the waiters may still be tried before there is news.
+    pub(super) attempts: usize,
     /// The subscription it delivers to, if it does.
     pub(super) subscription: Option<u32>,
+    /// The targets it leads to, where it leads to a node.
+    pub(super) targets: Option<Rc<[Target]>>,
 }
 
 /// A client's subscription.

@@ -74,16 +74,30 @@ impl NodeCore {
                 report.settled += settled;
                 report.queued += peer.session.retained(*flow) as u64;
             }
-            report.held = peer.incoming.keys().map(|flow| peer.session.unfinished(*flow)).sum();
+            report.held = peer
+                .incoming
+                .keys()
+                .map(|flow| peer.session.unfinished(*flow))
+                .sum();
             report
         });
-        let routes = self.config.routes.routes().iter().zip(&self.routed).flat_map(|(route, counts)| {
-            route.destinations.iter().zip(counts).map(|(destination, count)| RouteReport {
-                pattern: route.pattern.to_string(),
-                group: destination.group.clone(),
-                messages: *count,
-            })
-        });
+        let routes = self
+            .config
+            .routes
+            .routes()
+            .iter()
+            .zip(&self.routed)
+            .flat_map(|(route, counts)| {
+                route
+                    .destinations
+                    .iter()
+                    .zip(counts)
+                    .map(|(destination, count)| RouteReport {
+                        pattern: route.pattern.to_string(),
+                        group: destination.group.clone(),
+                        messages: *count,
+                    })
+            });
         NodeReport {
             name: self.config.name.clone(),
             ledger: self.ledger(),

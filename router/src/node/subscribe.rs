@@ -1,9 +1,9 @@
 //! Subscriptions of clients, and what the nodes of the mesh tell each other about them.
 
 use super::core::NodeCore;
-use super::decide::{EntryState, Member, member_id};
+use super::decide::{EntryRoute, EntryState, Member, member_id};
 use super::peer::{OutFlow, PeerId, Subscription};
-use crate::interest::{Change, Entry, EntryId, Neighbour, NodeId};
+use crate::interest::{Change, Entry, EntryId, Neighbour, NodeId, ROUTE_GROUPS, RoutedGroups};
 use crate::policy::MemberChooser;
 use crate::protocol::{Definition, Signal, SubscribeRefusal, Target};
 use crate::routing::{Pattern, Subject};
@@ -19,15 +19,34 @@ impl NodeCore {
     /// A control message of a peer.
     pub(super) fn signalled(&mut self, id: PeerId, payload: Bytes, now: Time) {
         match Signal::decode(payload) {
-            Ok(Signal::Subscribe { subscription, pattern, group }) => {
+            Ok(Signal::Subscribe {
+                subscription,
+                pattern,
+                group,
+            }) => {
                 if let Err((refusal, reason)) = self.subscribe(id, subscription, &pattern, group) {
-                    self.tell(id, &Signal::Refused { subscription, refusal, reason });
+                    self.tell(
+                        id,
+                        &Signal::Refused {
+                            subscription,
+                            refusal,
+                            reason,
+                        },
+                    );
                 }
             }
-            Ok(Signal::Unsubscribe { subscription }) => self.end_subscription(id, subscription, now),
+            Ok(Signal::Unsubscribe { subscription }) => {
+                self.end_subscription(id, subscription, now)
+            }
             Ok(Signal::Count { question, subject }) => {
                 let subscribers = self.count_subscribers(&subject);
-                self.tell(id, &Signal::Counted { question, subscribers });
+                self.tell(
+                    id,
+                    &Signal::Counted {
+                        question,
+                        subscribers,
+                    },
+                );
             }
             Ok(Signal::Interest { message }) => self.interest_heard(id, &message, now),
             Ok(Signal::Ready { .. } | Signal::Refused { .. } | Signal::Counted { .. }) => {
@@ -43,7 +62,9 @@ impl NodeCore {
     }
 
     fn tell(&mut self, id: PeerId, signal: &Signal) {
-        let Some(peer) = self.peers.get_mut(id) else { return };
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
         if let Err(error) = peer.session.signal(signal.encode()) {
             peer.session.leave(GoodbyeCode::Limit, &error.to_string());
         }
@@ -57,30 +78,59 @@ impl NodeCore {
         pattern: &str,
         group: Option<String>,
     ) -> Result<(), (SubscribeRefusal, String)> {
-        let pattern =
-            Pattern::new(pattern).map_err(|error| (SubscribeRefusal::Pattern, error.to_string()))?;
+        let pattern = Pattern::new(pattern)
+            .map_err(|error| (SubscribeRefusal::Pattern, error.to_string()))?;
         if self.peers[id].subscriptions.contains_key(&number) {
-            return Err((SubscribeRefusal::Duplicate, format!("subscription {number} exists")));
+            return Err((
+                SubscribeRefusal::Duplicate,
+                format!("subscription {number} exists"),
+            ));
         }
         let limit = self.config.limits.subscriptions;
         if self.subscriptions >= limit {
-            return Err((SubscribeRefusal::Limit, format!("the node has {limit} subscriptions, its limit")));
+            return Err((
+                SubscribeRefusal::Limit,
+                format!("the node has {limit} subscriptions, its limit"),
+            ));
         }
         let group: Option<Arc<str>> = group.map(Arc::from);
         let entry = self.local_entry(&pattern, &group)?;
-        let definition = Definition::Deliver { subscription: number }.encode();
+        let definition = Definition::Deliver {
+            subscription: number,
+        }
+        .encode();
         let Some(flow) = self.peers[id].session.open_flow(definition) else {
             self.drop_entry_if_empty(entry);
-            return Err((SubscribeRefusal::Limit, "the session has too many flows".into()));
+            return Err((
+                SubscribeRefusal::Limit,
+                "the session has too many flows".into(),
+            ));
         };
         let client = self.peers[id].session.peer().map_or(0, |peer| peer.id);
         let state = &mut self.entries[entry as usize];
-        state.local.push(Member { peer: id, subscription: number, flow, id: member_id(client, number) });
-        self.peers[id].outgoing.insert(flow, OutFlow { subscription: Some(number), ..OutFlow::default() });
+        state.local.push(Member {
+            peer: id,
+            subscription: number,
+            flow,
+            id: member_id(client, number),
+        });
+        self.peers[id].outgoing.insert(
+            flow,
+            OutFlow {
+                subscription: Some(number),
+                ..OutFlow::default()
+            },
+        );
         let target = state.target.entry;
-        self.peers[id]
-            .subscriptions
-            .insert(number, Subscription { group, entry: target, flow, ready: false });
+        self.peers[id].subscriptions.insert(
+            number,
+            Subscription {
+                group,
+                entry: target,
+                flow,
+                ready: false,
+            },
+        );
         self.subscriptions += 1;
         self.entry_changed(entry);
         self.touch(id);
@@ -93,28 +143,33 @@ impl NodeCore {
         pattern: &Pattern,
         group: &Option<Arc<str>>,
     ) -> Result<u32, (SubscribeRefusal, String)> {
-        let known = self
-            .local_entries
-            .values()
-            .copied()
-            .find(|index| {
-                let entry = &self.entries[*index as usize];
-                entry.pattern == *pattern && entry.group == *group
-            });
+        let known = self.local_entries.values().copied().find(|index| {
+            let entry = &self.entries[*index as usize];
+            entry.route.is_none() && entry.pattern == *pattern && entry.group == *group
+        });
         if let Some(index) = known {
             return Ok(index);
         }
         let number = self.next_entry;
-        let entry = Entry { pattern: pattern.clone(), group: group.clone(), members: 1 };
+        let entry = Entry {
+            pattern: pattern.clone(),
+            group: group.clone(),
+            members: 1,
+            route: None,
+        };
         self.interest
             .local_set(EntryId(number), entry)
             .map_err(|error| (SubscribeRefusal::Limit, error.to_string()))?;
         self.next_entry = self.next_entry.wrapping_add(1);
         let index = self.entries.insert(EntryState {
-            target: Target { origin: self.config.id, entry: number },
+            target: Target {
+                origin: self.config.id,
+                entry: number,
+            },
             pattern: pattern.clone(),
             group: group.clone(),
             members: 0,
+            route: None,
             local: Vec::new(),
             chooser: MemberChooser::new(),
         }) as u32;
@@ -127,8 +182,12 @@ impl NodeCore {
     fn entry_changed(&mut self, index: u32) {
         let state = &mut self.entries[index as usize];
         state.members = state.local.len() as u32;
-        let entry =
-            Entry { pattern: state.pattern.clone(), group: state.group.clone(), members: state.members };
+        let entry = Entry {
+            pattern: state.pattern.clone(),
+            group: state.group.clone(),
+            members: state.members,
+            route: None,
+        };
         // The entry exists, so no limit can refuse it.
         let _ = self.interest.local_set(EntryId(state.target.entry), entry);
         self.version += 1;
@@ -136,17 +195,22 @@ impl NodeCore {
 
     /// Ends a subscription. What its client had not received goes to another member of its group.
     pub(super) fn end_subscription(&mut self, id: PeerId, number: u32, now: Time) {
-        let Some(subscription) = self.peers[id].subscriptions.remove(&number) else { return };
+        let Some(subscription) = self.peers[id].subscriptions.remove(&number) else {
+            return;
+        };
         self.subscriptions -= 1;
         if let Some(&index) = self.local_entries.get(&subscription.entry) {
-            self.entries[index as usize].local.retain(|member| {
-                member.peer != id || member.subscription != number
-            });
+            self.entries[index as usize]
+                .local
+                .retain(|member| member.peer != id || member.subscription != number);
             if !self.drop_entry_if_empty(index) {
                 self.entry_changed(index);
             }
         }
-        let waiters = self.peers[id].outgoing.remove(&subscription.flow).map(|out| out.waiters);
+        let waiters = self.peers[id]
+            .outgoing
+            .remove(&subscription.flow)
+            .map(|out| out.waiters.into_iter().chain(out.drains));
         let abandoned = self.peers[id].session.abandon_flow(subscription.flow);
         for (_, records) in abandoned.records {
             self.take_back(records, subscription.group.is_some(), now);
@@ -174,10 +238,15 @@ impl NodeCore {
     }
 
     fn count_subscribers(&self, subject: &str) -> u64 {
-        let Ok(subject) = Subject::new(subject) else { return 0 };
+        let Ok(subject) = Subject::new(subject) else {
+            return 0;
+        };
         let mut members = 0;
         self.table.for_each_match(&subject, |index| {
-            members += self.entries.get(*index as usize).map_or(0, |entry| u64::from(entry.members));
+            members += self
+                .entries
+                .get(*index as usize)
+                .map_or(0, |entry| u64::from(entry.members));
         });
         members
     }
@@ -209,7 +278,9 @@ impl NodeCore {
             .collect();
         for (id, neighbour) in neighbours {
             while self.peers[id].session.signals_waiting() < SIGNALS_AHEAD {
-                let Some(message) = self.interest.poll_send_to(neighbour) else { break };
+                let Some(message) = self.interest.poll_send_to(neighbour) else {
+                    break;
+                };
                 let message = Bytes::from(crate::interest::encode(&message));
                 self.tell(id, &Signal::Interest { message });
             }
@@ -218,14 +289,19 @@ impl NodeCore {
     }
 
     fn changed(&mut self, change: Change) {
+        tracing::debug!(?change, "interest");
         self.version += 1;
         match change {
             Change::EntryAdded { origin, id, entry } => {
                 let index = self.entries.insert(EntryState {
-                    target: Target { origin: origin.0, entry: id.0 },
+                    target: Target {
+                        origin: origin.0,
+                        entry: id.0,
+                    },
                     pattern: entry.pattern.clone(),
                     group: entry.group,
                     members: entry.members,
+                    route: entry.route.map(EntryRoute::There),
                     local: Vec::new(),
                     chooser: MemberChooser::new(),
                 }) as u32;
@@ -237,7 +313,11 @@ impl NodeCore {
                     self.entries[index as usize].members = entry.members;
                 }
             }
-            Change::EntryRemoved { origin: NodeId(origin), id, .. } => {
+            Change::EntryRemoved {
+                origin: NodeId(origin),
+                id,
+                ..
+            } => {
                 if let Some(index) = self.remote_entries.remove(&(origin, id.0)) {
                     let state = self.entries.remove(index as usize);
                     self.table.remove(&state.pattern, &index);
@@ -250,20 +330,73 @@ impl NodeCore {
 
     /// Every reachable node knows an entry: its subscribers are told.
     fn confirmed(&mut self, number: u32) {
-        let Some(&index) = self.local_entries.get(&number) else { return };
+        let Some(&index) = self.local_entries.get(&number) else {
+            return;
+        };
         let members: Vec<(PeerId, u32)> = self.entries[index as usize]
             .local
             .iter()
             .map(|member| (member.peer, member.subscription))
             .collect();
         for (peer, subscription) in members {
-            let state = self.peers.get_mut(peer).and_then(|peer| peer.subscriptions.get_mut(&subscription));
+            let state = self
+                .peers
+                .get_mut(peer)
+                .and_then(|peer| peer.subscriptions.get_mut(&subscription));
             if let Some(state) = state
                 && !state.ready
             {
                 state.ready = true;
                 self.tell(peer, &Signal::Ready { subscription });
             }
+        }
+    }
+
+    /// Tells the mesh of this node's routes, so that nodes without a route for a subject send its messages here, once,
+    /// instead of to each group.
+    pub(super) fn announce_routes(&mut self) {
+        for (index, route) in self.config.routes.routes().iter().enumerate() {
+            if route.destinations.len() > ROUTE_GROUPS {
+                tracing::warn!(
+                    pattern = %route.pattern,
+                    limit = ROUTE_GROUPS,
+                    "a route with more groups is followed for what is published at this node only"
+                );
+                continue;
+            }
+            let groups = route
+                .destinations
+                .iter()
+                .map(|destination| Arc::from(destination.group.as_str()))
+                .collect();
+            let number = self.next_entry;
+            let entry = Entry {
+                pattern: route.pattern.clone(),
+                group: None,
+                members: 0,
+                route: Some(Arc::new(RoutedGroups {
+                    groups,
+                    exclusive: route.exclusive,
+                })),
+            };
+            if let Err(error) = self.interest.local_set(EntryId(number), entry) {
+                tracing::warn!(%error, "a route is not announced");
+                continue;
+            }
+            self.next_entry = self.next_entry.wrapping_add(1);
+            let entry = self.entries.insert(EntryState {
+                target: Target {
+                    origin: self.config.id,
+                    entry: number,
+                },
+                pattern: route.pattern.clone(),
+                group: None,
+                members: 0,
+                route: Some(EntryRoute::Here(index)),
+                local: Vec::new(),
+                chooser: MemberChooser::new(),
+            });
+            self.local_entries.insert(number, entry as u32);
         }
     }
 }

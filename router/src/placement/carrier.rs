@@ -31,7 +31,10 @@ pub(super) struct Carrier {
 }
 
 /// The subject of each message that leaves by an open port.
-pub(super) struct SubjectOf<M>(#[allow(clippy::type_complexity)] pub(super) Box<dyn Fn(&M, Option<Key>) -> String + Send + Sync>);
+pub(super) struct SubjectOf<M>(
+    #[allow(clippy::type_complexity)]
+    pub(super)  Box<dyn Fn(&M, Option<Key>) -> String + Send + Sync>,
+);
 
 /// Where messages of an edge go.
 #[derive(Clone)]
@@ -68,14 +71,23 @@ impl Carrier {
 }
 
 async fn carry_out<M: WireMessage>(egress: Egress, client: Client, progress: Arc<Progress>) {
-    let Egress { edge, route, receiver: end } = egress;
-    let Some(mut receiver) = receiver::<M>(end) else { return };
+    let Egress {
+        edge,
+        route,
+        receiver: end,
+    } = egress;
+    let Some(mut receiver) = receiver::<M>(end) else {
+        return;
+    };
     let fingerprint = M::KIND.fingerprint;
     let publisher = client.publisher_of_kind(AckLevel::Accepted, fingerprint);
     let subject_of = match &route {
         Route::Edge(subject) => {
             if !wait_for_receiver(&client, subject).await {
-                tracing::error!(edge, "no node receives this edge; what it carries is refused");
+                tracing::error!(
+                    edge,
+                    "no node receives this edge; what it carries is refused"
+                );
             }
             None
         }
@@ -136,8 +148,15 @@ async fn wait_for_receiver(client: &Client, subject: &str) -> bool {
 }
 
 async fn carry_in<M: WireMessage>(ingress: Ingress, progress: Arc<Progress>) {
-    let Ingress { edge, mut subscription, sender: end, ends } = ingress;
-    let Some(sender) = sender::<M>(end) else { return };
+    let Ingress {
+        edge,
+        mut subscription,
+        sender: end,
+        ends,
+    } = ingress;
+    let Some(sender) = sender::<M>(end) else {
+        return;
+    };
     loop {
         let delivery = tokio::select! {
             biased;
@@ -181,5 +200,7 @@ fn decode<M: WireMessage>(delivery: &Delivery) -> Result<M, String> {
             expected.fingerprint
         ));
     }
-    BincodeCodec.decode(delivery.body(), BODY_MAX).map_err(|error| error.to_string())
+    BincodeCodec
+        .decode(delivery.body(), BODY_MAX)
+        .map_err(|error| error.to_string())
 }

@@ -43,9 +43,14 @@ pub enum PlacementError {
 impl fmt::Display for PlacementError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoSuchStage { stage } => write!(f, "the topology has no stage `{stage}`; correct the name"),
+            Self::NoSuchStage { stage } => {
+                write!(f, "the topology has no stage `{stage}`; correct the name")
+            }
             Self::NotPlaced { stage } => {
-                write!(f, "stage `{stage}` lies on no node; place it, or name a home for the rest")
+                write!(
+                    f,
+                    "stage `{stage}` lies on no node; place it, or name a home for the rest"
+                )
             }
             Self::NotWired { edge, kind } => write!(
                 f,

@@ -21,9 +21,9 @@ pub use running::{Bridged, PlacedReport, PlacedRunning};
 use crate::client::{Client, SubscribeOptions};
 use crate::codec::WireMessage;
 use carrier::{Carrier, Egress, Ingress, Route};
+use mcpbus_actors::Key;
 use mcpbus_actors::channel::{Receiver, Sender};
 use mcpbus_actors::topology::{Direction, Topology};
-use mcpbus_actors::Key;
 use std::any::TypeId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -43,7 +43,10 @@ pub struct Placement {
 
 impl std::fmt::Debug for Placement {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Placement").field("nodes", &self.nodes).field("home", &self.home).finish_non_exhaustive()
+        f.debug_struct("Placement")
+            .field("nodes", &self.nodes)
+            .field("home", &self.home)
+            .finish_non_exhaustive()
     }
 }
 
@@ -91,7 +94,9 @@ impl Placement {
         let mut placement = self.wire::<M>();
         let subject: Box<dyn std::any::Any + Send + Sync> =
             Box::new(carrier::SubjectOf::<M>(Box::new(subject)));
-        placement.outputs.insert(port.to_owned(), Route::Open(Arc::from(subject)));
+        placement
+            .outputs
+            .insert(port.to_owned(), Route::Open(Arc::from(subject)));
         placement
     }
 
@@ -104,7 +109,9 @@ impl Placement {
         options: SubscribeOptions,
     ) -> Self {
         let mut placement = self.wire::<M>();
-        placement.inputs.insert(port.to_owned(), (pattern.to_owned(), options));
+        placement
+            .inputs
+            .insert(port.to_owned(), (pattern.to_owned(), options));
         placement
     }
 
@@ -117,7 +124,9 @@ impl Placement {
         let plan = self.topology.plan();
         for stage in self.nodes.keys() {
             if plan.stage(stage).is_none() {
-                return Err(PlacementError::NoSuchStage { stage: stage.clone() });
+                return Err(PlacementError::NoSuchStage {
+                    stage: stage.clone(),
+                });
             }
         }
         let mut here = BTreeSet::new();
@@ -127,39 +136,79 @@ impl Placement {
                     here.insert(stage.name.clone());
                 }
                 Some(_) => {}
-                None => return Err(PlacementError::NotPlaced { stage: stage.name.clone() }),
+                None => {
+                    return Err(PlacementError::NotPlaced {
+                        stage: stage.name.clone(),
+                    });
+                }
             }
         }
-        let Self { topology, carriers, outputs, inputs, .. } = self;
+        let Self {
+            topology,
+            carriers,
+            outputs,
+            inputs,
+            ..
+        } = self;
         let name = plan.name.clone();
-        let (running, boundaries) =
-            topology.start_part(|stage| here.contains(stage)).map_err(|error| PlacementError::Start(error.to_string()))?;
+        let (running, boundaries) = topology
+            .start_part(|stage| here.contains(stage))
+            .map_err(|error| PlacementError::Start(error.to_string()))?;
         let mut placed = PlacedRunning::new(running, client.clone());
         for boundary in boundaries {
             let edge = boundary.edge.clone();
-            let carrier = *carriers.get(&boundary.type_id).ok_or_else(|| PlacementError::NotWired {
-                edge: edge.clone(),
-                kind: boundary.kind.name,
-            })?;
+            let carrier =
+                *carriers
+                    .get(&boundary.type_id)
+                    .ok_or_else(|| PlacementError::NotWired {
+                        edge: edge.clone(),
+                        kind: boundary.kind.name,
+                    })?;
             match boundary.direction {
                 Direction::Out => {
                     let route = match outputs.get(&edge) {
                         Some(route) => route.clone(),
-                        None if boundary.open => return Err(PlacementError::Unbound { port: edge }),
+                        None if boundary.open => {
+                            return Err(PlacementError::Unbound { port: edge });
+                        }
                         None => Route::Edge(Arc::from(internal_subject(&name, &edge))),
                     };
-                    placed.add_egress(carrier, Egress { edge, route, receiver: boundary.end });
+                    placed.add_egress(
+                        carrier,
+                        Egress {
+                            edge,
+                            route,
+                            receiver: boundary.end,
+                        },
+                    );
                 }
                 Direction::In => {
                     let (pattern, options, ends) = match inputs.get(&edge) {
                         Some((pattern, options)) => (pattern.clone(), options.clone(), false),
-                        None if boundary.open => return Err(PlacementError::Unbound { port: edge }),
-                        None => (internal_subject(&name, &edge), SubscribeOptions::default().group(node), true),
+                        None if boundary.open => {
+                            return Err(PlacementError::Unbound { port: edge });
+                        }
+                        None => (
+                            internal_subject(&name, &edge),
+                            SubscribeOptions::default().group(node),
+                            true,
+                        ),
                     };
-                    let subscription = client
-                        .subscribe(&pattern, options)
-                        .map_err(|error| PlacementError::Subscribe { edge: edge.clone(), error })?;
-                    placed.add_ingress(carrier, Ingress { edge, subscription, sender: boundary.end, ends });
+                    let subscription = client.subscribe(&pattern, options).map_err(|error| {
+                        PlacementError::Subscribe {
+                            edge: edge.clone(),
+                            error,
+                        }
+                    })?;
+                    placed.add_ingress(
+                        carrier,
+                        Ingress {
+                            edge,
+                            subscription,
+                            sender: boundary.end,
+                            ends,
+                        },
+                    );
                 }
             }
         }

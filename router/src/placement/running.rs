@@ -68,7 +68,9 @@ pub struct PlacedReport {
 
 impl fmt::Debug for PlacedRunning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PlacedRunning").field("bridged", &self.bridged()).finish_non_exhaustive()
+        f.debug_struct("PlacedRunning")
+            .field("bridged", &self.bridged())
+            .finish_non_exhaustive()
     }
 }
 
@@ -89,11 +91,16 @@ impl PlacedRunning {
     }
 
     pub(super) fn add_egress(&mut self, carrier: Carrier, egress: Egress) {
-        self.egress.spawn((carrier.egress)(egress, self.client.clone(), self.progress.clone()));
+        self.egress.spawn((carrier.egress)(
+            egress,
+            self.client.clone(),
+            self.progress.clone(),
+        ));
     }
 
     pub(super) fn add_ingress(&mut self, carrier: Carrier, ingress: Ingress) {
-        self.ingress.spawn((carrier.ingress)(ingress, self.progress.clone()));
+        self.ingress
+            .spawn((carrier.ingress)(ingress, self.progress.clone()));
     }
 
     /// Looks at the part from elsewhere.
@@ -146,6 +153,9 @@ impl PlacedRunning {
         while self.ingress.join_next().await.is_some() {}
         over?;
         // Only now is what the stages sent out of the process too.
-        Ok(PlacedReport { report: self.running.report(), bridged: self.bridged() })
+        Ok(PlacedReport {
+            report: self.running.report(),
+            bridged: self.bridged(),
+        })
     }
 }

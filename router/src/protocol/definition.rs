@@ -74,9 +74,16 @@ impl Definition {
                 }
                 Self::Forward { targets }
             }
-            3 => Self::Deliver { subscription: cursor.varint32("subscription")? },
+            3 => Self::Deliver {
+                subscription: cursor.varint32("subscription")?,
+            },
             4 => Self::Replies,
-            other => return Err(WireError::Invalid { field: "flow kind", value: u64::from(other) }),
+            other => {
+                return Err(WireError::Invalid {
+                    field: "flow kind",
+                    value: u64::from(other),
+                });
+            }
         };
         cursor.finish()?;
         Ok(definition)

@@ -31,9 +31,16 @@ pub fn decode_reply(mut body: Bytes) -> Result<(ReplyStatus, Bytes), WireError> 
         Some(1) => ReplyStatus::Failed,
         Some(2) => ReplyStatus::ResponderLost,
         Some(other) => {
-            return Err(WireError::Invalid { field: "reply status", value: u64::from(*other) });
+            return Err(WireError::Invalid {
+                field: "reply status",
+                value: u64::from(*other),
+            });
         }
-        None => return Err(WireError::Truncated { field: "reply status" }),
+        None => {
+            return Err(WireError::Truncated {
+                field: "reply status",
+            });
+        }
     };
     Ok((status, body.split_off(1)))
 }
@@ -51,7 +58,10 @@ pub fn responder_lost(reply: ReplyAddress) -> Record {
         sequence: 0,
         key: None,
         deadline: None,
-        extra: Some(Box::new(Extra { reply: Some(reply), ..Extra::default() })),
+        extra: Some(Box::new(Extra {
+            reply: Some(reply),
+            ..Extra::default()
+        })),
         body: encode_reply(ReplyStatus::ResponderLost, &[]),
     }
 }

@@ -93,7 +93,11 @@ impl Signal {
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
         match self {
-            Self::Subscribe { subscription, pattern, group } => {
+            Self::Subscribe {
+                subscription,
+                pattern,
+                group,
+            } => {
                 out.put_u8(1);
                 put_varint(&mut out, u64::from(*subscription));
                 put_blob(&mut out, pattern.as_bytes());
@@ -110,7 +114,11 @@ impl Signal {
                 out.put_u8(3);
                 put_varint(&mut out, u64::from(*subscription));
             }
-            Self::Refused { subscription, refusal, reason } => {
+            Self::Refused {
+                subscription,
+                refusal,
+                reason,
+            } => {
                 out.put_u8(4);
                 put_varint(&mut out, u64::from(*subscription));
                 out.put_u8(*refusal as u8);
@@ -125,7 +133,10 @@ impl Signal {
                 put_varint(&mut out, u64::from(*question));
                 put_blob(&mut out, subject.as_bytes());
             }
-            Self::Counted { question, subscribers } => {
+            Self::Counted {
+                question,
+                subscribers,
+            } => {
                 out.put_u8(6);
                 put_varint(&mut out, u64::from(*question));
                 put_varint(&mut out, *subscribers);
@@ -150,15 +161,24 @@ impl Signal {
                     _ => Some(text(&mut cursor, "group", GROUP_MAX)?),
                 },
             },
-            2 => Self::Unsubscribe { subscription: cursor.varint32("subscription")? },
-            3 => Self::Ready { subscription: cursor.varint32("subscription")? },
+            2 => Self::Unsubscribe {
+                subscription: cursor.varint32("subscription")?,
+            },
+            3 => Self::Ready {
+                subscription: cursor.varint32("subscription")?,
+            },
             4 => Self::Refused {
                 subscription: cursor.varint32("subscription")?,
                 refusal: match cursor.u8("refusal")? {
                     1 => SubscribeRefusal::Pattern,
                     2 => SubscribeRefusal::Duplicate,
                     3 => SubscribeRefusal::Limit,
-                    other => return Err(WireError::Invalid { field: "refusal", value: u64::from(other) }),
+                    other => {
+                        return Err(WireError::Invalid {
+                            field: "refusal",
+                            value: u64::from(other),
+                        });
+                    }
                 },
                 reason: text(&mut cursor, "reason", REASON_MAX)?,
             },
@@ -170,8 +190,15 @@ impl Signal {
                 question: cursor.varint32("question")?,
                 subscribers: cursor.varint("subscribers")?,
             },
-            7 => Self::Interest { message: cursor.blob("interest", INTEREST_MAX)? },
-            other => return Err(WireError::Invalid { field: "signal kind", value: u64::from(other) }),
+            7 => Self::Interest {
+                message: cursor.blob("interest", INTEREST_MAX)?,
+            },
+            other => {
+                return Err(WireError::Invalid {
+                    field: "signal kind",
+                    value: u64::from(other),
+                });
+            }
         };
         cursor.finish()?;
         Ok(signal)
@@ -180,6 +207,8 @@ impl Signal {
 
 fn text(cursor: &mut Cursor, field: &'static str, limit: usize) -> Result<String, WireError> {
     let bytes = cursor.blob(field, limit)?;
-    String::from_utf8(bytes.to_vec())
-        .map_err(|error| WireError::Invalid { field, value: error.utf8_error().valid_up_to() as u64 })
+    String::from_utf8(bytes.to_vec()).map_err(|error| WireError::Invalid {
+        field,
+        value: error.utf8_error().valid_up_to() as u64,
+    })
 }

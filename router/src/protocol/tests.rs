@@ -8,21 +8,54 @@ use proptest::prelude::*;
 fn messages_come_out_as_they_went_in() {
     for definition in [
         Definition::Publish,
-        Definition::Forward { targets: vec![Target { origin: 7, entry: 3 }, Target { origin: u128::MAX, entry: 0 }] },
-        Definition::Deliver { subscription: u32::MAX },
+        Definition::Forward {
+            targets: vec![
+                Target {
+                    origin: 7,
+                    entry: 3,
+                },
+                Target {
+                    origin: u128::MAX,
+                    entry: 0,
+                },
+            ],
+        },
+        Definition::Deliver {
+            subscription: u32::MAX,
+        },
         Definition::Replies,
     ] {
         assert_eq!(Definition::decode(definition.encode()).unwrap(), definition);
     }
     for signal in [
-        Signal::Subscribe { subscription: 1, pattern: "a.*".into(), group: Some("g".into()) },
-        Signal::Subscribe { subscription: 1, pattern: "a.>".into(), group: None },
+        Signal::Subscribe {
+            subscription: 1,
+            pattern: "a.*".into(),
+            group: Some("g".into()),
+        },
+        Signal::Subscribe {
+            subscription: 1,
+            pattern: "a.>".into(),
+            group: None,
+        },
         Signal::Unsubscribe { subscription: 2 },
         Signal::Ready { subscription: 3 },
-        Signal::Refused { subscription: 4, refusal: SubscribeRefusal::Limit, reason: "full".into() },
-        Signal::Count { question: 5, subject: "a.b".into() },
-        Signal::Counted { question: 5, subscribers: 6 },
-        Signal::Interest { message: Bytes::from_static(b"path") },
+        Signal::Refused {
+            subscription: 4,
+            refusal: SubscribeRefusal::Limit,
+            reason: "full".into(),
+        },
+        Signal::Count {
+            question: 5,
+            subject: "a.b".into(),
+        },
+        Signal::Counted {
+            question: 5,
+            subscribers: 6,
+        },
+        Signal::Interest {
+            message: Bytes::from_static(b"path"),
+        },
     ] {
         assert_eq!(Signal::decode(signal.encode()).unwrap(), signal);
     }

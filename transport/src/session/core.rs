@@ -75,6 +75,8 @@ pub struct Session {
     pub(super) dirty: VecDeque<u32>,
     /// When the ack may no longer wait for company.
     pub(super) ack_at: Option<Time>,
+    /// Whether that time has come, so that nobody needs to be woken for it again.
+    pub(super) ack_due: bool,
 
     pub(super) last_heard: Time,
     pub(super) next_ping: Time,
@@ -120,6 +122,7 @@ impl Session {
             to_want: VecDeque::new(),
             dirty: VecDeque::new(),
             ack_at: None,
+            ack_due: false,
             last_heard: Time::default(),
             next_ping: Time::default(),
             silent: false,
@@ -196,6 +199,8 @@ impl Session {
             // The answer to its first hello was cut off: neither end has taken anything from the other.
             self.signals.resume();
             self.failures.resume();
+            // What was closed meanwhile the peer never heard of.
+            self.to_close.clear();
             for flow in self.send_flows.values_mut() {
                 flow.rewind();
             }
@@ -221,6 +226,7 @@ impl Session {
             self.state = SessionState::Down;
         }
         self.ack_at = None;
+        self.ack_due = false;
         self.silent = false;
     }
 
@@ -297,6 +303,11 @@ impl Session {
     /// Whether every record pushed on every flow has been taken over and passed on by the peer.
     pub fn is_settled(&self) -> bool {
         self.send_flows.values().all(SendFlow::is_idle)
+    }
+
+    /// Whether every record pushed on every flow has been taken over by the peer, or has ended.
+    pub fn is_taken_over(&self) -> bool {
+        self.send_flows.values().all(|flow| flow.retained() == 0)
     }
 
     /// Sets the window of a receiving flow: what may be held or on its way, in messages and bytes.
@@ -531,6 +542,8 @@ impl Session {
         if resumed {
             self.state = SessionState::Resuming;
             self.resume = true;
+            // The peer's positions say which of the flows that were closed it still has open.
+            self.to_close.clear();
             for flow in self.send_flows.values_mut() {
                 flow.opened = false;
             }
@@ -645,6 +658,8 @@ impl Session {
                             flow: ack.flow,
                         });
                     }
+                    // The ack that said so may have been cut off, and its repetition will say nothing new.
+                    self.events.push_back(Event::Credit { flow: ack.flow });
                 }
                 // Closed while the peer was away: it must not wait for more.
                 None => self.to_close.push_back((ack.flow, ack.received)),
@@ -881,7 +896,7 @@ impl Session {
 
     fn ack_within(&mut self, delay: std::time::Duration, now: Time) {
         let at = now + delay;
-        if self.ack_at.is_none_or(|earlier| at < earlier) {
+        if !self.ack_due && self.ack_at.is_none_or(|earlier| at < earlier) {
             self.ack_at = Some(at);
         }
     }

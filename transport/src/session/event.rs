@@ -47,7 +47,7 @@ pub enum Event {
         /// The records; give the vector back with `recycle`.
         records: Vec<Record>,
     },
-    /// A sending flow has more credit than before.
+    /// A sending flow has more credit than before, or its peer has passed more of it on.
     Credit {
         /// Which.
         flow: u32,

@@ -57,7 +57,10 @@ impl Session {
 
     /// Gives the session up: the peer left, or did not come back. The owner decides what becomes of each record.
     pub fn abandon(&mut self) -> Abandoned {
-        let mut abandoned = Abandoned::default();
+        let mut abandoned = Abandoned {
+            windows: self.take_windows(),
+            ..Abandoned::default()
+        };
         for (id, flow) in std::mem::take(&mut self.send_flows) {
             let (records, lost) = flow.abandon(id, &mut self.releases);
             abandoned.lost += lost;
@@ -66,10 +69,8 @@ impl Session {
             }
         }
         abandoned.records.sort_unstable_by_key(|(id, _)| *id);
-        self.receive_flows.clear();
-        self.dirty.clear();
         self.to_open.clear();
-        self.closing.clear();
+        self.to_close.clear();
         self.signals.reset();
         self.failures.reset();
         abandoned

@@ -124,7 +124,8 @@ impl SendFlow {
         self.next += count as u64;
     }
 
-    /// Applies positions from the peer. `None` if they cannot be true; otherwise whether there is more credit.
+    /// Applies positions from the peer. `None` if they cannot be true; otherwise whether there is more credit, or
+    /// more is passed on.
     pub(super) fn ack(
         &mut self,
         flow: u32,
@@ -145,7 +146,8 @@ impl SendFlow {
                 releases,
             );
         }
-        if ack.settled > self.settled {
+        let passed_on = ack.settled > self.settled;
+        if passed_on {
             let from = self.settled.max(self.base - 1) + 1;
             self.settled = ack.settled;
             self.release_range(flow, from, ack.settled, |_| true, releases);
@@ -159,7 +161,9 @@ impl SendFlow {
             self.retained.pop_front();
             self.base += 1;
         }
-        let more = ack.grant_messages > self.grant_messages || ack.grant_bytes > self.grant_bytes;
+        let more = ack.grant_messages > self.grant_messages
+            || ack.grant_bytes > self.grant_bytes
+            || passed_on;
         self.grant_messages = self.grant_messages.max(ack.grant_messages);
         self.grant_bytes = self.grant_bytes.max(ack.grant_bytes);
         Some(more)

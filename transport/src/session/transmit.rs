@@ -45,6 +45,7 @@ impl Session {
                     || !self.to_open.is_empty()
                     || !self.to_close.is_empty()
                     || !self.to_want.is_empty()
+                    || self.ack_due
                     || self.ack_at.is_some_and(|at| at <= now)
                     || self.signals.has_next()
             }
@@ -62,7 +63,11 @@ impl Session {
                 } else {
                     Some(self.next_ping.min(dead))
                 };
-                if let Some(at) = self.ack_at {
+                // Acks are written on a live session only; once due they wait for the lane, not for the clock.
+                if let Some(at) = self
+                    .ack_at
+                    .filter(|_| self.state == SessionState::Live && !self.ack_due)
+                {
                     next = Some(next.map_or(at, |earlier| earlier.min(at)));
                 }
                 next
@@ -79,6 +84,7 @@ impl Session {
             self.silent = true;
             self.events.push_back(Event::Silent);
         }
+        self.ack_due |= self.ack_at.is_some_and(|at| at <= now);
         if now >= self.next_ping {
             self.ping_due = self.state != SessionState::Greeting;
             self.next_ping = now + self.config.heartbeat;
@@ -177,7 +183,7 @@ impl Session {
         while let Some((flow, last)) = self.to_close.pop_front() {
             Control::Close { flow, last }.encode(out);
         }
-        if self.ack_at.is_some_and(|at| at <= now) {
+        if self.ack_due || self.ack_at.is_some_and(|at| at <= now) {
             self.encode_acks(out);
         }
         while let Some(id) = self.to_want.pop_front() {
@@ -197,6 +203,7 @@ impl Session {
 
     fn encode_acks(&mut self, out: &mut BytesMut) {
         self.ack_at = None;
+        self.ack_due = false;
         let mut acks = Vec::with_capacity(self.dirty.len());
         while let Some(id) = self.dirty.pop_front() {
             let Some(flow) = self.receive_flows.get_mut(&id) else {

@@ -73,6 +73,14 @@ impl Window {
         true
     }
 
+    /// Messages and bytes from the first that is not settled.
+    pub fn held(&self) -> (u64, u64) {
+        (
+            self.held.len() as u64,
+            self.held.iter().map(|held| u64::from(held.cost)).sum(),
+        )
+    }
+
     /// How many messages still exist, counted one by one.
     pub fn unfinished(&self) -> u64 {
         self.held.iter().filter(|held| held.copies > 0).count() as u64

@@ -8,8 +8,8 @@ use std::fmt;
 use mcpbus::node::SESSION_OVERHEAD;
 
 use crate::config::quantity::format_size;
-use crate::run::running::{client_config, node_limits};
 use crate::config::{Input, Limits, NodeFile, Output, StageKind, verify};
+use crate::run::running::{client_config, node_limits};
 
 /// Messages that a stage takes in one turn, at most.
 const BATCH: u64 = 256;
@@ -176,8 +176,15 @@ fn edge_bytes(limits: &Limits, bytes: u64) -> u64 {
 
 /// What the node holds for its peers, and its own client for the stages.
 fn node_parts(file: &NodeFile) -> Vec<Part> {
-    let subscriptions = file.stages.iter().filter(|stage| matches!(stage.input, Some(Input::Subscribe { .. }))).count();
-    let publishes = file.stages.iter().any(|stage| matches!(stage.output, Some(Output::Publish { .. })));
+    let subscriptions = file
+        .stages
+        .iter()
+        .filter(|stage| matches!(stage.input, Some(Input::Subscribe { .. })))
+        .count();
+    let publishes = file
+        .stages
+        .iter()
+        .any(|stage| matches!(stage.output, Some(Output::Publish { .. })));
     let uses_bus = subscriptions > 0 || publishes;
     if !uses_bus && file.listen.is_none() && file.links.is_empty() {
         return Vec::new();
@@ -185,22 +192,39 @@ fn node_parts(file: &NodeFile) -> Vec<Part> {
     let limits = node_limits(&file.limits);
     let sessions = limits.sessions as u64;
     let credit = 2 * limits.credit_bytes;
-    let overhead = limits.memory_bound().saturating_sub(credit + SESSION_OVERHEAD * sessions);
+    let overhead = limits
+        .memory_bound()
+        .saturating_sub(credit + SESSION_OVERHEAD * sessions);
     let mut parts = vec![
-        Part { what: "the node at rest".to_owned(), bytes: overhead },
-        Part { what: "credit granted to peers, queued and in links (2 x limits.credit)".to_owned(), bytes: credit },
         Part {
-            what: format!("{sessions} sessions of {} (limits.sessions)", format_size(SESSION_OVERHEAD)),
+            what: "the node at rest".to_owned(),
+            bytes: overhead,
+        },
+        Part {
+            what: "credit granted to peers, queued and in links (2 x limits.credit)".to_owned(),
+            bytes: credit,
+        },
+        Part {
+            what: format!(
+                "{sessions} sessions of {} (limits.sessions)",
+                format_size(SESSION_OVERHEAD)
+            ),
             bytes: SESSION_OVERHEAD * sessions,
         },
     ];
     if uses_bus {
         let client = client_config(file);
         let window = client.window_bytes.max(2 * file.limits.message);
-        parts.push(Part { what: "queues of what stages publish".to_owned(), bytes: client.queue_bytes as u64 });
+        parts.push(Part {
+            what: "queues of what stages publish".to_owned(),
+            bytes: client.queue_bytes as u64,
+        });
         if subscriptions > 0 {
             let bytes = window.saturating_mul(subscriptions as u64);
-            parts.push(Part { what: format!("windows of {subscriptions} subscriptions"), bytes });
+            parts.push(Part {
+                what: format!("windows of {subscriptions} subscriptions"),
+                bytes,
+            });
         }
     }
     parts

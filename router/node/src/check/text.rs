@@ -125,7 +125,9 @@ fn from(stage: &Stage) -> Option<String> {
 fn to(stage: &Stage) -> Option<String> {
     match stage.output.as_ref()? {
         Output::Edge(edge) => Some(format!("to {}", edge.value)),
-        Output::Publish { subject, key, ack, .. } => {
+        Output::Publish {
+            subject, key, ack, ..
+        } => {
             let key = key
                 .as_ref()
                 .map_or_else(String::new, |key| format!(" with key {}", key.value));

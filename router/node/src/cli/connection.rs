@@ -91,16 +91,24 @@ pub fn credentials(
 /// # Errors
 /// [`Exit::NotPermitted`] without usable credentials, [`Exit::Unavailable`] when the first connection takes longer
 /// than 5 s.
-pub(super) async fn connect(arguments: &ConnectionArguments, command: &str) -> Result<Client, Exit> {
+pub(super) async fn connect(
+    arguments: &ConnectionArguments,
+    command: &str,
+) -> Result<Client, Exit> {
     let name = format!("{command}-{}", std::process::id());
     let (identity, trust) = (arguments.identity.as_deref(), arguments.trust.as_deref());
     let credentials = credentials(identity, trust, &name, SystemTime::now()).map_err(|error| {
         eprintln!("{error}");
         Exit::NotPermitted
     })?;
-    let config = ClientConfig { name, ..ClientConfig::default() };
-    Client::connect(&arguments.node, &credentials, config).await.map_err(|error| {
-        eprintln!("{error}");
-        Exit::Unavailable
-    })
+    let config = ClientConfig {
+        name,
+        ..ClientConfig::default()
+    };
+    Client::connect(&arguments.node, &credentials, config)
+        .await
+        .map_err(|error| {
+            eprintln!("{error}");
+            Exit::Unavailable
+        })
 }

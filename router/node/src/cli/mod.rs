@@ -7,6 +7,7 @@
 mod cert;
 mod check;
 pub mod connection;
+mod demo;
 mod exit;
 mod files;
 pub mod line_plan;
@@ -45,6 +46,7 @@ enum Command {
     Request(request::Arguments),
     Reply(reply::Arguments),
     Check(check::Arguments),
+    Demo(demo::Arguments),
     #[command(subcommand)]
     Cert(cert::Command),
 }
@@ -71,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Sub(arguments) => subscribe::run(&arguments),
         Command::Request(arguments) => request::run(&arguments),
         Command::Reply(arguments) => reply::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Cert(command) => cert::run(&command),
     }

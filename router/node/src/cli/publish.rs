@@ -113,7 +113,11 @@ struct Read {
 
 /// Publishes standard input.
 pub(super) fn run(arguments: &Arguments) -> Exit {
-    let plan = match LinePlan::new(arguments.subject.clone(), arguments.key.clone(), arguments.delimiter) {
+    let plan = match LinePlan::new(
+        arguments.subject.clone(),
+        arguments.key.clone(),
+        arguments.delimiter,
+    ) {
         Ok(plan) => plan,
         Err(error) => {
             eprintln!("{error}");
@@ -136,10 +140,12 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             runtime: tokio::runtime::Handle::current(),
         };
         let (done, mut finished) = tokio::sync::oneshot::channel();
-        let spawned = std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
-            // The receiver is gone only after an interruption, when nobody asks any more.
-            let _nobody_asks = done.send(reader.run());
-        });
+        let spawned = std::thread::Builder::new()
+            .name("stdin".to_owned())
+            .spawn(move || {
+                // The receiver is gone only after an interruption, when nobody asks any more.
+                let _nobody_asks = done.send(reader.run());
+            });
         if let Err(error) = spawned {
             eprintln!("cannot start a thread to read standard input: {error}");
             return Exit::Failure;
@@ -151,7 +157,11 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         stop.store(true, Ordering::Release);
         // A reader that waits for input does not come back: what it has counted so far is in the client's counts.
         let grace = Duration::from_millis(200);
-        let read = tokio::time::timeout(grace, finished).await.ok().and_then(Result::ok).unwrap_or_default();
+        let read = tokio::time::timeout(grace, finished)
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or_default();
         end(&client, read, arguments, interrupted).await
     })
 }
@@ -159,7 +169,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 async fn end(client: &Client, read: Read, arguments: &Arguments, interrupted: bool) -> Exit {
     let stats = tokio::select! {
         stats = client.clone().close(arguments.timeout) => stats,
-        () = session::interrupted() => client.stats(),
+        () = session::interrupted_again() => client.stats(),
     };
     let complete = stats.failures() == 0 && stats.outstanding() == 0;
     let good = complete && read.refused == 0 && read.failure.is_none();
@@ -179,7 +189,10 @@ async fn end(client: &Client, read: Read, arguments: &Arguments, interrupted: bo
 
 /// The counts in one line.
 fn summary(stats: &ClientStats, read: &Read) -> String {
-    let mut text = format!("published {}, acknowledged {}", stats.published, stats.acknowledged);
+    let mut text = format!(
+        "published {}, acknowledged {}",
+        stats.published, stats.acknowledged
+    );
     for (reason, count) in &stats.failed {
         text.push_str(&format!(", {reason} {count}"));
     }
@@ -256,7 +269,9 @@ impl Reader {
         let ask = Duration::from_secs(1);
         let pause = Duration::from_millis(50);
         while !self.stop.load(Ordering::Acquire) {
-            let count = self.runtime.block_on(self.client.count_subscribers(first.subject.as_str(), ask));
+            let count = self
+                .runtime
+                .block_on(self.client.count_subscribers(first.subject.as_str(), ask));
             if count.is_ok_and(|count| count >= u64::from(self.subscribers)) {
                 return true;
             }
@@ -290,9 +305,17 @@ mod tests {
 
     #[test]
     fn the_summary_names_what_is_missing() {
-        let mut stats = ClientStats { published: 10, acknowledged: 7, ..ClientStats::default() };
+        let mut stats = ClientStats {
+            published: 10,
+            acknowledged: 7,
+            ..ClientStats::default()
+        };
         stats.failed.insert("no_route", 2);
-        let read = Read { lines: 11, refused: 1, failure: None };
+        let read = Read {
+            lines: 11,
+            refused: 1,
+            failure: None,
+        };
         assert_eq!(
             summary(&stats, &read),
             "published 10, acknowledged 7, no_route 2, without an answer 1, refused(decode) 1"

@@ -86,10 +86,12 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         }
         eprintln!("ready");
         let (done, mut finished) = tokio::sync::oneshot::channel();
-        let spawned = std::thread::Builder::new().name("reply".to_owned()).spawn(move || {
-            answer_all(subscription, exec);
-            let _nobody_asks = done.send(());
-        });
+        let spawned = std::thread::Builder::new()
+            .name("reply".to_owned())
+            .spawn(move || {
+                answer_all(subscription, exec);
+                let _nobody_asks = done.send(());
+            });
         if let Err(error) = spawned {
             eprintln!("cannot start a thread for the child: {error}");
             return Exit::Failure;
@@ -132,7 +134,9 @@ fn send(answers: &mut Vec<Answer<Delivery>>) {
         let sent = match answer {
             Answer::Line { item, line } if item.is_request() => item.reply(&line),
             Answer::Filtered { item } if item.is_request() => item.reply(b""),
-            Answer::GivenUp { item, cause } if item.is_request() => item.reply_failed(&cause.to_string()),
+            Answer::GivenUp { item, cause } if item.is_request() => {
+                item.reply_failed(&cause.to_string())
+            }
             // A plain message on a request's subject was handled like one; nobody waits for the answer.
             Answer::Line { item, .. } | Answer::Filtered { item } => {
                 item.ack();

@@ -78,10 +78,16 @@ async fn send_all(client: &Client, arguments: &Arguments) -> Exit {
             }
         };
         sent += 1;
-        match client.request(arguments.subject.as_str(), None, body, arguments.timeout).await {
+        match client
+            .request(arguments.subject.as_str(), None, body, arguments.timeout)
+            .await
+        {
             Ok(reply) => {
                 let mut out = io::stdout().lock();
-                let written = out.write_all(&reply.body).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+                let written = out
+                    .write_all(&reply.body)
+                    .and_then(|()| out.write_all(b"\n"))
+                    .and_then(|()| out.flush());
                 if written.is_err() {
                     return output::finish(written);
                 }
@@ -109,7 +115,10 @@ impl Requests {
     fn of(body: Option<&str>) -> Self {
         match body {
             Some(body) if body != "-" => Self::One(Some(Bytes::copy_from_slice(body.as_bytes()))),
-            _ => Self::Lines(Box::new(LineSplitter::new(io::BufReader::new(stdin()), MAX_REQUEST))),
+            _ => Self::Lines(Box::new(LineSplitter::new(
+                io::BufReader::new(stdin()),
+                MAX_REQUEST,
+            ))),
         }
     }
 
@@ -117,11 +126,14 @@ impl Requests {
     fn next(mut self) -> (Self, Result<Option<Bytes>, String>) {
         let next = match &mut self {
             Self::One(body) => Ok(body.take()),
-            Self::Lines(splitter) => match splitter.next_line().map(|line| line.or_else(|| splitter.rest())) {
+            Self::Lines(splitter) => match splitter
+                .next_line()
+                .map(|line| line.or_else(|| splitter.rest()))
+            {
                 Ok(Some(Line::Whole { bytes, .. })) => Ok(Some(bytes)),
-                Ok(Some(Line::TooLong { length, number, .. })) => {
-                    Err(format!("line {number}: {length} bytes are longer than a request may be ({MAX_REQUEST})"))
-                }
+                Ok(Some(Line::TooLong { length, number, .. })) => Err(format!(
+                    "line {number}: {length} bytes are longer than a request may be ({MAX_REQUEST})"
+                )),
                 Ok(None) => Ok(None),
                 Err(error) => Err(format!("cannot read standard input further: {error}")),
             },

@@ -90,7 +90,7 @@ async fn run_file(file: NodeFile, idle_exit: Option<Duration>) -> Exit {
         () = &mut interrupted => None,
         () = started.over() => None,
     };
-    let again = session::interrupted();
+    let again = session::interrupted_again();
     let end = tokio::select! {
         end = started.end() => end,
         () = again => {

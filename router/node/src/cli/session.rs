@@ -14,7 +14,9 @@ pub(super) fn block_on(command: impl Future<Output = Exit>) -> Exit {
 /// As [`block_on`], on a few threads: for commands that run stages.
 pub(super) fn block_on_threads(command: impl Future<Output = Exit>) -> Exit {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(1, 8)));
+    builder.worker_threads(
+        std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(1, 8)),
+    );
     run_on(builder, command)
 }
 
@@ -33,13 +35,23 @@ fn run_on(mut builder: tokio::runtime::Builder, command: impl Future<Output = Ex
 
 /// Completes at Ctrl-C or SIGTERM; never where signals cannot be heard. Each call hears only what comes after it.
 pub(super) async fn interrupted() {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
         return std::future::pending().await;
     };
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
+}
+
+/// How close two signals may be that mean one: a wrapper such as `timeout` passes on what the terminal sends as well.
+const ONE_SIGNAL: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// Completes at a signal that comes well after an earlier one.
+pub(super) async fn interrupted_again() {
+    tokio::time::sleep(ONE_SIGNAL).await;
+    interrupted().await;
 }

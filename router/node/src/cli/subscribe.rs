@@ -4,8 +4,8 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use mcpbus::routing::Pattern;
 use mcpbus::client::{Delivery, SubscribeError, SubscribeOptions, Subscription};
+use mcpbus::routing::Pattern;
 use mcpbus_actors::{Clock as _, SystemClock, Time};
 
 use super::connection::{ConnectionArguments, connect, duration};
@@ -126,7 +126,10 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             Ok(client) => client,
             Err(exit) => return exit,
         };
-        let options = SubscribeOptions { group: arguments.group.clone(), ..SubscribeOptions::default() };
+        let options = SubscribeOptions {
+            group: arguments.group.clone(),
+            ..SubscribeOptions::default()
+        };
         let mut subscription = match client.subscribe(arguments.subject.as_str(), options) {
             Ok(subscription) => subscription,
             Err(error) => {
@@ -153,7 +156,9 @@ async fn print(subscription: &mut Subscription, arguments: &Arguments) -> Exit {
     eprintln!("ready");
     ending.ready(clock.now());
     while !ending.is_over(clock.now()) {
-        let left = ending.deadline().map(|deadline| deadline.saturating_since(clock.now()));
+        let left = ending
+            .deadline()
+            .map(|deadline| deadline.saturating_since(clock.now()));
         let first = match left {
             None => subscription.next().await,
             Some(left) => match tokio::time::timeout(left, subscription.next()).await {
@@ -189,7 +194,9 @@ pub(super) async fn wait_ready(subscription: &mut Subscription) -> Result<(), Ex
     loop {
         match subscription.ready(READY_SOON).await {
             Ok(()) => return Ok(()),
-            Err(SubscribeError::TimedOut) => eprintln!("waiting for every reachable node to confirm the subscription"),
+            Err(SubscribeError::TimedOut) => {
+                eprintln!("waiting for every reachable node to confirm the subscription")
+            }
             Err(error) => {
                 eprintln!("{error}");
                 return Err(Exit::Failure);
@@ -203,7 +210,11 @@ fn write(batch: Vec<Delivery>, format: Format) -> io::Result<()> {
     let mut lines = Vec::new();
     for delivery in &batch {
         let key = delivery.key().map(|key| format!("{:016x}", key.0));
-        let line = MessageLine { subject: delivery.subject(), key: key.as_deref(), body: delivery.body() };
+        let line = MessageLine {
+            subject: delivery.subject(),
+            key: key.as_deref(),
+            body: delivery.body(),
+        };
         format.write(line, &mut lines);
     }
     let mut out = io::stdout().lock();

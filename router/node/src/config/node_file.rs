@@ -147,10 +147,10 @@ pub(super) fn read(document: &Document, mistakes: &mut Vec<Mistake>) -> NodeFile
     let root = TableReader::new(document.root(), Place::Whole, "", &found);
     let name = root.table("node").and_then(|node| {
         let name = node.text("name");
-        if let Some(name) = &name {
-            if let Err(problem) = verify_name(&name.value) {
-                node.report(Mistake::new(name.place.clone(), "node.name", problem));
-            }
+        if let Some(name) = &name
+            && let Err(problem) = verify_name(&name.value)
+        {
+            node.report(Mistake::new(name.place.clone(), "node.name", problem));
         }
         node.finish();
         name.map(|name| name.value)
@@ -278,10 +278,10 @@ pub fn verify_host_port(text: &str) -> Result<(), String> {
 
 fn read_link(reader: TableReader<'_>) -> Option<Spotted<String>> {
     let to = reader.required_text("to");
-    if let Some(to) = &to {
-        if let Err(problem) = verify_host_port(&to.value) {
-            reader.mistake("to", problem);
-        }
+    if let Some(to) = &to
+        && let Err(problem) = verify_host_port(&to.value)
+    {
+        reader.mistake("to", problem);
     }
     reader.finish();
     to

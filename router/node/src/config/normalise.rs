@@ -133,7 +133,12 @@ fn stage(stage: &Stage) -> Json {
             pairs.push(("capacity_bytes", size(stage.edge.bytes)));
             pairs.push(("overflow", Json::from(stage.edge.overflow.word())));
         }
-        Some(Output::Publish { subject, key, ack, wait_for_subscribers }) => {
+        Some(Output::Publish {
+            subject,
+            key,
+            ack,
+            wait_for_subscribers,
+        }) => {
             pairs.push(("publish", Json::from(subject.value.text())));
             if let Some(key) = key {
                 pairs.push(("key", Json::from(key.value.text())));

@@ -70,7 +70,7 @@ pub fn format_duration(duration: Duration) -> String {
         (1, "ns"),
     ];
     for (size, unit) in units {
-        if nanoseconds % size == 0 {
+        if nanoseconds.is_multiple_of(size) {
             return format!("{}{unit}", nanoseconds / size);
         }
     }

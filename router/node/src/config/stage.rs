@@ -252,9 +252,8 @@ impl Stage {
         {
             reader.mistake(
                 "in",
-                format!(
-                    "the stage has no input: give `in = \"EDGE\"` or `subscribe = \"SUBJECT\"`"
-                ),
+                "the stage has no input: give `in = \"EDGE\"` or `subscribe = \"SUBJECT\"`"
+                    .to_string(),
             );
         }
         if kind.is_sink() && output.is_some() {

@@ -201,7 +201,10 @@ fn stages_are_read() {
     assert_eq!(lines.kind.word(), "lines");
     assert_eq!(lines.edge.messages, 1024);
     assert_eq!(lines.edge.overflow, Overflow::Wait);
-    let Some(Output::Publish { subject, key, ack, .. }) = &parse.output else {
+    let Some(Output::Publish {
+        subject, key, ack, ..
+    }) = &parse.output
+    else {
         panic!("it publishes")
     };
     assert_eq!(

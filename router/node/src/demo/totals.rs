@@ -19,6 +19,18 @@ pub struct AccountTotal {
     versions: u8,
 }
 
+impl AccountTotal {
+    /// Whether a version has assessed a payment of this account.
+    pub fn was_assessed_by(&self, version: u8) -> bool {
+        self.versions & bit(version) != 0
+    }
+}
+
+/// The bit of a version; versions beyond 7 have none.
+fn bit(version: u8) -> u8 {
+    1u8.checked_shl(u32::from(version)).unwrap_or(0)
+}
+
 /// The aggregator's state.
 #[derive(Clone, Debug)]
 pub struct Totals {
@@ -61,7 +73,7 @@ impl Totals {
             self.out_of_order += 1;
         }
         account.last_position = account.last_position.max(assessed.position);
-        account.versions |= 1u8.checked_shl(u32::from(assessed.version)).unwrap_or(0);
+        account.versions |= bit(assessed.version);
         let high = u64::from(assessed.score >= HIGH);
         account.high += high;
         self.high += high;
@@ -104,10 +116,9 @@ impl Totals {
 
     /// Accounts of which a version assessed a payment.
     pub fn accounts_of(&self, version: u8) -> u64 {
-        let bit = 1u8.checked_shl(u32::from(version)).unwrap_or(0);
         self.accounts
             .values()
-            .filter(|account| account.versions & bit != 0)
+            .filter(|account| account.was_assessed_by(version))
             .count() as u64
     }
 

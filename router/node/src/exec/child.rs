@@ -150,9 +150,12 @@ impl RunningChild {
 
 /// Kills a process group, which may be gone already.
 pub(super) fn kill_group(id: u32) {
-    let group = i32::try_from(id).ok().and_then(rustix::process::Pid::from_raw);
+    let group = i32::try_from(id)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
     if let Some(group) = group
-        && let Err(error) = rustix::process::kill_process_group(group, rustix::process::Signal::KILL)
+        && let Err(error) =
+            rustix::process::kill_process_group(group, rustix::process::Signal::KILL)
     {
         tracing::debug!(%error, "the child's process group is gone already");
     }

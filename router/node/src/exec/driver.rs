@@ -236,13 +236,13 @@ impl<T> Exec<T> {
     /// Ends the child's input after everything is settled, and gives it two seconds to end by itself.
     pub fn finish(mut self, out: &mut Vec<Answer<T>>) {
         self.settle(out);
-        if let Some(child) = self.remove_child() {
-            if !child.finish(FINISH_GRACE) {
-                tracing::warn!(
-                    stage = self.name,
-                    "the child did not end after its input had ended and was killed"
-                );
-            }
+        if let Some(child) = self.remove_child()
+            && !child.finish(FINISH_GRACE)
+        {
+            tracing::warn!(
+                stage = self.name,
+                "the child did not end after its input had ended and was killed"
+            );
         }
     }
 

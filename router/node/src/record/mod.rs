@@ -220,7 +220,8 @@ impl Record {
 }
 
 impl mcpbus_actors::Message for Record {
-    const KIND: mcpbus_actors::Kind = mcpbus_actors::Kind::new("mcpbus.record", 1, "line or fields");
+    const KIND: mcpbus_actors::Kind =
+        mcpbus_actors::Kind::new("mcpbus.record", 1, "line or fields");
 
     fn weight(&self) -> usize {
         self.bytes()
@@ -242,7 +243,11 @@ mod tests {
         assert_eq!(record.number(), 7);
         assert_eq!(&record.to_body()[..], text);
         assert!(matches!(record.with_fields(), Ok(Cow::Borrowed(_))));
-        assert!(Record::from_line(Bytes::from_static(b"\xff"), 1).with_fields().is_err());
+        assert!(
+            Record::from_line(Bytes::from_static(b"\xff"), 1)
+                .with_fields()
+                .is_err()
+        );
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 
 use mcpbus_actors::runtime::Emitter;
-use mcpbus_actors::stage::{Aggregator, Consumer, Context, Input, Out, Processor, Producer, Progress};
+use mcpbus_actors::stage::{
+    Aggregator, Consumer, Context, Input, Out, Processor, Producer, Progress,
+};
 use mcpbus_actors::{Clock as _, Outcome, Reason, Rejection, SystemClock, Time};
 
 use super::events::{Event, Events};
@@ -41,7 +43,11 @@ pub struct Adapted<S> {
 impl<S: RecordStage> Adapted<S> {
     /// Adapts a stage.
     pub fn new(stage: S) -> Self {
-        Self { stage, produced: Vec::new(), last: None }
+        Self {
+            stage,
+            produced: Vec::new(),
+            last: None,
+        }
     }
 
     fn take(&mut self, input: Input<'_, Record>, out: &mut Out<'_, Record>, now: Time) -> Outcome {
@@ -75,12 +81,21 @@ impl<S: RecordStage> Adapted<S> {
         for record in last.drain(..last.len().min(CHUNK)) {
             out.emit(record);
         }
-        if last.is_empty() { Progress::Finished } else { Progress::More }
+        if last.is_empty() {
+            Progress::Finished
+        } else {
+            Progress::More
+        }
     }
 }
 
 impl<S: RecordStage + 'static> Processor<Record, Record> for Adapted<S> {
-    fn process(&mut self, input: Input<'_, Record>, out: &mut Out<'_, Record>, cx: &mut Context<'_>) -> Outcome {
+    fn process(
+        &mut self,
+        input: Input<'_, Record>,
+        out: &mut Out<'_, Record>,
+        cx: &mut Context<'_>,
+    ) -> Outcome {
         self.take(input, out, cx.now())
     }
 
@@ -98,7 +113,12 @@ impl<S: RecordStage + 'static> Processor<Record, Record> for Adapted<S> {
 }
 
 impl<S: RecordStage + 'static> Aggregator<Record, Record> for Adapted<S> {
-    fn add(&mut self, input: Input<'_, Record>, out: &mut Out<'_, Record>, cx: &mut Context<'_>) -> Outcome {
+    fn add(
+        &mut self,
+        input: Input<'_, Record>,
+        out: &mut Out<'_, Record>,
+        cx: &mut Context<'_>,
+    ) -> Outcome {
         self.take(input, out, cx.now())
     }
 
@@ -137,7 +157,12 @@ pub struct Generate {
 impl Generate {
     /// A producer by this specification.
     pub fn new(spec: &GeneratorSpec) -> Self {
-        Self { generator: Generator::new(spec), schema: Schema::new(COLUMNS), rate: spec.rate, start: None }
+        Self {
+            generator: Generator::new(spec),
+            schema: Schema::new(COLUMNS),
+            rate: spec.rate,
+            start: None,
+        }
     }
 
     /// How many may be made by `now`, and when the next one is due if none may.
@@ -147,7 +172,8 @@ impl Generate {
         }
         let start = *self.start.get_or_insert(now);
         let passed = now.saturating_since(start).as_nanos();
-        let allowed = u64::try_from(passed * u128::from(self.rate) / 1_000_000_000).unwrap_or(u64::MAX);
+        let allowed =
+            u64::try_from(passed * u128::from(self.rate) / 1_000_000_000).unwrap_or(u64::MAX);
         let left = (allowed + 1).saturating_sub(self.generator.made());
         if left > 0 {
             return Ok(left);
@@ -187,12 +213,20 @@ pub fn read_lines(stage: &str, mut source: LineSource, emitter: &Emitter<Record>
             Ok(Some(Line::TooLong { length, number, .. })) => {
                 events.line_too_long();
                 if limit.admit(clock.now()).is_some() {
-                    tracing::warn!(stage, line = number, length, "the line is longer than max_line and is left out");
+                    tracing::warn!(
+                        stage,
+                        line = number,
+                        length,
+                        "the line is longer than max_line and is left out"
+                    );
                 }
             }
             Ok(None) => return,
             Err(error) => {
-                events.report(Event::Failed { stage: stage.to_owned(), reason: error.to_string() });
+                events.report(Event::Failed {
+                    stage: stage.to_owned(),
+                    reason: error.to_string(),
+                });
                 return;
             }
         }

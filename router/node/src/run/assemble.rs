@@ -18,13 +18,13 @@ use crate::config::stage::{EdgeBounds, Overflow as FileOverflow};
 use crate::config::{Ack, Input, NodeFile, Output, Stage, StageKind, verify};
 use crate::exec::{ExecError, KillSwitch};
 use crate::record::Record;
+use crate::stages::Refusal;
 use crate::stages::aggregate::Aggregate;
 use crate::stages::filter::Filter;
 use crate::stages::lines::{LineSource, LinesError};
 use crate::stages::parse::Parse;
 use crate::stages::project::Project;
 use crate::stages::write::{LineSink, WriteError};
-use crate::stages::Refusal;
 use crate::template::Template;
 
 /// A message on its way to the bus.
@@ -133,8 +133,18 @@ pub fn assemble(file: &NodeFile, events: &Events) -> Result<Assembly, AssembleEr
         messages: usize::try_from(file.limits.dead_letters).unwrap_or(usize::MAX),
         bytes: usize::try_from(file.limits.dead_letter_bytes).unwrap_or(usize::MAX),
     });
-    let assembly = Assembly { topology, inputs: Vec::new(), outputs: Vec::new(), children: Vec::new() };
-    let mut builder = Builder { file, events, assembly, ports: HashMap::new() };
+    let assembly = Assembly {
+        topology,
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        children: Vec::new(),
+    };
+    let mut builder = Builder {
+        file,
+        events,
+        assembly,
+        ports: HashMap::new(),
+    };
     for at in in_order(file) {
         builder.add(at)?;
     }
@@ -148,7 +158,10 @@ fn in_order(file: &NodeFile) -> Vec<usize> {
     while ordered.len() < file.stages.len() {
         let before = ordered.len();
         for at in 0..file.stages.len() {
-            let ready = edges.iter().filter(|edge| edge.to == at).all(|edge| ordered.contains(&edge.from));
+            let ready = edges
+                .iter()
+                .filter(|edge| edge.to == at)
+                .all(|edge| ordered.contains(&edge.from));
             if ready && !ordered.contains(&at) {
                 ordered.push(at);
             }
@@ -172,13 +185,19 @@ impl Builder<'_> {
     fn add(&mut self, at: usize) -> Result<(), AssembleError> {
         let stage = &self.file.stages[at];
         let name = stage.name.value.as_str();
-        let failed = |cause| AssembleError { stage: name.to_owned(), cause };
+        let failed = |cause| AssembleError {
+            stage: name.to_owned(),
+            cause,
+        };
         let output = match &stage.kind {
             StageKind::Lines(spec) => {
-                let source = LineSource::open(spec.clone()).map_err(|error| failed(AssembleCause::Lines(error)))?;
+                let source = LineSource::open(spec.clone())
+                    .map_err(|error| failed(AssembleCause::Lines(error)))?;
                 let (name, events) = (name.to_owned(), self.events.clone());
                 let read = move |emitter| read_lines(&name, source, &emitter, &events);
-                self.assembly.topology.produce_blocking(&stage.name.value, read)
+                self.assembly
+                    .topology
+                    .produce_blocking(&stage.name.value, read)
             }
             StageKind::Generator(spec) => self.assembly.topology.produce(name, Generate::new(spec)),
             StageKind::Parse(spec) => {
@@ -194,9 +213,11 @@ impl Builder<'_> {
                 self.process(at, move || Adapted::new(Project::new(spec.clone())))?
             }
             StageKind::Exec(spec) => {
-                let first = ExecHandle::start(name, spec.clone()).map_err(|error| failed(AssembleCause::Exec(error)))?;
+                let first = ExecHandle::start(name, spec.clone())
+                    .map_err(|error| failed(AssembleCause::Exec(error)))?;
                 self.assembly.children.push(first.kill_switch());
-                let (events, spec, stage_name) = (self.events.clone(), spec.clone(), name.to_owned());
+                let (events, spec, stage_name) =
+                    (self.events.clone(), spec.clone(), name.to_owned());
                 let mut first = Some(first);
                 let port = self.process(at, move || match first.take() {
                     Some(exec) => ExecStage::new(exec),
@@ -212,14 +233,17 @@ impl Builder<'_> {
                 self.assembly.topology.aggregate_with(name, from, build)
             }
             StageKind::Write(spec) => {
-                let sink = LineSink::open(spec).map_err(|error| failed(AssembleCause::Write(error)))?;
+                let sink =
+                    LineSink::open(spec).map_err(|error| failed(AssembleCause::Write(error)))?;
                 let from = self.inputs(at)?;
                 let (events, stage_name) = (self.events.clone(), name.to_owned());
                 let mut first = Some(sink);
-                self.assembly.topology.consume_with(name, from, move || match first.take() {
-                    Some(sink) => Write::new(&stage_name, sink, events.clone()),
-                    None => Write::broken(&stage_name, events.clone()),
-                });
+                self.assembly
+                    .topology
+                    .consume_with(name, from, move || match first.take() {
+                        Some(sink) => Write::new(&stage_name, sink, events.clone()),
+                        None => Write::broken(&stage_name, events.clone()),
+                    });
                 self.assembly.topology.on_thread(name);
                 return Ok(());
             }
@@ -239,7 +263,10 @@ impl Builder<'_> {
         F: FnMut() -> P + Send + 'static,
     {
         let from = self.inputs(at)?;
-        Ok(self.assembly.topology.process_with(&self.file.stages[at].name.value, from, factory))
+        Ok(self
+            .assembly
+            .topology
+            .process_with(&self.file.stages[at].name.value, from, factory))
     }
 
     fn inputs(&mut self, at: usize) -> Result<Vec<Port<Record>>, AssembleError> {
@@ -258,13 +285,22 @@ impl Builder<'_> {
                 vec![self.assembly.topology.input(&port).capacity(bounds)]
             }
             _ => {
-                let feeders: Vec<usize> =
-                    verify::edges(&self.file.stages).iter().filter(|edge| edge.to == at).map(|edge| edge.from).collect();
-                feeders.iter().filter_map(|from| self.ports.remove(&(*from, at))).collect()
+                let feeders: Vec<usize> = verify::edges(&self.file.stages)
+                    .iter()
+                    .filter(|edge| edge.to == at)
+                    .map(|edge| edge.from)
+                    .collect();
+                feeders
+                    .iter()
+                    .filter_map(|from| self.ports.remove(&(*from, at)))
+                    .collect()
             }
         };
         if ports.is_empty() {
-            return Err(AssembleError { stage: stage.name.value.clone(), cause: AssembleCause::Inputs });
+            return Err(AssembleError {
+                stage: stage.name.value.clone(),
+                cause: AssembleCause::Inputs,
+            });
         }
         Ok(ports)
     }
@@ -273,19 +309,34 @@ impl Builder<'_> {
         let name = &stage.name.value;
         let bounds = stage.edge;
         match &stage.output {
-            Some(Output::Publish { subject, key, ack, wait_for_subscribers }) => {
+            Some(Output::Publish {
+                subject,
+                key,
+                ack,
+                wait_for_subscribers,
+            }) => {
                 let publish = Publish {
                     subject: subject.value.clone(),
                     key: key.as_ref().map(|key| key.value.clone()),
-                    needs_fields: subject.value.fields().chain(key.iter().flat_map(|key| key.value.fields())).next().is_some(),
+                    needs_fields: subject
+                        .value
+                        .fields()
+                        .chain(key.iter().flat_map(|key| key.value.fields()))
+                        .next()
+                        .is_some(),
                 };
                 let stage = format!("{name}.publish");
                 let render = move || publish.clone();
                 let limits = &self.file.limits;
                 let room = capacity(limits.edge_messages, limits.edge_bytes);
-                let port = self.assembly.topology.process_with(&stage, bounded(output, bounds), render);
+                let port =
+                    self.assembly
+                        .topology
+                        .process_with(&stage, bounded(output, bounds), render);
                 let port_name = format!("publication of {name}");
-                self.assembly.topology.output(&port_name, port.capacity(room));
+                self.assembly
+                    .topology
+                    .output(&port_name, port.capacity(room));
                 self.assembly.outputs.push(ToBus {
                     port: port_name,
                     ack: *ack,
@@ -303,7 +354,11 @@ impl Builder<'_> {
                     return;
                 }
                 let copy = format!("{name}.copy");
-                let ways = self.assembly.topology.broadcast_to(&copy, bounded(output, bounds), readers.len());
+                let ways = self.assembly.topology.broadcast_to(
+                    &copy,
+                    bounded(output, bounds),
+                    readers.len(),
+                );
                 for (reader, way) in readers.into_iter().zip(ways) {
                     self.ports.insert((at, reader), bounded(way, bounds));
                 }
@@ -323,7 +378,8 @@ fn bounded(port: Port<Record>, bounds: EdgeBounds) -> Port<Record> {
         FileOverflow::DropNewest => Overflow::DropNewest,
         FileOverflow::DropOldest => Overflow::DropOldest,
     };
-    port.capacity(capacity(bounds.messages, bounds.bytes)).overflow(overflow)
+    port.capacity(capacity(bounds.messages, bounds.bytes))
+        .overflow(overflow)
 }
 
 /// Gives a record its subject, key and body.
@@ -349,11 +405,17 @@ impl Publish {
             None => None,
             Some(template) => {
                 let mut bytes = Vec::new();
-                template.render(&mut bytes, |field, out| fields.append_field(field, out)).map_err(Refusal::decode)?;
+                template
+                    .render(&mut bytes, |field, out| fields.append_field(field, out))
+                    .map_err(Refusal::decode)?;
                 Some(Key::from_bytes(&bytes))
             }
         };
-        Ok(Outgoing { subject, key, body: record.to_body() })
+        Ok(Outgoing {
+            subject,
+            key,
+            body: record.to_body(),
+        })
     }
 }
 

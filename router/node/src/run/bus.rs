@@ -34,7 +34,11 @@ pub async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 /// Feeds an open input from a subscription until it is stopped or either end is gone. A message is acknowledged when
 /// the edge has taken it; until then it holds its credit, so a full edge holds the publisher back.
-pub async fn feed(mut subscription: Subscription, sender: Sender<Record>, mut stop: watch::Receiver<bool>) {
+pub async fn feed(
+    mut subscription: Subscription,
+    sender: Sender<Record>,
+    mut stop: watch::Receiver<bool>,
+) {
     loop {
         let delivery = tokio::select! {
             biased;
@@ -54,14 +58,22 @@ pub async fn feed(mut subscription: Subscription, sender: Sender<Record>, mut st
 }
 
 fn envelope(delivery: &Delivery) -> Envelope<Record> {
-    let mut envelope = Envelope::new(Record::from_line(delivery.body().clone(), delivery.sequence()));
+    let mut envelope = Envelope::new(Record::from_line(
+        delivery.body().clone(),
+        delivery.sequence(),
+    ));
     envelope.header.set_key(delivery.key());
     envelope.header.set_event_time(delivery.event_time());
     envelope
 }
 
 /// Publishes what an open output gives, until it is closed. False when the client was closed before.
-pub async fn publish(mut receiver: Receiver<Outgoing>, client: Client, to: ToBus, stop: watch::Receiver<bool>) -> bool {
+pub async fn publish(
+    mut receiver: Receiver<Outgoing>,
+    client: Client,
+    to: ToBus,
+    stop: watch::Receiver<bool>,
+) -> bool {
     let publisher = client.publisher(to.ack.into());
     let mut waiting = to.wait_for_subscribers;
     while let Some(outgoing) = receiver.recv().await {
@@ -85,11 +97,18 @@ pub async fn publish(mut receiver: Receiver<Outgoing>, client: Client, to: ToBus
 }
 
 /// Asks until a subject has so many subscribers, or the run is stopped.
-async fn wait_for_subscribers(client: &Client, subject: &str, wanted: u64, mut stop: watch::Receiver<bool>) {
+async fn wait_for_subscribers(
+    client: &Client,
+    subject: &str,
+    wanted: u64,
+    mut stop: watch::Receiver<bool>,
+) {
     let asked = async {
         let mut said = false;
         loop {
-            let count = client.count_subscribers(subject, Duration::from_secs(1)).await;
+            let count = client
+                .count_subscribers(subject, Duration::from_secs(1))
+                .await;
             if count.is_ok_and(|count| count >= wanted) {
                 return;
             }

@@ -35,7 +35,11 @@ struct Shared {
 impl Events {
     /// Reports an event; only the first one counts.
     pub fn report(&self, event: Event) {
-        let mut first = self.shared.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = self
+            .shared
+            .first
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if first.is_none() {
             if let Event::Failed { stage, reason } = &event {
                 tracing::error!(stage, "{reason}");
@@ -47,7 +51,11 @@ impl Events {
 
     /// The first event, if there was one.
     pub fn first(&self) -> Option<Event> {
-        self.shared.first.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared
+            .first
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Waits for the first event. Cancel safe.

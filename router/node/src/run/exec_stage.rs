@@ -31,7 +31,11 @@ pub struct ExecStage {
 impl ExecStage {
     /// A stage over a child that was started.
     pub fn new(exec: ExecHandle) -> Self {
-        Self { exec: Some(exec.0), answers: Vec::new(), failure: String::new() }
+        Self {
+            exec: Some(exec.0),
+            answers: Vec::new(),
+            failure: String::new(),
+        }
     }
 
     /// Starts a child; without one every message is refused, and the run ends.
@@ -40,8 +44,15 @@ impl ExecStage {
             Ok(exec) => Self::new(exec),
             Err(error) => {
                 let reason = error.to_string();
-                events.report(Event::Failed { stage: name.to_owned(), reason: reason.clone() });
-                Self { exec: None, answers: Vec::new(), failure: reason }
+                events.report(Event::Failed {
+                    stage: name.to_owned(),
+                    reason: reason.clone(),
+                });
+                Self {
+                    exec: None,
+                    answers: Vec::new(),
+                    failure: reason,
+                }
             }
         }
     }
@@ -51,7 +62,10 @@ impl ExecStage {
             match answer {
                 Answer::Line { item, line } => {
                     let body = Record::from_line(line, item.number);
-                    out.emit_envelope(Envelope { header: item.header.child(), body });
+                    out.emit_envelope(Envelope {
+                        header: item.header.child(),
+                        body,
+                    });
                     cx.settle(item.lease, Outcome::Done);
                 }
                 Answer::Filtered { item } => cx.settle(item.lease, Outcome::Done),
@@ -60,7 +74,10 @@ impl ExecStage {
                         GiveUp::LineBreak => Reason::Rejected,
                         GiveUp::MaxDeliver { .. } => Reason::MaxDeliver,
                     };
-                    cx.settle(item.lease, Outcome::Reject(Rejection::new(reason, cause.to_string())));
+                    cx.settle(
+                        item.lease,
+                        Outcome::Reject(Rejection::new(reason, cause.to_string())),
+                    );
                 }
             }
         }
@@ -87,19 +104,31 @@ impl ExecHandle {
 }
 
 impl Processor<Record, Record> for ExecStage {
-    fn process(&mut self, mut input: Input<'_, Record>, out: &mut Out<'_, Record>, cx: &mut Context<'_>) -> Outcome {
+    fn process(
+        &mut self,
+        mut input: Input<'_, Record>,
+        out: &mut Out<'_, Record>,
+        cx: &mut Context<'_>,
+    ) -> Outcome {
         let Some(exec) = &mut self.exec else {
             return Outcome::Reject(Rejection::new(Reason::Rejected, self.failure.as_str()));
         };
         let line = input.to_body();
-        let asked = Asked { number: input.number(), header: input.header().clone(), lease: input.lease() };
+        let asked = Asked {
+            number: input.number(),
+            header: input.header().clone(),
+            lease: input.lease(),
+        };
         exec.take(asked, line, &mut self.answers);
         self.give(out, cx);
         Outcome::Defer
     }
 
     fn next_timeout(&self) -> Option<Time> {
-        self.exec.as_ref().is_some_and(|exec| exec.pending() > 0).then_some(Time::ZERO)
+        self.exec
+            .as_ref()
+            .is_some_and(|exec| exec.pending() > 0)
+            .then_some(Time::ZERO)
     }
 
     fn handle_timeout(&mut self, out: &mut Out<'_, Record>, cx: &mut Context<'_>) {

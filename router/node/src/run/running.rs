@@ -4,7 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mcpbus::client::{Client, ClientConfig, ClientStats, ConnectError, SubscribeError, SubscribeOptions};
+use mcpbus::client::{
+    Client, ClientConfig, ClientStats, ConnectError, SubscribeError, SubscribeOptions,
+};
 use mcpbus::identity::Credentials;
 use mcpbus::node::{self, Node, NodeBuilder, NodeLedger};
 use mcpbus_actors::topology::{self, Report, Running};
@@ -54,7 +56,9 @@ impl fmt::Display for RunError {
             Self::Routes(error) => error.fmt(f),
             Self::Node(error) => error.fmt(f),
             Self::Connect(error) => error.fmt(f),
-            Self::Subscribe { pattern, cause } => write!(f, "the subscription to {pattern}: {cause}"),
+            Self::Subscribe { pattern, cause } => {
+                write!(f, "the subscription to {pattern}: {cause}")
+            }
             Self::Topology(error) => error.fmt(f),
         }
     }
@@ -102,7 +106,10 @@ pub fn node_limits(limits: &Limits) -> mcpbus::node::NodeLimits {
 
 /// The limits of a file as the stages' client knows them.
 pub fn client_config(file: &NodeFile) -> ClientConfig {
-    let mut config = ClientConfig { name: format!("{}-stages", file.name), ..ClientConfig::default() };
+    let mut config = ClientConfig {
+        name: format!("{}-stages", file.name),
+        ..ClientConfig::default()
+    };
     config.session.message_max = file.limits.message;
     config
 }
@@ -131,7 +138,11 @@ pub async fn start(file: &NodeFile, credentials: Option<Credentials>) -> Result<
     if file.listen.is_some() || !file.links.is_empty() || uses_bus {
         let node = start_node(file, credentials).await?;
         if uses_bus {
-            started.client = Some(node.client(client_config(file)).await.map_err(RunError::Connect)?);
+            started.client = Some(
+                node.client(client_config(file))
+                    .await
+                    .map_err(RunError::Connect)?,
+            );
         }
         started.node = Some(node);
     }
@@ -140,7 +151,9 @@ pub async fn start(file: &NodeFile, credentials: Option<Credentials>) -> Result<
     }
     let mut running = assembly.topology.start().map_err(RunError::Topology)?;
     if let Some(client) = started.client.clone() {
-        started.connect_inputs(&client, &mut running, &assembly.inputs, &stopped).await?;
+        started
+            .connect_inputs(&client, &mut running, &assembly.inputs, &stopped)
+            .await?;
         started.connect_outputs(&client, &mut running, &assembly.outputs, &stopped);
     }
     started.topology = Some(running);
@@ -180,20 +193,33 @@ impl Started {
         stopped: &watch::Receiver<bool>,
     ) -> Result<(), RunError> {
         for input in inputs {
-            let options = SubscribeOptions { group: input.group.clone(), window_messages: Some(input.messages) };
-            let failed = |cause| RunError::Subscribe { pattern: input.pattern.clone(), cause };
+            let options = SubscribeOptions {
+                group: input.group.clone(),
+                window_messages: Some(input.messages),
+            };
+            let failed = |cause| RunError::Subscribe {
+                pattern: input.pattern.clone(),
+                cause,
+            };
             let mut subscription = client.subscribe(&input.pattern, options).map_err(failed)?;
             loop {
                 match subscription.ready(READY_SOON).await {
                     Ok(()) => break,
                     Err(SubscribeError::TimedOut) => {
-                        tracing::info!(pattern = input.pattern, "waiting for every reachable node to confirm");
+                        tracing::info!(
+                            pattern = input.pattern,
+                            "waiting for every reachable node to confirm"
+                        );
                     }
                     Err(cause) => return Err(failed(cause)),
                 }
             }
             if let Some(sender) = running.take_input::<Record>(&input.port) {
-                self.feeds.push(tokio::spawn(bus::feed(subscription, sender, stopped.clone())));
+                self.feeds.push(tokio::spawn(bus::feed(
+                    subscription,
+                    sender,
+                    stopped.clone(),
+                )));
             }
         }
         Ok(())
@@ -208,7 +234,8 @@ impl Started {
     ) {
         for output in outputs {
             if let Some(receiver) = running.take_output::<Outgoing>(&output.port) {
-                let publish = bus::publish(receiver, client.clone(), output.clone(), stopped.clone());
+                let publish =
+                    bus::publish(receiver, client.clone(), output.clone(), stopped.clone());
                 self.publishers.push(tokio::spawn(publish));
             }
         }
@@ -270,7 +297,10 @@ impl Started {
     /// Ends in order: subscriptions stop, stages drain, what they published is acknowledged, the node leaves. What
     /// takes longer than `limits.drain` is given up and counted.
     pub async fn end(mut self) -> RunEnd {
-        let mut end = RunEnd { lines_too_long: 0, ..RunEnd::default() };
+        let mut end = RunEnd {
+            lines_too_long: 0,
+            ..RunEnd::default()
+        };
         self.stop.send_replace(true);
         for feed in self.feeds.drain(..) {
             if tokio::time::timeout(self.drain, feed).await.is_err() {
@@ -331,7 +361,11 @@ impl fmt::Display for RunEnd {
             write!(f, "{}", report.ledger)?;
         }
         if let Some(stats) = &self.published {
-            write!(f, "\npublished {}, acknowledged {}", stats.published, stats.acknowledged)?;
+            write!(
+                f,
+                "\npublished {}, acknowledged {}",
+                stats.published, stats.acknowledged
+            )?;
             for (reason, count) in &stats.failed {
                 write!(f, ", {reason} {count}")?;
             }

@@ -24,13 +24,25 @@ pub struct Write {
 impl Write {
     /// A stage over an open output.
     pub fn new(name: &str, sink: LineSink, events: Events) -> Self {
-        Self { name: name.to_owned(), sink: Some(sink), events, unwritten: Vec::new(), failure: String::new() }
+        Self {
+            name: name.to_owned(),
+            sink: Some(sink),
+            events,
+            unwritten: Vec::new(),
+            failure: String::new(),
+        }
     }
 
     /// A stage whose output is gone, for the place of one that panicked.
     pub fn broken(name: &str, events: Events) -> Self {
         let failure = "the output was given up after a panic".to_owned();
-        Self { name: name.to_owned(), sink: None, events, unwritten: Vec::new(), failure }
+        Self {
+            name: name.to_owned(),
+            sink: None,
+            events,
+            unwritten: Vec::new(),
+            failure,
+        }
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) {
@@ -56,7 +68,10 @@ impl Write {
         self.failure = error.to_string();
         self.events.report(match error {
             WriteError::Closed => Event::OutputClosed,
-            other => Event::Failed { stage: self.name.clone(), reason: other.to_string() },
+            other => Event::Failed {
+                stage: self.name.clone(),
+                reason: other.to_string(),
+            },
         });
     }
 }
@@ -74,7 +89,8 @@ impl Consumer<Record> for Write {
         };
         self.unwritten.push(input.lease());
         // The sink writes by itself when its buffer is full; then everything before is settled.
-        let written = taken.is_err() || self.sink.as_ref().is_some_and(|sink| sink.unwritten() == 0);
+        let written =
+            taken.is_err() || self.sink.as_ref().is_some_and(|sink| sink.unwritten() == 0);
         if written {
             self.settle(taken, cx);
         } else if self.unwritten.len() >= MOST_UNWRITTEN {

@@ -14,12 +14,8 @@ pub trait RecordStage: Send {
     ///
     /// # Errors
     /// [`Refusal`] with the reason under which the record becomes a dead letter.
-    fn take(
-        &mut self,
-        record: &Record,
-        now: Time,
-        out: &mut Vec<Record>,
-    ) -> Result<Taken, Refusal>;
+    fn take(&mut self, record: &Record, now: Time, out: &mut Vec<Record>)
+    -> Result<Taken, Refusal>;
 
     /// When [`RecordStage::handle_timeout`] wants to be called, if ever.
     fn next_timeout(&self) -> Option<Time> {

@@ -37,7 +37,8 @@ impl RecordStage for Filter {
     ) -> Result<Taken, Refusal> {
         let fields = record.with_fields().map_err(Refusal::decode)?;
         let all = self.0.all.iter().all(|condition| condition.holds(&fields));
-        let any = self.0.any.is_empty() || self.0.any.iter().any(|condition| condition.holds(&fields));
+        let any =
+            self.0.any.is_empty() || self.0.any.iter().any(|condition| condition.holds(&fields));
         Ok(match fields {
             _ if !(all && any) => Taken::Consumed,
             Cow::Borrowed(_) => Taken::Passed,
@@ -77,11 +78,24 @@ mod tests {
         ];
         for line in lines {
             let record = Record::from_line(Bytes::from(line), 0);
-            assert_eq!(stage.take(&record, Time::ZERO, &mut out), Ok(Taken::Consumed));
+            assert_eq!(
+                stage.take(&record, Time::ZERO, &mut out),
+                Ok(Taken::Consumed)
+            );
         }
         assert_eq!(out.len(), 2);
-        assert_eq!(stage.take(&out[0].clone(), Time::ZERO, &mut out), Ok(Taken::Passed));
+        assert_eq!(
+            stage.take(&out[0].clone(), Time::ZERO, &mut out),
+            Ok(Taken::Passed)
+        );
         let line = Record::from_line(Bytes::from_static(b"no json"), 9);
-        assert_eq!(stage.take(&line, Time::ZERO, &mut out).unwrap_err().reason.name(), "decode");
+        assert_eq!(
+            stage
+                .take(&line, Time::ZERO, &mut out)
+                .unwrap_err()
+                .reason
+                .name(),
+            "decode"
+        );
     }
 }

@@ -284,10 +284,15 @@ impl RecordStage for Parse {
             (Some(line), _) => line.clone(),
             (None, Format::Json) => record.to_body(),
             (None, _) => {
-                return Err(Refusal::decode("has been parsed before: `parse` takes lines"));
+                return Err(Refusal::decode(
+                    "has been parsed before: `parse` takes lines",
+                ));
             }
         };
-        out.push(self.parse(&body, record.number()).map_err(Refusal::decode)?);
+        out.push(
+            self.parse(&body, record.number())
+                .map_err(Refusal::decode)?,
+        );
         Ok(Taken::Consumed)
     }
 }
@@ -300,7 +305,11 @@ mod tests {
 
     fn parse(stage: &mut Parse, line: &[u8]) -> Result<Record, Refusal> {
         let mut out = Vec::new();
-        stage.take(&Record::from_line(Bytes::copy_from_slice(line), 5), Time::ZERO, &mut out)?;
+        stage.take(
+            &Record::from_line(Bytes::copy_from_slice(line), 5),
+            Time::ZERO,
+            &mut out,
+        )?;
         Ok(out.remove(0))
     }
 

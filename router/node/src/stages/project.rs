@@ -64,10 +64,10 @@ impl Project {
     }
 
     fn shape(&mut self, schema: &Arc<Schema>) -> Arc<Shape> {
-        if let Some((known, shape)) = &self.last {
-            if Arc::ptr_eq(known, schema) || known == schema {
-                return Arc::clone(shape);
-            }
+        if let Some((known, shape)) = &self.last
+            && (Arc::ptr_eq(known, schema) || known == schema)
+        {
+            return Arc::clone(shape);
         }
         let shape = Arc::new(self.new_shape(schema));
         self.last = Some((Arc::clone(schema), Arc::clone(&shape)));
@@ -117,12 +117,10 @@ fn render(template: &Template, record: &Record) -> Result<Value, String> {
     // A template that is one whole field keeps the field's type.
     if let (Some(crate::template::Field::Name(name)), true) =
         (template.fields().next(), template.fields().count() == 1)
+        && template.text() == format!("{{{name}}}")
+        && let Some(value) = record.get(name)
     {
-        if template.text() == format!("{{{name}}}") {
-            if let Some(value) = record.get(name) {
-                return Ok(value.clone());
-            }
-        }
+        return Ok(value.clone());
     }
     Ok(Value::text(String::from_utf8_lossy(&bytes)))
 }
@@ -181,7 +179,11 @@ impl RecordStage for Project {
             .iter()
             .map(|source| source.map_or(Value::Null, |at| values[at].clone()))
             .collect();
-        out.push(Record::from_values(Arc::clone(&shape.result), taken, number));
+        out.push(Record::from_values(
+            Arc::clone(&shape.result),
+            taken,
+            number,
+        ));
         Ok(Taken::Consumed)
     }
 }
@@ -195,7 +197,8 @@ mod tests {
     fn project(spec: ProjectSpec, line: &str) -> Result<String, Refusal> {
         let mut stage = Project::new(spec);
         let mut out = Vec::new();
-        stage.take(&Record::from_line(Bytes::copy_from_slice(line.as_bytes()), 0),
+        stage.take(
+            &Record::from_line(Bytes::copy_from_slice(line.as_bytes()), 0),
             Time::ZERO,
             &mut out,
         )?;

@@ -166,18 +166,17 @@ impl Aggregate {
             inputs.push(operation.input(record).map_err(decode)?);
         }
         let groups = self.open.entry(start).or_default();
-        if let Some(group) = groups.get(&key) {
-            if group
+        if let Some(group) = groups.get(&key)
+            && group
                 .states
                 .iter()
                 .zip(&inputs)
                 .any(|(state, input)| !state.admits(input))
-            {
-                return Err((
-                    RefusalReason::Quota,
-                    "would make a sum larger than an exact number holds".to_owned(),
-                ));
-            }
+        {
+            return Err((
+                RefusalReason::Quota,
+                "would make a sum larger than an exact number holds".to_owned(),
+            ));
         }
         // The key is kept twice, as bytes and as values.
         let fresh = if groups.contains_key(&key) {

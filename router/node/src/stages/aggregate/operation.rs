@@ -174,7 +174,7 @@ impl Operation {
             }
             Kind::Top(field, _) => {
                 let text = get(field)?.as_text();
-                InputValue::Text(text[..text.floor_char_boundary(FOLLOWED_TEXT)].into())
+                InputValue::Text(beginning(&text).into())
             }
         })
     }
@@ -184,6 +184,15 @@ impl Operation {
 const FOLLOWED_BYTES: usize = size_of::<Followed>() + 96;
 /// Bytes of a followed value's text that count; longer texts are cut.
 const FOLLOWED_TEXT: usize = 256;
+
+/// The text, cut where it is too long to be followed.
+fn beginning(text: &str) -> &str {
+    let mut end = text.len().min(FOLLOWED_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
 
 #[derive(Debug)]
 pub(super) enum InputValue {

@@ -26,7 +26,11 @@ fn offer(
     out: &mut Vec<String>,
 ) -> Result<Taken, Refusal> {
     let mut records = Vec::new();
-    let result = stage.take(&parse_object(json.as_bytes(), 1).unwrap(), now, &mut records);
+    let result = stage.take(
+        &parse_object(json.as_bytes(), 1).unwrap(),
+        now,
+        &mut records,
+    );
     out.extend(texts(records));
     result
 }

@@ -131,7 +131,9 @@ impl Windows {
         self.taken += 1;
         match &self.window {
             Window::Whole | Window::Arrival { .. } => None,
-            Window::Count { records } => (self.taken % records == 0)
+            Window::Count { records } => self
+                .taken
+                .is_multiple_of(*records)
                 .then(|| i64::try_from(self.taken / records).unwrap_or(i64::MAX)),
             Window::Event { size, lateness, .. } => {
                 let at = self.event_time(record).ok()?;

@@ -1,0 +1,395 @@
+//! The command with real processes: what a shell sees of it.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+const FILE_OF_A_ROUTER: &str = "[node]\nname = \"router\"\n[listen]\nquic = \"127.0.0.1:0\"\n";
+
+fn mcpbus(state: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcpbus"));
+    command
+        .env("MCPBUS_STATE", state)
+        .env("LOG_LEVEL", "warn")
+        .stdin(Stdio::null());
+    command
+}
+
+/// A child that is killed when the test ends, however it ends.
+struct Running {
+    child: Child,
+    errors: BufReader<ChildStderr>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let errors = BufReader::new(child.stderr.take().unwrap());
+        Self { child, errors }
+    }
+
+    /// Waits for a line on standard error that holds `words`.
+    fn wait_for(&mut self, words: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert!(
+                self.errors.read_line(&mut line).unwrap() > 0,
+                "it ended without saying {words:?}"
+            );
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+
+    fn interrupt(&self) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    }
+
+    fn output(mut self) -> (Option<i32>, Vec<u8>, String) {
+        let mut out = Vec::new();
+        self.child
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_end(&mut out)
+            .unwrap();
+        let mut errors = String::new();
+        self.errors.read_to_string(&mut errors).unwrap();
+        (self.child.wait().unwrap().code(), out, errors)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn with_input(mut command: Command, input: &[u8]) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A node that only routes, and its address.
+fn node(folder: &Path, file: &str) -> (Running, String) {
+    let path = folder.join("router.toml");
+    fs::write(&path, file).unwrap();
+    let mut command = mcpbus(folder);
+    command.arg("run").arg(&path);
+    let mut node = Running::start(command);
+    let line = node.wait_for("listens on");
+    let address = line.trim().rsplit(' ').next().unwrap().to_owned();
+    (node, address)
+}
+
+#[test]
+fn check_prints_mistakes_with_their_place_and_exits_with_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("edge.toml");
+    fs::write(&path, "[node]\nnmae = \"edge\"\n").unwrap();
+    let output = mcpbus(folder.path())
+        .arg("check")
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let text = errors(&output);
+    assert!(
+        text.contains("edge.toml:2:1: unknown key `node.nmae`")
+            && text.contains("did you mean `name`?"),
+        "{text}"
+    );
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn the_examples_are_accepted_in_every_format() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let state = tempfile::tempdir().unwrap();
+    let mut files = 0;
+    for folder in ["bank", "weblog"] {
+        for entry in fs::read_dir(examples.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "toml") {
+                continue;
+            }
+            files += 1;
+            for format in ["text", "mermaid", "dot", "json", "toml"] {
+                let output = mcpbus(state.path())
+                    .args(["check", "--format", format])
+                    .arg(&path)
+                    .output()
+                    .unwrap();
+                assert_eq!(
+                    output.status.code(),
+                    Some(0),
+                    "{}: {}",
+                    path.display(),
+                    errors(&output)
+                );
+                assert!(!output.stdout.is_empty());
+            }
+        }
+    }
+    assert!(files >= 6);
+}
+
+#[test]
+fn lines_travel_from_pub_to_sub_as_bytes_and_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let (node, address) = node(folder.path(), FILE_OF_A_ROUTER);
+    let mut subscriber = mcpbus(folder.path());
+    subscriber.args([
+        "sub",
+        "--node",
+        &address,
+        "--subject",
+        "bank.tx.*",
+        "--count",
+        "4",
+    ]);
+    let mut subscriber = Running::start(subscriber);
+    subscriber.wait_for("ready");
+    let mut publisher = mcpbus(folder.path());
+    publisher.args([
+        "pub",
+        "--node",
+        &address,
+        "--delimiter",
+        ";",
+        "--subject",
+        "bank.tx.{2}",
+        "--key",
+        "{2}",
+    ]);
+    let output = with_input(
+        publisher,
+        b"1;7;a\n2;7;\xff\xfe\n3;;no token\n4;7;\"cut\n5;7;e\r\n",
+    );
+    let text = errors(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("line 3: field `2` is empty") && text.contains("refused(decode) 1"),
+        "{text}"
+    );
+    let (code, out, _) = subscriber.output();
+    assert_eq!(code, Some(0));
+    assert_eq!(out, b"1;7;a\n2;7;\xff\xfe\n4;7;\"cut\n5;7;e\r\n");
+    node.interrupt();
+    let (code, _, text) = node.output();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("residual 0"), "{text}");
+}
+
+#[test]
+fn members_of_a_group_share_and_json_shows_what_is_not_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_node, address) = node(folder.path(), FILE_OF_A_ROUTER);
+    let member = || {
+        let mut command = mcpbus(folder.path());
+        command.args([
+            "sub",
+            "--node",
+            &address,
+            "--subject",
+            "a.>",
+            "--group",
+            "g",
+            "--format",
+            "json",
+        ]);
+        command.args(["--idle-exit", "2s"]);
+        let mut member = Running::start(command);
+        member.wait_for("ready");
+        member
+    };
+    let members = [member(), member()];
+    let mut publisher = mcpbus(folder.path());
+    publisher.args([
+        "pub",
+        "--node",
+        &address,
+        "--subject",
+        "a.b.c",
+        "--wait-for-subscribers",
+        "1",
+    ]);
+    let input: Vec<u8> = (0..100)
+        .flat_map(|n| format!("{n}\n").into_bytes())
+        .chain(*b"\xff\n")
+        .collect();
+    let output = with_input(publisher, &input);
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    let mut lines: Vec<String> = Vec::new();
+    for member in members {
+        let (code, out, _) = member.output();
+        assert_eq!(code, Some(0));
+        lines.extend(String::from_utf8(out).unwrap().lines().map(str::to_owned));
+    }
+    assert_eq!(lines.len(), 101);
+    lines.sort();
+    lines.dedup();
+    assert_eq!(lines.len(), 101, "each message came to exactly one member");
+    assert!(
+        lines.contains(&"{\"subject\":\"a.b.c\",\"body_base64\":\"/w==\"}".to_owned()),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn requests_are_answered_by_a_child() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_node, address) = node(folder.path(), FILE_OF_A_ROUTER);
+    let mut reply = mcpbus(folder.path());
+    reply.args(["reply", "--node", &address, "--subject", "echo.*"]);
+    reply.args([
+        "--exec",
+        "while IFS= read -r line; do echo \"<$line>\"; done",
+    ]);
+    let mut reply = Running::start(reply);
+    reply.wait_for("ready");
+    let request = |subject: &str, body: &str| {
+        let mut command = mcpbus(folder.path());
+        command
+            .args(["request", "--node", &address, "--subject", subject, body])
+            .output()
+            .unwrap()
+    };
+    let answered = request("echo.a", "hello");
+    assert_eq!(
+        (answered.status.code(), &answered.stdout[..]),
+        (Some(0), &b"<hello>\n"[..]),
+        "{}",
+        errors(&answered)
+    );
+    let nobody = request("nobody.here", "hello");
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(errors(&nobody).contains("no_route"), "{}", errors(&nobody));
+    let mut lines = mcpbus(folder.path());
+    lines.args(["request", "--node", &address, "--subject", "echo.b"]);
+    assert_eq!(with_input(lines, b"1\n2\n").stdout, b"<1>\n<2>\n");
+    reply.interrupt();
+    assert_eq!(reply.output().0, Some(0));
+}
+
+#[test]
+fn nobody_there_is_69_and_nobody_listening_is_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let (node, address) = node(folder.path(), FILE_OF_A_ROUTER);
+    let publish = || {
+        let mut command = mcpbus(folder.path());
+        command.args([
+            "pub",
+            "--node",
+            &address,
+            "--subject",
+            "a",
+            "--timeout",
+            "5s",
+        ]);
+        with_input(command, b"x\n")
+    };
+    let refused = publish();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        errors(&refused).contains("no_route 1"),
+        "{}",
+        errors(&refused)
+    );
+    node.interrupt();
+    assert_eq!(node.output().0, Some(0));
+    let unavailable = publish();
+    assert_eq!(
+        unavailable.status.code(),
+        Some(69),
+        "{}",
+        errors(&unavailable)
+    );
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_node, address) = node(folder.path(), FILE_OF_A_ROUTER);
+    let path = folder.path().join("second.toml");
+    fs::write(&path, format!("[listen]\nquic = \"{address}\"\n")).unwrap();
+    let output = mcpbus(folder.path())
+        .arg("run")
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(69));
+    assert!(errors(&output).contains(&address), "{}", errors(&output));
+}
+
+#[test]
+fn identities_of_another_authority_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = folder.path().join("other");
+    let done = |arguments: &[&str]| {
+        let output = mcpbus(folder.path())
+            .arg("cert")
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    };
+    done(&["init", authority.to_str().unwrap()]);
+    done(&["issue", authority.to_str().unwrap(), "stranger"]);
+    let (_node, address) = node(folder.path(), FILE_OF_A_ROUTER);
+    let mut command = mcpbus(folder.path());
+    command
+        .args(["pub", "--node", &address, "--subject", "a", "--identity"])
+        .arg(authority.join("stranger"));
+    let output = with_input(command, b"x\n");
+    assert_eq!(output.status.code(), Some(69));
+    assert!(
+        errors(&output).contains("certificate") || errors(&output).contains("authority"),
+        "{}",
+        errors(&output)
+    );
+}
+
+#[test]
+fn the_demo_ends_with_a_ledger_without_residual() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = mcpbus(folder.path())
+        .args([
+            "demo",
+            "--messages",
+            "5000",
+            "--no-sticky",
+            "--format",
+            "json",
+        ])
+        .output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(object["ledger"]["residual"], 0);
+    assert_eq!(object["ledger"]["delivered"], 5000);
+    assert_eq!(
+        (&object["routes"]["risk-v1"], &object["routes"]["risk-v2"]),
+        (&4000.into(), &1000.into())
+    );
+}

@@ -1,0 +1,649 @@
+//! A client of a node: the client's side of the protocol written a second time, straight on [`Session`] and
+//! [`Signal`], with a script of what to do when and a log of what happened.
+
+use super::script::{Level, Pace, Publication, Reaction, Step, Subscription};
+use bytes::{Bytes, BytesMut};
+use mcpbus::protocol::{Definition, ReplyStatus, Signal, decode_reply, encode_reply};
+use mcpbus_actors::{Key, Time};
+use mcpbus_transport::bridge::{LinkHandle, Owner};
+use mcpbus_transport::link::LaneId;
+use mcpbus_transport::session::{Event, Local, Session, SessionConfig, SessionState};
+use mcpbus_transport::wire::{
+    Extra, Failure, GoodbyeCode, Head, ProducerId, Record, ReplyAddress, Role,
+};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// An answer of a responder.
+    Reply,
+    /// The node says that the responder is gone.
+    Lost,
+}
+
+/// What became of one message that a client published.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// What was published.
+    pub publication: Publication,
+    /// When the script said so.
+    pub at: Time,
+    /// When the session took it.
+    pub pushed: Option<Time>,
+    /// How its acknowledgement ended, and when.
+    pub result: Option<(Time, Result<(), Failure>)>,
+    /// Answers to it, where it is a request.
+    pub answers: Vec<Answer>,
+}
+
+/// A message that reached a subscription.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// When.
+    pub at: Time,
+    /// Who published it, and which of its messages it is.
+    pub message: (usize, usize),
+    /// When it was settled.
+    pub settled: Option<Time>,
+}
+
+/// A subscription and what came of it.
+#[derive(Clone, Debug)]
+pub struct Subscribed {
+    /// What was asked for.
+    pub wanted: Subscription,
+    /// When every reachable node knew of it.
+    pub ready: Option<Time>,
+    /// When the client ended it.
+    pub ended: Option<Time>,
+    /// What came, in order.
+    pub deliveries: Vec<Delivery>,
+    /// When the slow consumer takes the next message.
+    free_at: Time,
+    /// Deliveries that are not settled: index, flow, sequence.
+    open: VecDeque<(usize, u32, u64)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Incoming {
+    Subscription(usize),
+    Replies,
+}
+
+/// A client.
+pub struct Client {
+    index: usize,
+    id: u128,
+    session: Session,
+    link: Option<LinkHandle>,
+    touched: Option<LinkHandle>,
+    closing: Option<String>,
+    script: VecDeque<(Time, Step)>,
+    /// What it published.
+    pub sent: Vec<Sent>,
+    /// What it subscribed to.
+    pub subscriptions: Vec<Subscribed>,
+    flows: BTreeMap<Arc<str>, u32>,
+    /// Records that wait for credit, by flow; tokens are indices into `sent`, or none for answers.
+    waiting: BTreeMap<u32, VecDeque<(Record, u64)>>,
+    heads: BTreeMap<(Arc<str>, u8), Arc<Head>>,
+    incoming: BTreeMap<u32, Incoming>,
+    replies: Option<u32>,
+    /// How often the node came back without memory.
+    pub resets: u64,
+    /// Messages that the node had taken over when it died.
+    pub lost: u64,
+    /// Whether goodbye was said.
+    pub leaving: bool,
+    /// What went wrong that never may.
+    pub violations: Vec<String>,
+}
+
+impl Client {
+    /// A client with a script in the order of time.
+    pub fn new(
+        index: usize,
+        session: SessionConfig,
+        number: u64,
+        script: Vec<(Time, Step)>,
+    ) -> Self {
+        let id = 0xc11e_0000 + index as u128;
+        let local = Local {
+            role: Role::Client,
+            id,
+            epoch: 1,
+            name: format!("client-{index}"),
+        };
+        Self {
+            index,
+            id,
+            session: Session::new(session, local, number, 0),
+            link: None,
+            touched: None,
+            closing: None,
+            script: script.into(),
+            sent: Vec::new(),
+            subscriptions: Vec::new(),
+            flows: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            heads: BTreeMap::new(),
+            incoming: BTreeMap::new(),
+            replies: None,
+            resets: 0,
+            lost: 0,
+            leaving: false,
+            violations: Vec::new(),
+        }
+    }
+
+    /// A link to the node is up.
+    pub fn link_dialed(&mut self, link: LinkHandle, now: Time) {
+        self.link = Some(link);
+        self.closing = None;
+        self.session.link_up(now);
+        self.touched = self.link;
+    }
+
+    /// Whether the script is played, everything published has its result and everything received is settled.
+    pub fn is_done(&self) -> bool {
+        self.script.is_empty()
+            && self.session.is_settled()
+            && self.waiting.values().all(VecDeque::is_empty)
+            && self.sent.iter().all(|sent| sent.result.is_some())
+            && self
+                .subscriptions
+                .iter()
+                .all(|subscribed| subscribed.open.is_empty())
+    }
+
+    /// Says goodbye.
+    pub fn leave(&mut self) {
+        self.leaving = true;
+        self.session.leave(GoodbyeCode::Done, "the run is over");
+        self.touched = self.link;
+    }
+
+    /// Stalled subscriptions go on.
+    pub fn heal(&mut self, now: Time) {
+        for subscribed in &mut self.subscriptions {
+            if subscribed.wanted.pace == Pace::Stalled {
+                subscribed.wanted.pace = Pace::Immediate;
+                subscribed.free_at = now;
+            }
+        }
+    }
+
+    /// Where it stands, for a failure's report.
+    pub fn describe(&self) -> String {
+        let open: Vec<usize> = self
+            .subscriptions
+            .iter()
+            .map(|subscribed| subscribed.open.len())
+            .collect();
+        let pending: Vec<usize> = (0..self.sent.len())
+            .filter(|index| self.sent[*index].result.is_none())
+            .collect();
+        let waiting: usize = self.waiting.values().map(VecDeque::len).sum();
+        format!(
+            "client {}: {:?}, script {}, waiting {waiting}, without result {pending:?}, unsettled {open:?}, settled {}",
+            self.index,
+            self.session.state(),
+            self.script.len(),
+            self.session.is_settled(),
+        )
+    }
+
+    fn tell(&mut self, signal: &Signal) {
+        if let Err(error) = self.session.signal(signal.encode()) {
+            self.violations
+                .push(format!("a signal was refused: {error}"));
+        }
+    }
+
+    fn play(&mut self, step: Step, now: Time) {
+        match step {
+            Step::Subscribe(wanted) => {
+                let number = self.subscriptions.len();
+                let subscribed = Subscribed {
+                    wanted,
+                    ready: None,
+                    ended: None,
+                    deliveries: Vec::new(),
+                    free_at: Time::ZERO,
+                    open: VecDeque::new(),
+                };
+                self.subscriptions.push(subscribed);
+                self.ask(number);
+            }
+            Step::Unsubscribe(number) => {
+                if let Some(subscribed) = self.subscriptions.get_mut(number) {
+                    subscribed.ended = Some(now);
+                    self.tell(&Signal::Unsubscribe {
+                        subscription: number as u32,
+                    });
+                }
+            }
+            Step::Publish(publication) => self.publish(publication, now),
+        }
+    }
+
+    fn ask(&mut self, number: usize) {
+        let wanted = &self.subscriptions[number].wanted;
+        let signal = Signal::Subscribe {
+            subscription: number as u32,
+            pattern: wanted.pattern.clone(),
+            group: wanted.group.clone(),
+        };
+        self.tell(&signal);
+    }
+
+    fn publish(&mut self, publication: Publication, now: Time) {
+        let index = self.sent.len();
+        let subject: Arc<str> = publication.subject.as_str().into();
+        let level = publication.level;
+        let id = self.id;
+        let head = self
+            .heads
+            .entry((subject.clone(), level as u8))
+            .or_insert_with(|| {
+                Arc::new(Head {
+                    producer: ProducerId { id, epoch: 1 },
+                    subject: subject.clone(),
+                    kind: 7,
+                    ack: level.wire(),
+                    hops: 0,
+                })
+            });
+        let reply = ReplyAddress {
+            node: 0,
+            session: 0,
+            correlation: index as u64,
+        };
+        let mut body = BytesMut::with_capacity(16 + publication.size);
+        body.extend_from_slice(&(self.index as u64).to_le_bytes());
+        body.extend_from_slice(&(index as u64).to_le_bytes());
+        body.resize(16 + publication.size, index as u8);
+        let record = Record {
+            head: head.clone(),
+            sequence: index as u64 + 1,
+            key: publication.key.map(Key::from),
+            deadline: publication.time_to_live.map(|time| now + time),
+            extra: publication.request.then(|| {
+                Box::new(Extra {
+                    reply: Some(reply),
+                    ..Extra::default()
+                })
+            }),
+            body: body.freeze(),
+        };
+        self.sent.push(Sent {
+            publication,
+            at: now,
+            pushed: None,
+            result: None,
+            answers: Vec::new(),
+        });
+        let flow = match self.flows.get(&subject) {
+            Some(flow) => Some(*flow),
+            None => self.session.open_flow(Definition::Publish.encode()),
+        };
+        let Some(flow) = flow else {
+            return self.violations.push("a flow was refused".into());
+        };
+        self.flows.insert(subject, flow);
+        self.waiting
+            .entry(flow)
+            .or_default()
+            .push_back((record, index as u64));
+    }
+
+    /// Moves what waits into the session, as far as credit reaches.
+    fn send(&mut self, now: Time) {
+        for (&flow, waiting) in &mut self.waiting {
+            while let Some((record, token)) = waiting.pop_front() {
+                let cost = record.cost();
+                if !self.session.admits(flow, cost) {
+                    waiting.push_front((record, token));
+                    let messages = waiting.len() as u64;
+                    self.session.want(flow, messages, messages * cost, cost);
+                    break;
+                }
+                if let Some(sent) = self.sent.get_mut(token as usize) {
+                    sent.pushed = Some(now);
+                }
+                if self.session.push(flow, record, token).is_err() {
+                    self.violations
+                        .push("a record was refused although it was admitted".into());
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event, now: Time) {
+        match event {
+            Event::Reset { lost, .. } => {
+                self.resets += 1;
+                self.lost += lost.iter().map(|(_, count)| count).sum::<u64>();
+                self.incoming.clear();
+                for number in 0..self.subscriptions.len() {
+                    // Settlements of before are void.
+                    self.subscriptions[number].open.clear();
+                    if self.subscriptions[number].ended.is_none() {
+                        self.ask(number);
+                    }
+                }
+            }
+            Event::Opened { flow, definition } => self.opened(flow, definition, now),
+            Event::Closed { flow, .. } => {
+                self.incoming.remove(&flow);
+                for subscribed in &mut self.subscriptions {
+                    subscribed.open.retain(|(_, open, _)| *open != flow);
+                }
+            }
+            Event::Records {
+                flow,
+                first,
+                mut records,
+            } => {
+                for (offset, record) in records.drain(..).enumerate() {
+                    self.arrived(flow, first + offset as u64, record, now);
+                }
+                self.session.recycle(records);
+            }
+            Event::Pending { flow, next, .. } => {
+                // A message that is larger than the window would wait for ever.
+                if let Some(Incoming::Subscription(number)) = self.incoming.get(&flow) {
+                    let window = self.subscriptions[*number].wanted.window;
+                    self.session
+                        .set_window(flow, window.0, window.1.max(next), now);
+                }
+            }
+            Event::Signal { payload } => self.signalled(payload, now),
+            Event::Goodbye { code, reason } => {
+                self.closing = Some(format!("goodbye: {code}: {reason}"))
+            }
+            Event::Silent => self.closing = Some("the node is silent".into()),
+            _ => {}
+        }
+    }
+
+    fn opened(&mut self, flow: u32, definition: Bytes, now: Time) {
+        match Definition::decode(definition) {
+            Ok(Definition::Deliver { subscription }) => {
+                let number = subscription as usize;
+                let Some(subscribed) = self.subscriptions.get(number) else {
+                    return self
+                        .violations
+                        .push(format!("unknown subscription {number}"));
+                };
+                let (messages, bytes) = subscribed.wanted.window;
+                self.incoming.insert(flow, Incoming::Subscription(number));
+                self.session.set_window(flow, messages, bytes, now);
+            }
+            Ok(Definition::Replies) => {
+                self.incoming.insert(flow, Incoming::Replies);
+                self.session.set_window(flow, 64, 64 << 10, now);
+            }
+            other => self
+                .violations
+                .push(format!("a flow that leads to no client: {other:?}")),
+        }
+    }
+
+    fn arrived(&mut self, flow: u32, sequence: u64, record: Record, now: Time) {
+        match self.incoming.get(&flow) {
+            None => {
+                self.violations
+                    .push(format!("records on flow {flow}, which is not open"));
+                self.session.done(flow, sequence, now);
+            }
+            Some(Incoming::Replies) => {
+                self.session.done(flow, sequence, now);
+                let correlation = record
+                    .extra
+                    .as_ref()
+                    .and_then(|extra| extra.reply)
+                    .map(|reply| reply.correlation);
+                let sent =
+                    correlation.and_then(|correlation| self.sent.get_mut(correlation as usize));
+                match (sent, decode_reply(record.body)) {
+                    (Some(sent), Ok((status, _))) => sent.answers.push(match status {
+                        ReplyStatus::ResponderLost => Answer::Lost,
+                        _ => Answer::Reply,
+                    }),
+                    _ => self.violations.push("an answer to nothing".into()),
+                }
+            }
+            Some(Incoming::Subscription(number)) => {
+                let number = *number;
+                let part = |range: std::ops::Range<usize>| {
+                    let bytes = record
+                        .body
+                        .get(range)
+                        .and_then(|bytes| bytes.try_into().ok());
+                    bytes.map_or(usize::MAX, |bytes| u64::from_le_bytes(bytes) as usize)
+                };
+                let message = (part(0..8), part(8..16));
+                if record.sequence != message.1 as u64 + 1 {
+                    self.violations.push(format!(
+                        "message {message:?} came as number {}",
+                        record.sequence
+                    ));
+                }
+                let subscribed = &mut self.subscriptions[number];
+                let index = subscribed.deliveries.len();
+                subscribed.deliveries.push(Delivery {
+                    at: now,
+                    message,
+                    settled: None,
+                });
+                subscribed.open.push_back((index, flow, sequence));
+                if subscribed.wanted.reaction == Reaction::Reply
+                    && let Some(reply) = record.extra.as_ref().and_then(|extra| extra.reply)
+                {
+                    self.reply(reply, message);
+                }
+                if subscribed_is_idle(&self.subscriptions[number]) {
+                    self.rest(number, now);
+                }
+            }
+        }
+    }
+
+    fn reply(&mut self, reply: ReplyAddress, message: (usize, usize)) {
+        let flow = match self.replies {
+            Some(flow) => Some(flow),
+            None => self.session.open_flow(Definition::Replies.encode()),
+        };
+        self.replies = flow;
+        let Some(flow) = flow else {
+            return self.violations.push("a flow was refused".into());
+        };
+        let head = Head {
+            producer: ProducerId {
+                id: self.id,
+                epoch: 1,
+            },
+            subject: Arc::from(""),
+            kind: 0,
+            ack: Level::None.wire(),
+            hops: 0,
+        };
+        let record = Record {
+            head: Arc::new(head),
+            sequence: 0,
+            key: None,
+            deadline: None,
+            extra: Some(Box::new(Extra {
+                reply: Some(reply),
+                ..Extra::default()
+            })),
+            body: encode_reply(ReplyStatus::Ok, &(message.1 as u64).to_le_bytes()),
+        };
+        self.waiting
+            .entry(flow)
+            .or_default()
+            .push_back((record, u64::MAX));
+    }
+
+    /// A consumer starts on its next message.
+    fn rest(&mut self, number: usize, now: Time) {
+        let subscribed = &mut self.subscriptions[number];
+        subscribed.free_at = match subscribed.wanted.pace {
+            Pace::Immediate => now,
+            Pace::Slow(time) => now + time,
+            Pace::Stalled => Time::MAX,
+        };
+    }
+
+    /// Settles what consumers have done.
+    fn consume(&mut self, now: Time) {
+        for number in 0..self.subscriptions.len() {
+            while self.subscriptions[number].free_at <= now {
+                let subscribed = &mut self.subscriptions[number];
+                let Some((index, flow, sequence)) = subscribed.open.pop_front() else {
+                    break;
+                };
+                subscribed.deliveries[index].settled = Some(now);
+                if subscribed.wanted.reaction == Reaction::Reject {
+                    self.session.fail(flow, sequence, Failure::Rejected, now);
+                }
+                self.session.done(flow, sequence, now);
+                self.rest(number, now);
+            }
+        }
+    }
+
+    fn signalled(&mut self, payload: Bytes, now: Time) {
+        match Signal::decode(payload) {
+            Ok(Signal::Ready { subscription }) => {
+                if let Some(subscribed) = self.subscriptions.get_mut(subscription as usize) {
+                    subscribed.ready = subscribed.ready.or(Some(now));
+                }
+            }
+            other => self
+                .violations
+                .push(format!("an unexpected signal: {other:?}")),
+        }
+    }
+
+    fn after(&mut self, now: Time) {
+        loop {
+            if let Some(release) = self.session.poll_release() {
+                if release.token == u64::MAX {
+                    continue;
+                }
+                match self.sent.get_mut(release.token as usize) {
+                    Some(sent) if sent.result.is_none() => {
+                        sent.result = Some((now, release.result))
+                    }
+                    _ => self
+                        .violations
+                        .push(format!("message {} was released twice", release.token)),
+                }
+                continue;
+            }
+            let Some(event) = self.session.poll_event() else {
+                break;
+            };
+            self.handle(event, now);
+        }
+        self.consume(now);
+        self.send(now);
+        self.touched = self.link;
+    }
+}
+
+fn subscribed_is_idle(subscribed: &Subscribed) -> bool {
+    subscribed.open.len() == 1
+}
+
+impl Owner for Client {
+    fn receive(&mut self, link: LinkHandle, lane: LaneId, bytes: Bytes, now: Time) {
+        if self.link != Some(link) {
+            return;
+        }
+        if let Err(error) = self.session.receive(lane, bytes, now) {
+            self.violations
+                .push(format!("the node broke the protocol: {error}"));
+            self.session
+                .leave(GoodbyeCode::Protocol, &error.to_string());
+        }
+        self.after(now);
+    }
+
+    fn reads_data(&self, link: LinkHandle) -> bool {
+        self.link == Some(link) && self.session.is_live()
+    }
+
+    fn wants_transmit(&self, link: LinkHandle, lane: LaneId, now: Time) -> bool {
+        self.link == Some(link) && self.closing.is_none() && self.session.wants_transmit(lane, now)
+    }
+
+    fn transmit(
+        &mut self,
+        link: LinkHandle,
+        lane: LaneId,
+        budget: usize,
+        now: Time,
+        out: &mut BytesMut,
+    ) {
+        if self.link == Some(link) {
+            self.session.transmit(lane, budget, now, out);
+            self.touched = self.link;
+        }
+    }
+
+    fn wants_close(&self, link: LinkHandle) -> Option<String> {
+        if self.link != Some(link) {
+            return Some("a newer link is up".into());
+        }
+        if self.session.state() == SessionState::Leaving {
+            return Some("goodbye".into());
+        }
+        self.closing.clone()
+    }
+
+    fn link_down(&mut self, link: LinkHandle, _reason: &str, _now: Time) {
+        if self.link == Some(link) {
+            self.link = None;
+            self.session.link_down();
+        }
+    }
+
+    fn poll_touched(&mut self) -> Option<LinkHandle> {
+        self.touched.take()
+    }
+
+    fn next_timeout(&self) -> Option<Time> {
+        let script = self.script.front().map(|(at, _)| *at);
+        let busy = self
+            .subscriptions
+            .iter()
+            .filter(|subscribed| !subscribed.open.is_empty());
+        let consume = busy
+            .map(|subscribed| subscribed.free_at)
+            .filter(|at| *at != Time::MAX)
+            .min();
+        self.session
+            .next_timeout()
+            .into_iter()
+            .chain(script)
+            .chain(consume)
+            .min()
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        if self.session.next_timeout().is_some_and(|at| at <= now) {
+            self.session.handle_timeout(now);
+        }
+        while self.script.front().is_some_and(|(at, _)| *at <= now) {
+            if let Some((_, step)) = self.script.pop_front() {
+                self.play(step, now);
+            }
+        }
+        self.after(now);
+    }
+}

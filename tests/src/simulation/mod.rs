@@ -1,0 +1,29 @@
+//! A whole mesh under a virtual clock: real nodes and sessions, simulated links and clients, one seed.
+//!
+//! Invariants of the simulation:
+//! - one clock and one source of chance; events happen in the order of (time, number); nothing asks the machine for
+//!   time, threads or randomness, so that a seed is a run;
+//! - nodes are [`NodeCore`](mcpbus::node::NodeCore)s, driven exactly as the bridge drives them; clients are a second
+//!   implementation of the client's side, so that both ends cannot share one mistake;
+//! - lanes are ordered and independent of each other; a cut may fall on any byte and be noticed by the two ends at
+//!   different times, or by the heartbeat only.
+//!
+//! - [`random`]: the source of chance
+//! - [`pipe`]: one lane, one direction
+//! - [`world`]: events, links, cuts, crashes; checks every node's ledger after every event
+//! - [`script`], [`client`]: what a client is to do, and a client
+//! - [`scenario`]: what a seed comes to: nodes, clients, faults
+//! - [`verdict`]: what must be true at the end
+//! - [`run`]: one seed, many seeds, and the command that replays one
+
+pub mod client;
+pub mod pipe;
+pub mod random;
+pub mod run;
+pub mod scenario;
+pub mod script;
+pub mod verdict;
+pub mod world;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,441 @@
+//! What a seed comes to: a mesh, clients with scripts, and faults.
+
+use super::client::Client;
+use super::random::Random;
+use super::script::{Level, Pace, Publication, Reaction, Step, Subscription};
+use super::world::{Edge, End, Weather, World};
+use mcpbus::node::{NodeConfig, NodeLimits};
+use mcpbus::policy::PolicyFactory;
+use mcpbus::routing::{Pattern, Route, RouteTable};
+use mcpbus_actors::Time;
+use mcpbus_transport::session::SessionConfig;
+use std::time::Duration;
+
+/// What a scenario leaves to chance, and what not.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// How many nodes.
+    pub nodes: usize,
+    /// Links between nodes: the first dials the second.
+    pub links: &'static [(usize, usize)],
+    /// Fewest and most messages.
+    pub messages: (u64, u64),
+    /// Fewest and most cuts.
+    pub cuts: (u64, u64),
+    /// Whether some subscribers are slow or stall for a while.
+    pub slow: bool,
+    /// Whether members of groups share work.
+    pub groups: bool,
+    /// Whether a route chooses between groups.
+    pub routes: bool,
+    /// Whether clients ask and answer.
+    pub requests: bool,
+    /// Whether subscriptions come and go during the traffic.
+    pub churn: bool,
+    /// The node that dies in the middle of the traffic and comes back.
+    pub crash: Option<usize>,
+    /// Whether some messages have a deadline.
+    pub deadlines: bool,
+    /// Whether subscribers are on the last node and publishers on the first.
+    pub apart: bool,
+}
+
+const CALM: Shape = Shape {
+    name: "",
+    nodes: 2,
+    links: &[(0, 1)],
+    messages: (20, 120),
+    cuts: (0, 0),
+    slow: false,
+    groups: false,
+    routes: false,
+    requests: false,
+    churn: false,
+    crash: None,
+    deadlines: false,
+    apart: false,
+};
+
+const CHAIN: &[(usize, usize)] = &[(0, 1), (2, 1)];
+const TRIANGLE: &[(usize, usize)] = &[(0, 1), (1, 2), (2, 0)];
+const RING: &[(usize, usize)] = &[(0, 1), (1, 2), (2, 3), (3, 4), (4, 0)];
+
+/// All scenarios.
+pub const SHAPES: &[Shape] = &[
+    Shape {
+        name: "one_node",
+        nodes: 1,
+        links: &[],
+        groups: true,
+        slow: true,
+        cuts: (0, 3),
+        deadlines: true,
+        ..CALM
+    },
+    Shape {
+        name: "two_nodes",
+        groups: true,
+        slow: true,
+        cuts: (0, 4),
+        ..CALM
+    },
+    Shape {
+        name: "chain",
+        nodes: 3,
+        links: CHAIN,
+        groups: true,
+        slow: true,
+        cuts: (0, 5),
+        deadlines: true,
+        ..CALM
+    },
+    Shape {
+        name: "triangle",
+        nodes: 3,
+        links: TRIANGLE,
+        groups: true,
+        slow: true,
+        cuts: (0, 5),
+        ..CALM
+    },
+    Shape {
+        name: "ring",
+        nodes: 5,
+        links: RING,
+        groups: true,
+        slow: true,
+        cuts: (0, 6),
+        ..CALM
+    },
+    Shape {
+        name: "routes",
+        nodes: 3,
+        links: CHAIN,
+        routes: true,
+        slow: true,
+        cuts: (0, 3),
+        ..CALM
+    },
+    Shape {
+        name: "requests",
+        nodes: 3,
+        links: TRIANGLE,
+        requests: true,
+        cuts: (0, 3),
+        ..CALM
+    },
+    Shape {
+        name: "churn",
+        nodes: 3,
+        links: TRIANGLE,
+        groups: true,
+        slow: true,
+        churn: true,
+        cuts: (0, 2),
+        ..CALM
+    },
+    Shape {
+        name: "crash_middle",
+        nodes: 3,
+        links: CHAIN,
+        slow: true,
+        crash: Some(1),
+        apart: true,
+        ..CALM
+    },
+    Shape {
+        name: "crash_any",
+        nodes: 5,
+        links: RING,
+        groups: true,
+        slow: true,
+        crash: Some(0),
+        cuts: (0, 3),
+        ..CALM
+    },
+];
+
+/// A world that is about to start, and when what happens in it.
+pub struct Scenario {
+    /// The shape it was drawn from.
+    pub shape: Shape,
+    /// The world.
+    pub world: World,
+    /// When the faults happen.
+    pub faults: Vec<(Time, Fault)>,
+    /// When the last message is published and the last fault is over.
+    pub calm_at: Time,
+    /// By when everything must be done.
+    pub done_by: Time,
+    /// The node of each client.
+    pub homes: Vec<usize>,
+    /// What every node was given to grant.
+    pub budget: (u64, u64),
+}
+
+/// A fault.
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    /// The newest link of an edge is cut.
+    Cut(usize),
+    /// A node dies and is away for this long.
+    Crash(usize, Duration),
+}
+
+/// Subjects of ordinary messages; nobody listens to the last.
+const SUBJECTS: [&str; 6] = ["a.0", "a.1", "b.0", "b.x.1", "c", "nobody.here"];
+const PATTERNS: [&str; 7] = ["a.*", "a.0", "b.>", "b.0", "c", "a.1", "*.0"];
+
+/// Draws a scenario.
+pub fn draw(shape: &Shape, seed: u64) -> Scenario {
+    let mut random =
+        Random::new(seed ^ super::random::mix(shape.name.len() as u64 + shape.nodes as u64));
+    let begin = Time::ZERO + Duration::from_secs(100);
+    let session = SessionConfig {
+        lanes: *random.pick(&[1, 2, 4]),
+        frame_target: *random.pick(&[100, 1000, 64 * 1024]),
+        ..SessionConfig::default()
+    };
+    let limits = NodeLimits {
+        credit_messages: *random.pick(&[8192, 262_144]),
+        credit_bytes: *random.pick(&[2 << 20, 64 << 20]),
+        flow_messages: *random.pick(&[64, 300, 16_384]),
+        flow_bytes: *random.pick(&[16 << 10, 4 << 20]),
+        ..NodeLimits::default()
+    };
+    let budget = (limits.credit_messages, limits.credit_bytes);
+    let nodes: Vec<NodeConfig> = (0..shape.nodes)
+        .map(|node| NodeConfig {
+            session: session.clone(),
+            limits: limits.clone(),
+            routes: routes(shape, &mut random),
+            ..NodeConfig::new(&format!("node-{node}"), random.number(), 1)
+        })
+        .collect();
+    let mut edges: Vec<Edge> = Vec::new();
+    for &(dialer, acceptor) in shape.links {
+        let dialed = edges
+            .iter()
+            .filter(|edge| edge.dialer == End::Node(dialer))
+            .count();
+        edges.push(Edge {
+            dialer: End::Node(dialer),
+            acceptor,
+            dialed,
+        });
+    }
+    let mut homes = Vec::new();
+    let mut clients = Vec::new();
+    let mut add = |random: &mut Random, home: usize, mut script: Vec<(Time, Step)>| {
+        script.sort_by_key(|(at, _)| *at);
+        let lanes = *random.pick(&[1, 3, 4]);
+        let client = Client::new(
+            clients.len(),
+            SessionConfig {
+                lanes,
+                ..session.clone()
+            },
+            random.number(),
+            script,
+        );
+        edges.push(Edge {
+            dialer: End::Client(clients.len()),
+            acceptor: home,
+            dialed: 0,
+        });
+        homes.push(home);
+        clients.push(client);
+    };
+    for place in 0..random.between(2, 5) {
+        let home = if shape.apart {
+            random.between(1, 2) as usize
+        } else {
+            random.below(shape.nodes as u64) as usize
+        };
+        let script = subscriber(shape, &mut random, begin, place == 0);
+        add(&mut random, home, script);
+    }
+    let publishers = random.between(1, 3);
+    let messages = random.between(shape.messages.0, shape.messages.1) / publishers;
+    for _ in 0..publishers {
+        let home = if shape.apart {
+            0
+        } else {
+            random.below(shape.nodes as u64) as usize
+        };
+        let script = publisher(shape, &mut random, begin, messages);
+        add(&mut random, home, script);
+    }
+    let last = begin + Duration::from_millis(2500);
+    let mut faults = Vec::new();
+    for _ in 0..random.between(shape.cuts.0, shape.cuts.1) {
+        let edge = random.below(edges.len() as u64) as usize;
+        faults.push((begin + random.micros(700_000, 2_400_000), Fault::Cut(edge)));
+    }
+    if let Some(node) = shape.crash {
+        let node = if shape.apart {
+            node
+        } else {
+            random.below(shape.nodes as u64) as usize
+        };
+        let away = random.micros(20_000, 1_500_000);
+        faults.push((
+            begin + random.micros(1_000_000, 2_000_000),
+            Fault::Crash(node, away),
+        ));
+    }
+    faults.sort_by_key(|(at, _)| *at);
+    let delay = *random.pick(&[(50, 100), (50, 3000), (1000, 20_000)]);
+    let weather = Weather {
+        delay,
+        silent: true,
+    };
+    let patience = if shape.crash.is_some() { 90 } else { 30 };
+    Scenario {
+        shape: shape.clone(),
+        world: World::new(random, nodes, clients, edges, weather),
+        faults,
+        calm_at: last,
+        done_by: last + Duration::from_secs(patience),
+        homes,
+        budget,
+    }
+}
+
+fn routes(shape: &Shape, random: &mut Random) -> RouteTable {
+    if !shape.routes {
+        return RouteTable::default();
+    }
+    let policy = *random.pick(&["weighted", "hash", "round-robin"]);
+    let route = PolicyFactory::named(policy)
+        .ok()
+        .zip(Pattern::new("r.*").ok())
+        .map(|(policy, pattern)| {
+            Route::new(pattern, policy)
+                .to("v1", 80)
+                .to("v2", 20)
+                .sticky(random.one_in(2))
+        });
+    RouteTable::new(route.into_iter().collect()).unwrap_or_default()
+}
+
+fn subscriber(shape: &Shape, random: &mut Random, begin: Time, first: bool) -> Vec<(Time, Step)> {
+    let mut script = Vec::new();
+    let mut number = 0;
+    let both = shape.routes && first;
+    for place in 0..if both { 2 } else { random.between(1, 2) } {
+        // A destination without members holds the messages that are routed to it, so each has one.
+        let (pattern, group) = if both {
+            ("r.>".into(), Some(["v1", "v2"][place as usize].to_string()))
+        } else if shape.routes && !random.one_in(4) {
+            ("r.>".into(), Some(random.pick(&["v1", "v2"]).to_string()))
+        } else if shape.requests && !random.one_in(4) {
+            ("req.*".into(), Some("responders".into()))
+        } else if shape.groups && random.one_in(2) {
+            ("a.*".into(), Some(random.pick(&["g", "h"]).to_string()))
+        } else {
+            (random.pick(&PATTERNS).to_string(), None)
+        };
+        let pace = match random.below(6) {
+            0 if shape.slow => Pace::Stalled,
+            1 | 2 if shape.slow => Pace::Slow(random.micros(100, 20_000)),
+            _ => Pace::Immediate,
+        };
+        let reaction = match &group {
+            Some(group) if group == "responders" => Reaction::Reply,
+            _ if random.one_in(12) => Reaction::Reject,
+            _ => Reaction::Take,
+        };
+        let window = (
+            *random.pick(&[1, 2, 10, 1000]),
+            *random.pick(&[200, 5000, 1 << 20]),
+        );
+        let late = shape.churn && random.one_in(3);
+        let at = begin
+            + if late {
+                random.micros(900_000, 2_200_000)
+            } else {
+                random.micros(0, 100_000)
+            };
+        script.push((
+            at,
+            Step::Subscribe(Subscription {
+                pattern,
+                group,
+                pace,
+                reaction,
+                window,
+            }),
+        ));
+        if shape.churn && random.one_in(3) && !late {
+            script.push((
+                begin + random.micros(1_000_000, 2_400_000),
+                Step::Unsubscribe(number),
+            ));
+        }
+        // Numbers follow the order of time.
+        number += 1;
+    }
+    // A late subscription before an early one would change their numbers.
+    let late = script.iter().any(|(at, step)| {
+        matches!(step, Step::Subscribe(_)) && *at > begin + Duration::from_millis(500)
+    });
+    if late {
+        script.retain(|(_, step)| matches!(step, Step::Subscribe(_)));
+    } else {
+        let mut at = begin;
+        for (time, step) in &mut script {
+            if matches!(step, Step::Subscribe(_)) {
+                at = at.max(*time);
+                *time = at;
+            }
+        }
+    }
+    script
+}
+
+fn publisher(shape: &Shape, random: &mut Random, begin: Time, messages: u64) -> Vec<(Time, Step)> {
+    let subjects: Vec<&str> = (0..random.between(1, 3))
+        .map(|_| *random.pick(&SUBJECTS))
+        .collect();
+    let level = *random.pick(&[None, Some(Level::Accepted), Some(Level::Processed)]);
+    let bursts = random.one_in(2);
+    let mut at = begin + Duration::from_secs(1);
+    let mut script = Vec::new();
+    for _ in 0..messages {
+        if !bursts || random.one_in(10) {
+            at += random.micros(
+                0,
+                2 * 1_400_000 / messages.max(1) / if bursts { 1 } else { 2 },
+            );
+        }
+        let any = *random.pick(&[Level::None, Level::Accepted, Level::Processed]);
+        let (subject, request) = if shape.requests && random.one_in(2) {
+            ("req.1", true)
+        } else if shape.routes && !random.one_in(4) {
+            (*random.pick(&["r.1", "r.2"]), false)
+        } else {
+            (*random.pick(&subjects), false)
+        };
+        let publication = Publication {
+            subject: subject.into(),
+            key: (!random.one_in(3)).then(|| random.below(5)),
+            level: if request {
+                Level::Accepted
+            } else {
+                level.unwrap_or(any)
+            },
+            size: *random.pick(&[0, 10, 100, 3000]),
+            time_to_live: (shape.deadlines && random.one_in(8))
+                .then(|| random.micros(100, 300_000)),
+            request,
+        };
+        script.push((
+            at.min(begin + Duration::from_millis(2450)),
+            Step::Publish(publication),
+        ));
+    }
+    script
+}
