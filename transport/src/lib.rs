@@ -15,4 +15,5 @@ pub mod codec;
 pub mod identity;
 pub mod link;
 pub mod session;
+mod telemetry;
 pub mod wire;

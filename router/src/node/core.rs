@@ -5,6 +5,8 @@ use super::decide::{Decision, EntryIndex, EntryState};
 use super::flow::{InFlow, InFlowId};
 use super::ledger::{NodeLedger, Outcome};
 use super::peer::{Peer, PeerId};
+use super::registry::{PeerEntry, PeerRegistry};
+use super::telemetry::Telemetry;
 use crate::interest::{Interest, Limits, Neighbour, NodeId};
 use crate::policy::Policy;
 use crate::routing::SubjectTable;
@@ -79,6 +81,8 @@ pub struct NodeCore {
     /// Flows that were refused a window because the budget was used up.
     pub(super) hungry: VecDeque<(InFlowId, u64)>,
     pub(super) ledger: NodeLedger,
+    pub(super) telemetry: Telemetry,
+    registry: PeerRegistry,
     incarnations: u64,
     /// Peers that are done: removed once what they said last has been heard.
     leaving: Vec<PeerId>,
@@ -116,7 +120,7 @@ impl NodeCore {
             .iter()
             .map(|route| vec![0; route.destinations.len()])
             .collect();
-        Self {
+        let mut node = Self {
             interest: Interest::new(NodeId(config.id), config.epoch, limits),
             peers: Slab::new(),
             serials: BTreeMap::new(),
@@ -143,11 +147,15 @@ impl NodeCore {
             credit: (config.limits.credit_messages, config.limits.credit_bytes),
             hungry: VecDeque::new(),
             ledger: NodeLedger::default(),
+            telemetry: Telemetry::new(&config.name),
+            registry: PeerRegistry::default(),
             incarnations: config.seed | 1,
             leaving: Vec::new(),
             refused_dials: BTreeMap::new(),
             config,
-        }
+        };
+        node.announce_routes();
+        node
     }
 
     /// The node's own link to `dialed` (its index in the configuration) is up.
@@ -204,6 +212,11 @@ impl NodeCore {
             };
         }
         ledger
+    }
+
+    /// Who is connected, readable from any thread.
+    pub fn registry(&self) -> &PeerRegistry {
+        &self.registry
     }
 
     /// How many messages each destination of each route was given.
@@ -436,6 +449,7 @@ impl NodeCore {
         peer.link = None;
         peer.down_since = Some(now);
         peer.session.link_down();
+        self.registry.set_live(peer.serial, false);
         let left = peer.left;
         tracing::info!(peer = peer.name(), reason, "link down");
         if left {
@@ -470,6 +484,12 @@ impl NodeCore {
             Event::Up { resumed } => {
                 let peer = &mut self.peers[id];
                 peer.role = peer.session.peer().map_or(peer.role, |known| known.role);
+                let entry = PeerEntry {
+                    name: peer.name().to_owned(),
+                    node: peer.role == Role::Node,
+                    live: true,
+                };
+                self.registry.set(peer.serial, entry);
                 tracing::info!(peer = peer.name(), resumed, "session up");
                 if peer.role == Role::Node && !peer.neighbour {
                     self.neighbour_up(id, now);
@@ -556,6 +576,7 @@ impl NodeCore {
                     tracing::warn!(peer = name, "the peer is silent");
                     self.peers[id].session.link_down();
                     self.peers[id].down_since = Some(now);
+                    self.registry.set_live(self.peers[id].serial, false);
                     self.refuse(
                         link,
                         GoodbyeCode::Silent,
@@ -622,6 +643,7 @@ impl NodeCore {
         self.forget_former(id);
         if let Some(peer) = self.peers.try_remove(id) {
             self.serials.remove(&peer.serial);
+            self.registry.remove(peer.serial);
             if let Some(link) = peer.link {
                 self.links.remove(&link);
             }

@@ -98,7 +98,7 @@ pub(super) struct InFlow {
     /// Whether targets that are out of reach have been waited for long enough.
     pub(super) impatient: bool,
     /// The message that goes on without some of its targets.
-    pub(super) skipped: Option<u64>,
+    pub(super) skipped: Option<(u64, Failure)>,
     /// Whether it stands among those that were refused credit.
     pub(super) hungry: bool,
     /// Copies handed on and not yet released.

@@ -3,6 +3,7 @@
 use super::config::NodeConfig;
 use super::core::NodeCore;
 use super::ledger::NodeLedger;
+use super::registry::{PeerEntry, PeerRegistry};
 use super::report::NodeReport;
 use crate::client::{Client, ClientConfig, ConnectError};
 use crate::dial::memory::MemoryDial;
@@ -144,7 +145,7 @@ impl NodeBuilder {
             })
             .await
             .map_err(|error| setup(error.to_string()))?;
-        let address = start
+        let (address, registry) = start
             .await
             .map_err(|_| setup(String::from("the node's thread has ended")))??;
         Ok(Node {
@@ -152,6 +153,7 @@ impl NodeBuilder {
             reactor,
             commands,
             address,
+            registry,
             done,
         })
     }
@@ -163,6 +165,7 @@ pub struct Node {
     reactor: Reactor,
     commands: mpsc::Sender<Command>,
     address: Option<SocketAddr>,
+    registry: PeerRegistry,
     done: watch::Receiver<bool>,
 }
 
@@ -184,6 +187,11 @@ impl Node {
     /// Where it listens.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// Who is connected now. Never waits for the node's thread.
+    pub fn peers(&self) -> Vec<PeerEntry> {
+        self.registry.peers()
     }
 
     /// A client inside the process, on the node's own thread.
@@ -249,11 +257,13 @@ impl Node {
 async fn run(
     builder: NodeBuilder,
     mut inbox: mpsc::Receiver<Command>,
-    started: oneshot::Sender<Result<Option<SocketAddr>, StartError>>,
+    started: oneshot::Sender<Result<(Option<SocketAddr>, PeerRegistry), StartError>>,
 ) {
     let highest_lane = builder.config.session.lanes;
     let clock = SystemClock::new();
-    let hub = Hub::new(NodeCore::new(builder.config.clone()), clock);
+    let core = NodeCore::new(builder.config.clone());
+    let registry = core.registry().clone();
+    let hub = Hub::new(core, clock);
     let timer = hub.clone();
     let timer = tokio::task::spawn_local(async move { timer.run_timer().await });
     #[cfg(feature = "quic")]
@@ -261,7 +271,7 @@ async fn run(
     #[cfg(feature = "quic")]
     let endpoint = match quic::start(&hub, &builder, highest_lane, &stopping) {
         Ok((address, endpoint)) => {
-            let _ = started.send(Ok(address));
+            let _ = started.send(Ok((address, registry)));
             endpoint
         }
         Err(error) => {
@@ -271,7 +281,7 @@ async fn run(
         }
     };
     #[cfg(not(feature = "quic"))]
-    let _ = started.send(Ok(None));
+    let _ = started.send(Ok((None, registry)));
     while let Some(command) = inbox.recv().await {
         match command {
             Command::Report(answer) => {

@@ -20,12 +20,15 @@ mod handle;
 mod ledger;
 mod owner;
 mod peer;
+mod registry;
 mod report;
 mod subscribe;
 mod switch;
+mod telemetry;
 
 pub use config::{NODE_OVERHEAD, NodeConfig, NodeLimits, SESSION_OVERHEAD};
 pub use core::NodeCore;
 pub use handle::{Node, NodeBuilder, StartError};
 pub use ledger::{FailureName, NodeLedger};
+pub use registry::{PeerEntry, PeerRegistry};
 pub use report::{NodeReport, PeerReport, RouteReport};

@@ -168,19 +168,25 @@ impl NodeCore {
     /// Runs flows until none can go on, and tells neighbours what changed.
     pub(super) fn settle(&mut self, now: Time) {
         loop {
-            let version = self.version;
             self.pump_interest(now);
-            if self.version != version || self.homeless_version != self.version {
+            if self.homeless_version != self.version {
                 self.homeless_version = self.version;
                 for id in std::mem::take(&mut self.homeless) {
                     self.schedule(id);
                 }
             }
-            let Some(id) = self.runnable.pop_front() else {
+            let version = self.version;
+            while let Some(id) = self.runnable.pop_front() {
+                self.run(id, now);
+                if self.version != version {
+                    break;
+                }
+            }
+            if self.version == version {
                 break;
-            };
-            self.run(id, now);
+            }
         }
+        self.telemetry.record(&self.ledger);
     }
 
     fn run(&mut self, id: InFlowId, now: Time) {
@@ -344,8 +350,12 @@ impl NodeCore {
             self.starve(id, sequence, record, &outs);
             return false;
         }
-        if self.inflows[id].skipped.take() == Some(sequence) {
-            self.partly_failed(id, sequence, now);
+        if let Some((_, failure)) = self.inflows[id]
+            .skipped
+            .take()
+            .filter(|(skipped, _)| *skipped == sequence)
+        {
+            self.partly_failed(id, sequence, failure, now);
         }
         self.hand_on(id, sequence, record, &outs);
         true
@@ -376,13 +386,13 @@ impl NodeCore {
     }
 
     /// A message goes on without some of its targets.
-    fn partly_failed(&mut self, id: InFlowId, sequence: u64, now: Time) {
+    fn partly_failed(&mut self, id: InFlowId, sequence: u64, failure: Failure, now: Time) {
         let inflow = &mut self.inflows[id];
-        inflow.failed.insert(sequence, Self::NOBODY);
+        inflow.failed.insert(sequence, failure);
         if let Some(flow) = inflow.flow {
             self.peers[inflow.peer]
                 .session
-                .fail(flow, sequence, Self::NOBODY, now);
+                .fail(flow, sequence, failure, now);
         }
     }
 

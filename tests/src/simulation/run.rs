@@ -125,28 +125,37 @@ fn end(scenario: &mut Scenario) -> Result<(), String> {
             .with_client(client, |client, _| client.leave());
     }
     let until = scenario.world.now + Duration::from_secs(10);
-    scenario.world.run_until(until)?;
+    wait(scenario, until, |scenario| {
+        let peers = scenario
+            .world
+            .nodes
+            .iter()
+            .filter_map(|place| place.core.as_ref())
+            .map(|core| core.report(until));
+        peers
+            .into_iter()
+            .all(|report| report.peers.iter().all(|peer| peer.node))
+    })?;
     scenario.world.over = true;
     for node in 0..scenario.world.nodes.len() {
         scenario
             .world
             .with_node(node, |node, _| node.leave("the run is over"));
     }
+    // What was said goodbye to without being heard is given up when the hold is over.
     let until = scenario.world.now + Duration::from_secs(40);
-    scenario.world.run_until(until)?;
     let budget = scenario.budget;
-    for place in &scenario.world.nodes {
-        let Some(core) = &place.core else { continue };
-        let report = core.report(scenario.world.now);
-        if report.credit_left != budget {
-            let left = report.credit_left;
-            return Err(format!(
-                "{} has {left:?} of {budget:?} to grant when all have left: {report:?}",
-                report.name
-            ));
-        }
-    }
-    Ok(())
+    wait(scenario, until, |scenario| {
+        let cores = scenario
+            .world
+            .nodes
+            .iter()
+            .filter_map(|place| place.core.as_ref());
+        cores
+            .into_iter()
+            .all(|core| core.report(until).credit_left == budget)
+    })
+    .map_err(|error| format!("{error}\nnot all of {budget:?} came back when all had left"))
 }
 
 /// Runs many seeds of a scenario: as many as the variable `MCPBUS_SEEDS` says, `ordinary` without it, or only the one

@@ -248,13 +248,13 @@ pub fn draw(shape: &Shape, seed: u64) -> Scenario {
         homes.push(home);
         clients.push(client);
     };
-    for _ in 0..random.between(2, 5) {
+    for place in 0..random.between(2, 5) {
         let home = if shape.apart {
             random.between(1, 2) as usize
         } else {
             random.below(shape.nodes as u64) as usize
         };
-        let script = subscriber(shape, &mut random, begin);
+        let script = subscriber(shape, &mut random, begin, place == 0);
         add(&mut random, home, script);
     }
     let publishers = random.between(1, 3);
@@ -321,11 +321,15 @@ fn routes(shape: &Shape, random: &mut Random) -> RouteTable {
     RouteTable::new(route.into_iter().collect()).unwrap_or_default()
 }
 
-fn subscriber(shape: &Shape, random: &mut Random, begin: Time) -> Vec<(Time, Step)> {
+fn subscriber(shape: &Shape, random: &mut Random, begin: Time, first: bool) -> Vec<(Time, Step)> {
     let mut script = Vec::new();
     let mut number = 0;
-    for _ in 0..random.between(1, 2) {
-        let (pattern, group) = if shape.routes && !random.one_in(4) {
+    let both = shape.routes && first;
+    for place in 0..if both { 2 } else { random.between(1, 2) } {
+        // A destination without members holds the messages that are routed to it, so each has one.
+        let (pattern, group) = if both {
+            ("r.>".into(), Some(["v1", "v2"][place as usize].to_string()))
+        } else if shape.routes && !random.one_in(4) {
             ("r.>".into(), Some(random.pick(&["v1", "v2"]).to_string()))
         } else if shape.requests && !random.one_in(4) {
             ("req.*".into(), Some("responders".into()))

@@ -105,6 +105,8 @@ pub struct World {
     sequence: u64,
     timers: BTreeMap<End, Time>,
     same_instant: u32,
+    /// Nodes that did something in this step.
+    changed: Vec<usize>,
 }
 
 impl World {
@@ -139,6 +141,7 @@ impl World {
             sequence: 0,
             timers: BTreeMap::new(),
             same_instant: 0,
+            changed: Vec::new(),
         };
         for edge in 0..world.edges.len() {
             let after = world.random.micros(0, 20_000);
@@ -280,14 +283,12 @@ impl World {
 
     /// Carries out what an owner wants to have written and closed, and when it wants to be called.
     fn pump(&mut self, end: End) {
-        let mut touched = Vec::new();
+        if let End::Node(node) = end
+            && !self.changed.contains(&node)
+        {
+            self.changed.push(node);
+        }
         while let Some(handle) = self.owner(end).and_then(|owner| owner.poll_touched()) {
-            if !touched.contains(&handle.0) {
-                touched.push(handle.0);
-            }
-            if touched.len() > 1000 {
-                break;
-            }
             self.write(end, handle.0);
         }
         let next = self.owner(end).and_then(|owner| owner.next_timeout());
@@ -616,8 +617,9 @@ impl World {
         self.pump(End::Node(node));
     }
 
-    fn check_ledgers(&self) -> Result<(), String> {
-        for place in &self.nodes {
+    fn check_ledgers(&mut self) -> Result<(), String> {
+        for node in std::mem::take(&mut self.changed) {
+            let place = &self.nodes[node];
             let Some(core) = &place.core else { continue };
             let ledger = core.ledger();
             if ledger.residual() != 0 {

@@ -3,6 +3,7 @@
 use super::hub::Hub;
 use super::owner::{LinkHandle, Owner};
 use crate::link::{CloseCode, LaneId, LaneReader, LaneWriter, Link};
+use crate::telemetry::LinkTelemetry;
 use bytes::BytesMut;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -23,6 +24,7 @@ const GOODBYE_WAIT: Duration = Duration::from_secs(1);
 pub(super) struct LinkWakes {
     writers: Vec<Notify>,
     gate: Notify,
+    telemetry: LinkTelemetry,
 }
 
 impl LinkWakes {
@@ -30,6 +32,7 @@ impl LinkWakes {
         Self {
             writers: (0..=highest_lane).map(|_| Notify::new()).collect(),
             gate: Notify::new(),
+            telemetry: LinkTelemetry::new(),
         }
     }
 
@@ -122,6 +125,8 @@ async fn read_lane<O: Owner, R: LaneReader>(
         }
         match reader.read_chunks(&mut chunks, READ_CHUNKS).await {
             Ok(Some(_)) => hub.with(|owner, now| {
+                let bytes = chunks.iter().map(bytes::Bytes::len).sum();
+                wakes.telemetry.received(lane, bytes);
                 for chunk in chunks.drain(..) {
                     owner.receive(handle, lane, chunk, now);
                 }
@@ -169,6 +174,7 @@ async fn write_lane<O: Owner, L: Link>(
             wake.notified().await;
             continue;
         }
+        wakes.telemetry.sent(lane, buffer.len());
         chunks.push_back(buffer.split().freeze());
         let writer = match &mut writer {
             Some(writer) => writer,
