@@ -375,10 +375,10 @@ impl NodeCore {
             if peer.session.admits(out.flow, cost) {
                 continue;
             }
-            if let Some(flow) = peer.outgoing.get_mut(&out.flow) {
-                if !flow.waiters.contains(&id) {
-                    flow.waiters.push_back(id);
-                }
+            if let Some(flow) = peer.outgoing.get_mut(&out.flow)
+                && !flow.waiters.contains(&id)
+            {
+                flow.waiters.push_back(id);
             }
             peer.session.want(out.flow, messages, messages * cost, cost);
             self.touch(out.peer);
