@@ -203,3 +203,69 @@ async fn a_client_inside_the_process_needs_no_certificates() {
     assert_eq!((stats.acknowledged, stats.failures()), (1, 0));
     assert_eq!(node.shutdown(WAIT).await.unwrap().residual(), 0);
 }
+
+#[tokio::test]
+async fn a_route_of_a_node_on_the_way_is_followed_once() {
+    use mcpbus::policy::PolicyFactory;
+    use mcpbus::routing::{Pattern, Route, RouteTable};
+
+    let authority = Authority::new();
+    let weighted = PolicyFactory::named("weighted").unwrap();
+    let route = Route::new(Pattern::new("bank.tx.*").unwrap(), weighted)
+        .to("risk-v1", 80)
+        .to("risk-v2", 20);
+    let routes = RouteTable::new(vec![route]).unwrap();
+    let b = NodeBuilder::named("b")
+        .configure(|config| config.routes = routes)
+        .credentials(authority.credentials("b"))
+        .listen("127.0.0.1:0".parse().unwrap())
+        .start()
+        .await
+        .unwrap();
+    let a = authority.node("a", &[&b]).await;
+    let c = authority.node("c", &[&b]).await;
+    let consumer = authority.client("consumer", &c).await;
+    let mut everything = consumer
+        .subscribe("bank.>", SubscribeOptions::default())
+        .unwrap();
+    let mut first = consumer
+        .subscribe("bank.tx.*", SubscribeOptions::default().group("risk-v1"))
+        .unwrap();
+    let mut second = consumer
+        .subscribe("bank.tx.*", SubscribeOptions::default().group("risk-v2"))
+        .unwrap();
+    for subscription in [&mut everything, &mut first, &mut second] {
+        subscription.ready(WAIT).await.unwrap();
+    }
+    let client = authority.client("publisher", &a).await;
+    while client.count_subscribers("bank.tx.1", WAIT).await.unwrap() < 3 {
+        tokio::task::yield_now().await;
+    }
+    let publisher = client.publisher(AckLevel::Accepted);
+    let sending = tokio::spawn(async move {
+        for number in 0..1000_u32 {
+            let message = Publication::new("bank.tx.1", number.to_le_bytes().to_vec());
+            publisher.publish(message).await.unwrap();
+        }
+    });
+    for (subscription, expected) in [
+        (&mut everything, 1000),
+        (&mut first, 800),
+        (&mut second, 200),
+    ] {
+        for _ in 0..expected {
+            let delivery = tokio::time::timeout(WAIT, subscription.next()).await;
+            drop(delivery.unwrap().unwrap());
+        }
+    }
+    sending.await.unwrap();
+    assert_eq!(client.flush(WAIT).await.acknowledged, 1000);
+    assert!(
+        first.try_next().is_none()
+            && second.try_next().is_none()
+            && everything.try_next().is_none()
+    );
+    let report = b.report().await.unwrap();
+    let shares: Vec<_> = report.routes.iter().map(|route| route.messages).collect();
+    assert_eq!(shares, [800, 200]);
+}

@@ -11,6 +11,9 @@ pub const PATH_NODES: usize = 16;
 /// The longest name of a group, in bytes.
 pub const GROUP_BYTES: usize = 255;
 
+/// The most groups of a route that other nodes are told of.
+pub const ROUTE_GROUPS: usize = 32;
+
 /// At most this many entries are added, and as many removed, by one message.
 pub const MESSAGE_ENTRIES: usize = 256;
 
@@ -50,6 +53,17 @@ pub struct Entry {
     pub group: Option<Arc<str>>,
     /// How many local subscriptions this entry stands for.
     pub members: u32,
+    /// Set where the origin has a route for these subjects: it wants their messages in order to choose among groups.
+    pub route: Option<Arc<RoutedGroups>>,
+}
+
+/// What a route decides about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoutedGroups {
+    /// The groups that it chooses among, at most [`ROUTE_GROUPS`].
+    pub groups: Vec<Arc<str>>,
+    /// Whether nobody else gets the messages.
+    pub exclusive: bool,
 }
 
 /// What is known of one origin, or how it changed.

@@ -39,7 +39,7 @@ pub use self::change::{Change, Limits, Refused};
 pub use self::error::InterestError;
 pub use self::message::{
     Announce, CONFIRM_WINDOW, Entry, EntryId, GROUP_BYTES, MESSAGE_ENTRIES, Message, Neighbour,
-    NodeId, PATH_NODES,
+    NodeId, PATH_NODES, ROUTE_GROUPS, RoutedGroups,
 };
 pub use self::wire::{MESSAGE_BYTES, WIRE_VERSION, WireError, decode, encode};
 

@@ -126,6 +126,9 @@ impl Told {
             let fits = count < chunk && bytes < ANNOUNCE_BYTES;
             bytes += entry.pattern.as_str().len()
                 + entry.group.as_ref().map_or(0, |group| group.len())
+                + entry.route.as_ref().map_or(0, |route| {
+                    route.groups.iter().map(|group| group.len() + 2).sum()
+                })
                 + 16;
             fits
         };

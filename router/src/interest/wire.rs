@@ -5,7 +5,7 @@
 //!
 //! | kind | fields |
 //! | --- | --- |
-//! | 1 announce | origin, epoch, flags (1 first, 2 last, 4 stale, 8 token follows), token, number of path nodes, path, number removed, ids removed, number added, per added entry id, members, pattern, group (empty: none) |
+//! | 1 announce | origin, epoch, flags (1 first, 2 last, 4 stale, 8 token follows), token, number of path nodes, path, number removed, ids removed, number added, per added entry id, members, pattern, group (empty: none), route (0 none, 1 a route, 2 an exclusive route; then number of its groups, groups) |
 //! | 2 withdraw | origin |
 //! | 3 sync done | |
 //! | 4 confirm | token, refused (0 or 1) |
@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use super::message::{
     Announce, Entry, EntryId, GROUP_BYTES, MESSAGE_ENTRIES, Message, NodeId, PATH_NODES,
+    ROUTE_GROUPS, RoutedGroups,
 };
 use crate::routing::{Pattern, PatternError, SUBJECT_BYTES};
 
@@ -79,6 +80,16 @@ fn write_announce(bytes: &mut Vec<u8>, announce: &Announce) {
         write_number(bytes, u64::from(entry.members));
         write_text(bytes, entry.pattern.as_str());
         write_text(bytes, entry.group.as_deref().unwrap_or(""));
+        match &entry.route {
+            None => bytes.push(0),
+            Some(route) => {
+                bytes.push(1 + u8::from(route.exclusive));
+                write_number(bytes, route.groups.len() as u64);
+                for group in &route.groups {
+                    write_text(bytes, group);
+                }
+            }
+        }
     }
 }
 
@@ -263,13 +274,23 @@ impl<'a> Reader<'a> {
         let position = self.position;
         let pattern = Pattern::new(self.text(SUBJECT_BYTES)?)
             .map_err(|error| WireError::Pattern { position, error })?;
+        let group = self.group()?;
         let position = self.position;
-        let group = match self.text(GROUP_BYTES)? {
-            "" => None,
-            group if group.chars().any(char::is_control) => {
-                return Err(WireError::Text { position });
+        let route = match self.byte()? {
+            0 => None,
+            kind @ (1 | 2) => {
+                let count = self.count(ROUTE_GROUPS, 1)?;
+                let mut groups = Vec::with_capacity(count);
+                for _ in 0..count {
+                    let position = self.position;
+                    groups.push(self.group()?.ok_or(WireError::Text { position })?);
+                }
+                Some(Arc::new(RoutedGroups {
+                    groups,
+                    exclusive: kind == 2,
+                }))
             }
-            group => Some(Arc::from(group)),
+            flags => return Err(WireError::Flags { position, flags }),
         };
         Ok((
             id,
@@ -277,8 +298,19 @@ impl<'a> Reader<'a> {
                 pattern,
                 group,
                 members,
+                route,
             },
         ))
+    }
+
+    /// The name of a group; empty is none.
+    fn group(&mut self) -> Result<Option<Arc<str>>, WireError> {
+        let position = self.position;
+        match self.text(GROUP_BYTES)? {
+            "" => Ok(None),
+            group if group.chars().any(char::is_control) => Err(WireError::Text { position }),
+            group => Ok(Some(Arc::from(group))),
+        }
     }
 }
 
@@ -411,11 +443,16 @@ mod tests {
             "[a-c]{1,3}(\\.([a-c]|\\*)){0,5}(\\.>)?",
             group,
             any::<u32>(),
+            proptest::option::of((proptest::collection::vec("[a-z]{1,9}", 0..4), any::<bool>())),
         )
-            .prop_map(|(pattern, group, members)| Entry {
+            .prop_map(|(pattern, group, members, route)| Entry {
                 pattern: pattern.parse().unwrap(),
                 group: group.map(Arc::from),
                 members,
+                route: route.map(|(groups, exclusive)| {
+                    let groups = groups.into_iter().map(Arc::from).collect();
+                    Arc::new(RoutedGroups { groups, exclusive })
+                }),
             })
     }
 

@@ -120,7 +120,7 @@ impl NodeCore {
             .iter()
             .map(|route| vec![0; route.destinations.len()])
             .collect();
-        Self {
+        let mut node = Self {
             interest: Interest::new(NodeId(config.id), config.epoch, limits),
             peers: Slab::new(),
             serials: BTreeMap::new(),
@@ -153,7 +153,9 @@ impl NodeCore {
             leaving: Vec::new(),
             refused_dials: BTreeMap::new(),
             config,
-        }
+        };
+        node.announce_routes();
+        node
     }
 
     /// The node's own link to `dialed` (its index in the configuration) is up.

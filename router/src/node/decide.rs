@@ -6,7 +6,7 @@
 use super::core::NodeCore;
 use super::flow::{InFlowId, Purpose};
 use super::peer::{OutFlow, PeerId};
-use crate::interest::NodeId;
+use crate::interest::{NodeId, RoutedGroups};
 use crate::policy::{Choice, Destination, MemberChooser, Meta, destination_id};
 use crate::protocol::{Definition, TARGETS_MAX, Target};
 use crate::routing::{Pattern, Subject};
@@ -27,9 +27,20 @@ pub(super) struct EntryState {
     pub(super) pattern: Pattern,
     pub(super) group: Option<Arc<str>>,
     pub(super) members: u32,
+    /// Set where the entry stands for a route, not for subscribers.
+    pub(super) route: Option<EntryRoute>,
     /// The subscriptions behind an entry of this node.
     pub(super) local: Vec<Member>,
     pub(super) chooser: MemberChooser,
+}
+
+/// A route that an entry stands for.
+#[derive(Clone, Debug)]
+pub(super) enum EntryRoute {
+    /// A route of this node, by its index.
+    Here(usize),
+    /// A route of the entry's origin.
+    There(Arc<RoutedGroups>),
 }
 
 /// A local subscription, as an entry sees it.
@@ -118,8 +129,15 @@ impl NodeCore {
                 Some(cached) => self.select(id, sequence, &cached.decision, record),
             },
             Purpose::Forward { targets } => {
-                if self.decision(id, &record.head).is_none() {
+                let Some(cached) = self.decision(id, &record.head) else {
                     return Verdict::TooFar;
+                };
+                if self.own_route(&targets).is_some() {
+                    return match self.select(id, sequence, &cached.decision, record) {
+                        // The route's groups may be on their way back.
+                        Verdict::Nobody => Verdict::Wait,
+                        verdict => verdict,
+                    };
                 }
                 self.decide_targets(id, sequence, &targets, record)
             }
@@ -156,9 +174,13 @@ impl NodeCore {
             },
             |cached| cached.onward.clone(),
         );
-        let decision = match self.inflows[id].purpose {
+        let decision = match self.inflows[id].purpose.clone() {
             Purpose::Publish => self.decision_for(&head.subject),
-            _ => self.nothing.clone(),
+            Purpose::Forward { targets } => match self.own_route(&targets) {
+                Some(route) => Rc::new(self.route_decision(&head.subject, route)),
+                None => self.nothing.clone(),
+            },
+            Purpose::Replies => self.nothing.clone(),
         };
         let cached = CachedDecision {
             _head: head.clone(),
@@ -193,6 +215,58 @@ impl NodeCore {
         decision
     }
 
+    /// The route of this node that a flow's messages are here for.
+    fn own_route(&self, targets: &[Target]) -> Option<usize> {
+        let [target] = targets else { return None };
+        let entry = (target.origin == self.config.id)
+            .then(|| self.local_entries.get(&target.entry))
+            .flatten()?;
+        match self.entries.get(*entry as usize)?.route {
+            Some(EntryRoute::Here(route)) => Some(route),
+            _ => None,
+        }
+    }
+
+    /// What a route of this node decides for messages of another one, which has served everybody else itself.
+    fn route_decision(&self, subject: &str, route: usize) -> Decision {
+        let mut entries: Vec<EntryIndex> = Vec::new();
+        if let Ok(subject) = Subject::new(subject) {
+            self.table
+                .for_each_match(&subject, |entry| entries.push(*entry));
+        }
+        entries.sort_unstable();
+        entries.dedup();
+        let mut decision = self.make_decision(Some(route), &entries);
+        decision.plain.clear();
+        decision.groups.clear();
+        decision
+    }
+
+    /// Of the routes that other nodes have for a subject: the most specific one, then the nearest, then that of the
+    /// smallest origin.
+    fn route_elsewhere(&self, entries: &[EntryIndex]) -> Option<(EntryIndex, Arc<RoutedGroups>)> {
+        let hops = |entry: &EntryState| {
+            self.interest
+                .path(NodeId(entry.target.origin))
+                .map_or(usize::MAX, <[NodeId]>::len)
+        };
+        let routes = entries.iter().filter_map(|index| {
+            let entry = self.entries.get(*index as usize)?;
+            match &entry.route {
+                Some(EntryRoute::There(groups)) => Some((*index, entry, groups.clone())),
+                _ => None,
+            }
+        });
+        routes
+            .max_by(|(_, one, _), (_, other, _)| {
+                one.pattern
+                    .compare_specificity(&other.pattern)
+                    .then_with(|| hops(other).cmp(&hops(one)))
+                    .then_with(|| other.target.origin.cmp(&one.target.origin))
+            })
+            .map(|(index, _, groups)| (index, groups))
+    }
+
     fn make_decision(&self, route: Option<usize>, entries: &[EntryIndex]) -> Decision {
         let mut plain = Vec::new();
         let mut groups: Vec<(Arc<str>, Vec<EntryIndex>)> = Vec::new();
@@ -201,6 +275,8 @@ impl NodeCore {
                 continue;
             };
             match &entry.group {
+                // A route is followed below, at one node only.
+                None if entry.route.is_some() => {}
                 None => plain.push(index),
                 Some(name) => match groups.iter_mut().find(|(known, _)| known == name) {
                     Some((_, members)) => members.push(index),
@@ -245,6 +321,16 @@ impl NodeCore {
         if choice.is_some_and(|(_, route)| route.exclusive) {
             plain.clear();
             groups.clear();
+        }
+        if choice.is_none()
+            && let Some((entry, routed)) = self.route_elsewhere(entries)
+        {
+            if routed.exclusive {
+                plain.clear();
+                groups.clear();
+            }
+            groups.retain(|(name, _)| !routed.groups.contains(name));
+            plain.push(entry);
         }
         Decision {
             plain,
@@ -425,7 +511,7 @@ impl NodeCore {
             };
             if entry.target.origin != self.config.id {
                 let hop = self.hop(entry.target.origin)?;
-                if entry.group.is_some() {
+                if entry.group.is_some() || entry.route.is_some() {
                     // On a flow of its own: the choice among members must not change the flow of other targets.
                     alone.push((hop, entry.target));
                     continue;

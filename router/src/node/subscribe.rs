@@ -1,9 +1,9 @@
 //! Subscriptions of clients, and what the nodes of the mesh tell each other about them.
 
 use super::core::NodeCore;
-use super::decide::{EntryState, Member, member_id};
+use super::decide::{EntryRoute, EntryState, Member, member_id};
 use super::peer::{OutFlow, PeerId, Subscription};
-use crate::interest::{Change, Entry, EntryId, Neighbour, NodeId};
+use crate::interest::{Change, Entry, EntryId, Neighbour, NodeId, ROUTE_GROUPS, RoutedGroups};
 use crate::policy::MemberChooser;
 use crate::protocol::{Definition, Signal, SubscribeRefusal, Target};
 use crate::routing::{Pattern, Subject};
@@ -145,7 +145,7 @@ impl NodeCore {
     ) -> Result<u32, (SubscribeRefusal, String)> {
         let known = self.local_entries.values().copied().find(|index| {
             let entry = &self.entries[*index as usize];
-            entry.pattern == *pattern && entry.group == *group
+            entry.route.is_none() && entry.pattern == *pattern && entry.group == *group
         });
         if let Some(index) = known {
             return Ok(index);
@@ -155,6 +155,7 @@ impl NodeCore {
             pattern: pattern.clone(),
             group: group.clone(),
             members: 1,
+            route: None,
         };
         self.interest
             .local_set(EntryId(number), entry)
@@ -168,6 +169,7 @@ impl NodeCore {
             pattern: pattern.clone(),
             group: group.clone(),
             members: 0,
+            route: None,
             local: Vec::new(),
             chooser: MemberChooser::new(),
         }) as u32;
@@ -184,6 +186,7 @@ impl NodeCore {
             pattern: state.pattern.clone(),
             group: state.group.clone(),
             members: state.members,
+            route: None,
         };
         // The entry exists, so no limit can refuse it.
         let _ = self.interest.local_set(EntryId(state.target.entry), entry);
@@ -298,6 +301,7 @@ impl NodeCore {
                     pattern: entry.pattern.clone(),
                     group: entry.group,
                     members: entry.members,
+                    route: entry.route.map(EntryRoute::There),
                     local: Vec::new(),
                     chooser: MemberChooser::new(),
                 }) as u32;
@@ -345,6 +349,54 @@ impl NodeCore {
                 state.ready = true;
                 self.tell(peer, &Signal::Ready { subscription });
             }
+        }
+    }
+
+    /// Tells the mesh of this node's routes, so that nodes without a route for a subject send its messages here, once,
+    /// instead of to each group.
+    pub(super) fn announce_routes(&mut self) {
+        for (index, route) in self.config.routes.routes().iter().enumerate() {
+            if route.destinations.len() > ROUTE_GROUPS {
+                tracing::warn!(
+                    pattern = %route.pattern,
+                    limit = ROUTE_GROUPS,
+                    "a route with more groups is followed for what is published at this node only"
+                );
+                continue;
+            }
+            let groups = route
+                .destinations
+                .iter()
+                .map(|destination| Arc::from(destination.group.as_str()))
+                .collect();
+            let number = self.next_entry;
+            let entry = Entry {
+                pattern: route.pattern.clone(),
+                group: None,
+                members: 0,
+                route: Some(Arc::new(RoutedGroups {
+                    groups,
+                    exclusive: route.exclusive,
+                })),
+            };
+            if let Err(error) = self.interest.local_set(EntryId(number), entry) {
+                tracing::warn!(%error, "a route is not announced");
+                continue;
+            }
+            self.next_entry = self.next_entry.wrapping_add(1);
+            let entry = self.entries.insert(EntryState {
+                target: Target {
+                    origin: self.config.id,
+                    entry: number,
+                },
+                pattern: route.pattern.clone(),
+                group: None,
+                members: 0,
+                route: Some(EntryRoute::Here(index)),
+                local: Vec::new(),
+                chooser: MemberChooser::new(),
+            });
+            self.local_entries.insert(number, entry as u32);
         }
     }
 }

@@ -27,6 +27,7 @@ fn entry(number: u32, members: u32) -> Entry {
         pattern: format!("a.{number}.>").parse().unwrap(),
         group,
         members,
+        route: None,
     }
 }
 
