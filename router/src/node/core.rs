@@ -5,6 +5,7 @@ use super::decide::{Decision, EntryIndex, EntryState};
 use super::flow::{InFlow, InFlowId};
 use super::ledger::{NodeLedger, Outcome};
 use super::peer::{Peer, PeerId};
+use super::take_back::Takers;
 use super::registry::{PeerEntry, PeerRegistry};
 use super::telemetry::Telemetry;
 use crate::interest::{Interest, Limits, Neighbour, NodeId};
@@ -54,6 +55,8 @@ pub struct NodeCore {
     /// Flows that wait for a destination, and the version for which they last looked for one.
     pub(super) homeless: BTreeSet<InFlowId>,
     pub(super) homeless_version: u64,
+    /// Flows that wait until a former way is passed on.
+    pub(super) draining: BTreeSet<InFlowId>,
     pub(super) interest: Interest,
     pub(super) entries: Slab<EntryState>,
     /// Entries of this node by their number.
@@ -131,6 +134,7 @@ impl NodeCore {
             runnable: VecDeque::new(),
             homeless: BTreeSet::new(),
             homeless_version: 0,
+            draining: BTreeSet::new(),
             entries: Slab::new(),
             local_entries: BTreeMap::new(),
             remote_entries: BTreeMap::new(),
@@ -605,13 +609,11 @@ impl NodeCore {
         let subscriptions: Vec<u32> = peer.subscriptions.keys().copied().collect();
         let outgoing = std::mem::take(&mut peer.outgoing);
         let unanswered = std::mem::take(&mut peer.unanswered);
-        let grouped: BTreeSet<u32> = peer
+        let groups: BTreeMap<u32, Arc<str>> = peer
             .subscriptions
             .values()
-            .filter(|subscription| subscription.group.is_some())
-            .map(|subscription| subscription.flow)
+            .filter_map(|subscription| Some((subscription.flow, subscription.group.clone()?)))
             .collect();
-        let node = peer.role == Role::Node;
         let neighbour = std::mem::take(&mut peer.neighbour).then_some(peer.serial);
         tracing::info!(peer = name, lost = abandoned.lost, "session given up");
         if !left {
@@ -630,7 +632,12 @@ impl NodeCore {
             self.released(release, now);
         }
         for (flow, records) in abandoned.records {
-            self.take_back(records, node || grouped.contains(&flow), now);
+            let takers = match (groups.get(&flow), outgoing.get(&flow)) {
+                (Some(group), _) => Some(Takers::Group(group.clone())),
+                (None, Some(out)) => out.targets.clone().map(Takers::Targets),
+                (None, None) => None,
+            };
+            self.take_back(records, takers, now);
         }
         for (_, out) in outgoing {
             for waiter in out.waiters.into_iter().chain(out.drains) {
@@ -651,15 +658,6 @@ impl NodeCore {
         self.version += 1;
         for address in unanswered {
             self.responder_lost(address, now);
-        }
-    }
-
-    /// Records that a peer never took over: to somebody else where that is possible, otherwise nowhere.
-    pub(super) fn take_back(&mut self, records: Vec<(Record, u64)>, elsewhere: bool, now: Time) {
-        for (record, token) in records.into_iter().rev() {
-            if !elsewhere || !self.requeue(record, token) {
-                self.copy_shed(token, "subscriber_gone", now);
-            }
         }
     }
 
@@ -706,6 +704,7 @@ impl NodeCore {
             .chain(greetings)
             .chain(homeless)
             .chain(self.interest.next_timeout())
+            .chain(self.next_drain_timeout())
             .min()
     }
 
@@ -745,6 +744,7 @@ impl NodeCore {
         self.interest.handle_timeout(now);
         self.settle(now);
         self.give_up_waiting(now);
+        self.give_up_draining(now);
         self.settle(now);
     }
 

@@ -122,6 +122,12 @@ const HOPS_MAX: u8 = 16;
 impl NodeCore {
     /// What to do with the message at the front of a flow.
     pub(super) fn decide(&mut self, id: InFlowId, sequence: u64, record: &Record) -> Verdict {
+        if let Some(takers) = self.inflows[id].only.get(&sequence).cloned() {
+            return match self.decision(id, &record.head) {
+                None => Verdict::TooFar,
+                Some(_) => self.decide_again(id, sequence, &takers, record),
+            };
+        }
         match self.inflows[id].purpose.clone() {
             Purpose::Replies => self.decide_reply(record),
             Purpose::Publish => match self.decision(id, &record.head) {
@@ -617,7 +623,7 @@ impl NodeCore {
     }
 
     /// Brings a message whose route was decided elsewhere to its targets.
-    fn decide_targets(
+    pub(super) fn decide_targets(
         &mut self,
         id: InFlowId,
         sequence: u64,
@@ -679,6 +685,23 @@ impl NodeCore {
             }
         }
         Verdict::Go(outs.into())
+    }
+
+    /// Brings a message to one member of a group that has these entries.
+    pub(super) fn decide_member(&mut self, entries: Vec<EntryIndex>, record: &Record) -> Verdict {
+        if entries.is_empty() {
+            return Verdict::Nobody;
+        }
+        let key = record.key.map(|key| key.value());
+        let Some(entry) = self.group_members(entries).choose(key) else {
+            return Verdict::Wait;
+        };
+        let mut selection = Selection::new();
+        selection.push((entry, NO_MEMBER));
+        if let Err(starved) = self.choose_members(&mut selection, key) {
+            return Verdict::Starved(starved);
+        }
+        self.flows_for(&selection).map_or(Verdict::Wait, Verdict::Go)
     }
 
     /// Whether an entry's number was given in this life of the node.

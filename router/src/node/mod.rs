@@ -24,6 +24,7 @@ mod registry;
 mod report;
 mod subscribe;
 mod switch;
+mod take_back;
 mod telemetry;
 
 pub use config::{NODE_OVERHEAD, NodeConfig, NodeLimits, SESSION_OVERHEAD};

@@ -195,7 +195,7 @@ impl NodeCore {
         };
         inflow.scheduled = false;
         let since = match inflow.blocked.take() {
-            Some(Blocked::Destination { since }) => since,
+            Some(Blocked::Destination { since } | Blocked::Drain { since }) => since,
             _ => now,
         };
         if !inflow.predecessors.is_empty() {
@@ -332,7 +332,7 @@ impl NodeCore {
             },
         };
         if let Some(former) = self.still_draining(id, &outs) {
-            self.wait_for_drain(id, (sequence, record), outs, former);
+            self.wait_for_drain(id, (sequence, record), outs, former, since);
             return false;
         }
         let cost = record.cost();
@@ -404,12 +404,16 @@ impl NodeCore {
         } else {
             None
         };
+        let elsewhere = self.copies_elsewhere(&self.inflows[id], sequence);
         let inflow = &mut self.inflows[id];
         inflow.copies_out += u64::from(copies);
-        if copies > 1 {
+        inflow.only.remove(&sequence);
+        if elsewhere + copies > 1 {
             match (inflow.flow, &mut inflow.window) {
-                (Some(flow), _) => self.peers[inflow.peer].session.hold(flow, sequence, copies),
-                (None, Some(window)) => window.hold(sequence, copies),
+                (Some(flow), _) => {
+                    self.peers[inflow.peer].session.hold(flow, sequence, elsewhere + copies);
+                }
+                (None, Some(window)) => window.hold(sequence, elsewhere + copies),
                 (None, None) => {}
             }
         }
@@ -448,34 +452,44 @@ impl NodeCore {
         }
     }
 
-    /// A message ends here.
-    fn end(&mut self, id: InFlowId, sequence: u64, record: &Record, outcome: Outcome, now: Time) {
+    /// A message ends here, or the one copy of it that was still to be handed on.
+    fn end(
+        &mut self,
+        id: InFlowId,
+        sequence: u64,
+        record: &Record,
+        outcome: Outcome,
+        now: Time,
+    ) {
+        let failure = match outcome {
+            Outcome::Failed(failure) => Some(failure),
+            _ => None,
+        };
+        let request = record.extra.as_ref().is_some_and(|extra| extra.reply.is_some());
+        let asks = Self::is_asked(record) || request;
         let inflow = &mut self.inflows[id];
-        match (inflow.flow, &mut inflow.window) {
+        inflow.only.remove(&sequence);
+        let last = match (inflow.flow, &mut inflow.window) {
             (Some(flow), _) => {
                 let peer = inflow.peer;
                 let session = &mut self.peers[peer].session;
-                let failure = match outcome {
-                    Outcome::Failed(failure) => Some(failure),
-                    _ => None,
-                };
-                let asks = Self::is_asked(record)
-                    || record
-                        .extra
-                        .as_ref()
-                        .is_some_and(|extra| extra.reply.is_some());
                 if let Some(failure) = failure.filter(|_| asks) {
                     session.fail(flow, sequence, failure, now);
                 }
-                session.done(flow, sequence, now);
+                let last = session.done(flow, sequence, now);
                 self.touch(peer);
+                last
             }
-            (None, Some(window)) => {
-                window.done(sequence);
-            }
-            (None, None) => {}
+            (None, Some(window)) => window.done(sequence),
+            (None, None) => true,
+        };
+        let failed = &mut self.inflows[id].failed;
+        if last {
+            let outcome = failed.remove(&sequence).map_or(outcome, Outcome::Failed);
+            self.count(outcome);
+        } else if let Some(failure) = failure {
+            failed.insert(sequence, failure);
         }
-        self.count(outcome);
     }
 
     /// A copy was taken over by its next owner, or has failed.
@@ -546,39 +560,6 @@ impl NodeCore {
         }
         self.touch(peer);
         self.finish_run(id);
-    }
-
-    /// Puts a record that no next owner took back to the front of its flow; `false` if other copies of it are out.
-    pub(super) fn requeue(&mut self, record: Record, token: u64) -> bool {
-        let (id, low) = from_token(token);
-        let Some(inflow) = self.inflows.get_mut(id) else {
-            return false;
-        };
-        let (settled, copies) = match (inflow.flow, &inflow.window) {
-            (Some(flow), _) => {
-                let session = &self.peers[inflow.peer].session;
-                let settled = session.settled(flow);
-                (settled, session.copies(flow, full_sequence(low, settled)))
-            }
-            (None, Some(window)) => (
-                window.settled(),
-                window.copies(full_sequence(low, window.settled())),
-            ),
-            (None, None) => return false,
-        };
-        if copies != 1 {
-            return false;
-        }
-        let sequence = full_sequence(low, settled);
-        inflow.copies_out = inflow.copies_out.saturating_sub(1);
-        // The queue is in the order of sequences; records that were handed on are older than those that wait.
-        let position = inflow
-            .queue
-            .partition_point(|(waiting, _)| *waiting < sequence);
-        inflow.queue.insert(position, (sequence, record));
-        inflow.chosen = None;
-        self.schedule(id);
-        true
     }
 
     /// Flows of a peer have ended; what came on them is still here.

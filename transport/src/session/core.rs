@@ -355,6 +355,11 @@ impl Session {
             .map_or(0, |receive| receive.window.copies(sequence))
     }
 
+    /// Whether a received message ever existed in several places.
+    pub fn was_split(&self, flow: u32, sequence: u64) -> bool {
+        self.receive_flows.get(&flow).is_some_and(|receive| receive.window.was_split(sequence))
+    }
+
     /// One copy of a received message was passed on or has ended. Whether it was the last one.
     #[inline]
     pub fn done(&mut self, flow: u32, sequence: u64, now: Time) -> bool {
