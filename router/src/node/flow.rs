@@ -86,8 +86,8 @@ pub(super) struct InFlow {
     pub(super) predecessors: Vec<InFlowId>,
     /// What remains of an ended flow.
     pub(super) window: Option<Window>,
-    /// Messages in the queue of which only one copy is to be decided again, and for whom.
-    pub(super) only: BTreeMap<u64, Takers>,
+    /// Messages in the queue of which only some copies are to be decided again, and for whom.
+    pub(super) only: BTreeMap<u64, Vec<Takers>>,
     /// Messages of which a copy has failed and others are still out.
     pub(super) failed: BTreeMap<u64, Failure>,
     /// Routes by head of message.
