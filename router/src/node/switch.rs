@@ -411,7 +411,9 @@ impl NodeCore {
         if elsewhere + copies > 1 {
             match (inflow.flow, &mut inflow.window) {
                 (Some(flow), _) => {
-                    self.peers[inflow.peer].session.hold(flow, sequence, elsewhere + copies);
+                    self.peers[inflow.peer]
+                        .session
+                        .hold(flow, sequence, elsewhere + copies);
                 }
                 (None, Some(window)) => window.hold(sequence, elsewhere + copies),
                 (None, None) => {}
@@ -453,19 +455,15 @@ impl NodeCore {
     }
 
     /// A message ends here, or the one copy of it that was still to be handed on.
-    fn end(
-        &mut self,
-        id: InFlowId,
-        sequence: u64,
-        record: &Record,
-        outcome: Outcome,
-        now: Time,
-    ) {
+    fn end(&mut self, id: InFlowId, sequence: u64, record: &Record, outcome: Outcome, now: Time) {
         let failure = match outcome {
             Outcome::Failed(failure) => Some(failure),
             _ => None,
         };
-        let request = record.extra.as_ref().is_some_and(|extra| extra.reply.is_some());
+        let request = record
+            .extra
+            .as_ref()
+            .is_some_and(|extra| extra.reply.is_some());
         let asks = Self::is_asked(record) || request;
         let inflow = &mut self.inflows[id];
         inflow.only.remove(&sequence);
