@@ -37,14 +37,15 @@ impl Session {
         self.send_flows.get(&flow).map_or((0, 0), SendFlow::room)
     }
 
-    /// Whether a sending flow takes a record of this cost now. If not, an [`Event::Credit`] will follow.
+    /// Whether a sending flow takes a record of this cost now. If not, an
+    /// [`Event::Credit`](super::Event::Credit) will follow.
     #[inline]
     pub fn admits(&self, flow: u32, cost: u64) -> bool {
         let (messages, bytes) = self.room(flow);
         messages > 0 && bytes >= cost
     }
 
-    /// Queues a record. `token` comes back in its [`Release`].
+    /// Queues a record. `token` comes back in its [`Release`](super::Release).
     #[inline]
     pub fn push(&mut self, flow: u32, record: Record, token: u64) -> Result<(), PushError> {
         let Some(send) = self.send_flows.get_mut(&flow) else {
