@@ -108,10 +108,11 @@ impl ClientCore {
                 std::mem::take(&mut state.settlements),
             )
         };
+        // What was settled before the end of its subscription must be known before it.
+        self.settle(settlements, now);
         for command in commands {
             self.command(command, now);
         }
-        self.settle(settlements, now);
         self.send();
         self.after(now);
     }

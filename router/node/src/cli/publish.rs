@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use mcpbus::AckLevel;
-use mcpbus::client::{Client, ClientStats, Publication};
+use mcpbus::client::{Client, ClientStats, Publication, PublishError};
 use mcpbus_actors::{Clock as _, Key, SystemClock};
 
 use super::connection::{ConnectionArguments, connect, duration};
@@ -108,6 +108,7 @@ fn line_size(text: &str) -> Result<usize, String> {
 struct Read {
     lines: u64,
     refused: u64,
+    too_large: u64,
     failure: Option<String>,
 }
 
@@ -172,7 +173,7 @@ async fn end(client: &Client, read: Read, arguments: &Arguments, interrupted: bo
         () = session::interrupted_again() => client.stats(),
     };
     let complete = stats.failures() == 0 && stats.outstanding() == 0;
-    let good = complete && read.refused == 0 && read.failure.is_none();
+    let good = complete && read.refused + read.too_large == 0 && read.failure.is_none();
     if !good || interrupted || std::io::stderr().is_terminal() {
         eprintln!("{}", summary(&stats, &read));
     }
@@ -207,6 +208,9 @@ fn summary(stats: &ClientStats, read: &Read) -> String {
     }
     if read.refused > 0 {
         text.push_str(&format!(", refused(decode) {}", read.refused));
+    }
+    if read.too_large > 0 {
+        text.push_str(&format!(", refused(too_large) {}", read.too_large));
     }
     text
 }
@@ -256,9 +260,19 @@ impl Reader {
             if !waited {
                 waited = self.wait_for_subscribers(&prepared);
             }
-            if let Err(error) = publisher.publish_blocking(publication(prepared)) {
-                read.failure = Some(format!("line {}: {error}", splitter.number()));
-                break;
+            match publisher.publish_blocking(publication(prepared)) {
+                Ok(()) => {}
+                // Only this line is concerned, as with one that is too long for the command itself.
+                Err(error @ PublishError::TooLarge { .. }) => {
+                    read.too_large += 1;
+                    if limit.admit(clock.now()).is_some() {
+                        eprintln!("line {}: {error}", splitter.number());
+                    }
+                }
+                Err(error) => {
+                    read.failure = Some(format!("line {}: {error}", splitter.number()));
+                    break;
+                }
             }
         }
         read
@@ -314,6 +328,7 @@ mod tests {
         let read = Read {
             lines: 11,
             refused: 1,
+            too_large: 0,
             failure: None,
         };
         assert_eq!(

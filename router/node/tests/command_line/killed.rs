@@ -308,9 +308,9 @@ fn a_node_without_its_link_says_so_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let chain = chain(folder);
-    chain.b.kill();
-    chain.a.wait_for("no link; trying on");
     let local = subscriber(folder, &chain.near, &["--subject", "k.*", "--count", "1"]);
+    chain.b.kill();
+    chain.a.wait_for("the peer is silent");
     let output = with_input(
         to_node(folder, "pub", &chain.near, &["--subject", "k.x"]),
         b"here\n",
@@ -326,4 +326,5 @@ fn a_node_without_its_link_says_so_and_goes_on() {
     assert_eq!(address(&b), chain.middle);
     balanced(&chain.a.stopped());
     balanced(&chain.c.stopped());
+    balanced(&b.stopped());
 }

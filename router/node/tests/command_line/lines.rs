@@ -159,13 +159,20 @@ fn rows_with_missing_fields_become_dead_letters_and_the_run_goes_on() {
 fn standard_input_feeds_a_file_of_stages() {
     let folder = tempfile::tempdir().unwrap();
     let file = "[node]\nname = \"count\"\n[[stage]]\nname = \"lines\"\nkind = \"lines\"\npath = \"elsewhere\"\nout = \"l\"\n\
-                [[stage]]\nname = \"count\"\nkind = \"aggregate\"\nin = \"l\"\nops = [\"count\"]\nout = \"c\"\n\
+                [[stage]]\nname = \"parse\"\nkind = \"parse\"\nin = \"l\"\nformat = \"delimited\"\ndelimiter = \" \"\n\
+                columns = [\"n\", \"x\"]\ntypes = { n = \"integer\" }\nout = \"r\"\n\
+                [[stage]]\nname = \"count\"\nkind = \"aggregate\"\nin = \"r\"\nops = [\"count\", \"sum(n)\"]\nout = \"c\"\n\
                 [[stage]]\nname = \"w\"\nkind = \"write\"\nin = \"c\"\n";
     let path = folder.path().join("count.toml");
     fs::write(&path, file).unwrap();
     let mut command = mcpbus(folder.path());
     command.arg("run").arg(&path).args(["--input", "-"]);
-    let output = with_input(command, &crate::support::numbered(0..1_234, 5));
+    let output = with_input(command, &crate::support::numbered(0..1_000, 5));
     assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
-    assert_eq!(output.stdout, b"{\"count\":1234}\n", "{}", errors(&output));
+    assert_eq!(
+        output.stdout,
+        b"{\"count\":1000,\"sum_n\":499500}\n",
+        "{}",
+        errors(&output)
+    );
 }

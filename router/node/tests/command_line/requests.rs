@@ -19,7 +19,7 @@ fn a_request_whose_responder_is_killed_ends_at_once() {
     let folder = folder.path();
     let (_node, address) = node(folder, FILE_OF_A_ROUTER);
     let started = folder.join("started");
-    let child = format!("read -r line; touch {}; sleep 600", started.display());
+    let child = format!("read -r line; touch {}; sleep 100", started.display());
     let arguments = ["--subject", "slow", "--exec", &child, "--timeout", "300s"];
     let reply = responder(folder, &address, &arguments);
     let arguments = ["--subject", "slow", "--timeout", "300s", "x"];
@@ -62,7 +62,7 @@ fn a_request_ends_at_its_deadline() {
         "--subject",
         "slow",
         "--exec",
-        "sleep 600",
+        "sleep 100",
         "--timeout",
         "300s",
     ];
@@ -81,7 +81,7 @@ fn a_request_ends_at_its_deadline() {
 fn a_child_of_reply_that_hangs_or_dies_fails_its_request_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let (_node, address) = node(folder.path(), FILE_OF_A_ROUTER);
-    let child = "while IFS= read -r line; do case \"$line\" in die) exit 3;; hang) sleep 600;; *) echo \"<$line>\";; esac; done";
+    let child = "while IFS= read -r line; do case \"$line\" in die) exit 3;; hang) sleep 100;; *) echo \"<$line>\";; esac; done";
     let arguments = ["--subject", "s", "--exec", child, "--timeout", "1s"];
     let _reply = responder(folder.path(), &address, &arguments);
     let request = to_node(
@@ -134,7 +134,7 @@ fn a_child_that_dies_is_replaced_and_its_line_is_tried_again_so_often() {
 #[test]
 fn a_child_that_hangs_is_killed_and_the_run_goes_on() {
     let child =
-        "while IFS= read -r line; do [ \"$line\" = hang ] && sleep 600; echo \"<$line>\"; done";
+        "while IFS= read -r line; do [ \"$line\" = hang ] && sleep 100; echo \"<$line>\"; done";
     let ended = run_exec(
         child,
         "max_deliver = 1\ntimeout = \"500ms\"\n",

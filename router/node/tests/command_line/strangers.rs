@@ -32,7 +32,7 @@ fn still_serves(folder: &Path, address: &str) {
 fn identities_issued_on_one_machine_serve_on_another() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let authority = folder.join("authority");
+    let authority = folder.join("machines");
     let authority = authority.to_str().unwrap();
     cert(folder, &["init", authority]);
     cert(folder, &["issue", authority, "edge"]);
@@ -64,7 +64,7 @@ fn identities_issued_on_one_machine_serve_on_another() {
         to_node(folder, "pub", &address, &["--subject", "a"]),
         b"x\n",
     );
-    assert_eq!(refused.status.code(), Some(69));
+    assert_eq!(refused.status.code(), Some(69), "{}", errors(&refused));
     assert!(
         errors(&refused).contains("certificate"),
         "{}",
