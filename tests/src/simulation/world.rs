@@ -602,6 +602,11 @@ impl World {
         self.pump(End::Node(node));
     }
 
+    /// Whether every edge has a link, and no end still believes in one that is cut.
+    pub fn is_whole(&self) -> bool {
+        self.current.iter().all(Option::is_some) && self.links.values().all(|link| !link.cut)
+    }
+
     /// Lets a client do something of its own.
     pub fn with_client(&mut self, client: usize, act: impl FnOnce(&mut Client, Time)) {
         act(&mut self.clients[client], self.now);
