@@ -584,6 +584,7 @@ impl World {
                 }
             }
         }
+        self.links.retain(|_, link| link.attached != [false, false]);
         self.schedule(away, What::Start { node });
     }
 
