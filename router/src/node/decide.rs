@@ -702,7 +702,8 @@ impl NodeCore {
         if let Err(starved) = self.choose_members(&mut selection, key) {
             return Verdict::Starved(starved);
         }
-        self.flows_for(&selection).map_or(Verdict::Wait, Verdict::Go)
+        self.flows_for(&selection)
+            .map_or(Verdict::Wait, Verdict::Go)
     }
 
     /// Whether an entry's number was given in this life of the node.

@@ -96,7 +96,10 @@ impl NodeCore {
 
     /// When the first flow that waits for a drain goes on without it.
     pub(super) fn next_drain_timeout(&self) -> Option<Time> {
-        let waiting = self.draining.iter().filter_map(|id| self.inflows.get(*id)?.drains_since());
+        let waiting = self
+            .draining
+            .iter()
+            .filter_map(|id| self.inflows.get(*id)?.drains_since());
         waiting.map(|since| since + self.config.hold).min()
     }
 

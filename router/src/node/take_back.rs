@@ -21,7 +21,12 @@ pub(super) enum Takers {
 
 impl NodeCore {
     /// Records that a peer never took over. Without takers nobody else may have them.
-    pub(super) fn take_back(&mut self, records: Vec<(Record, u64)>, takers: Option<Takers>, now: Time) {
+    pub(super) fn take_back(
+        &mut self,
+        records: Vec<(Record, u64)>,
+        takers: Option<Takers>,
+        now: Time,
+    ) {
         for (record, token) in records.into_iter().rev() {
             match &takers {
                 Some(takers) if self.requeue(record, token, takers, now) => {}
@@ -43,7 +48,9 @@ impl NodeCore {
         };
         let sequence = full_sequence(low, settled);
         // The queue is in the order of sequences; records that were handed on are older than those that wait.
-        let position = inflow.queue.partition_point(|(waiting, _)| *waiting < sequence);
+        let position = inflow
+            .queue
+            .partition_point(|(waiting, _)| *waiting < sequence);
         let waits = inflow
             .queue
             .get(position)
@@ -54,7 +61,11 @@ impl NodeCore {
         let inflow = &mut self.inflows[id];
         if split {
             // Others have their copies: only this one is decided again.
-            inflow.only.entry(sequence).or_default().push(takers.clone());
+            inflow
+                .only
+                .entry(sequence)
+                .or_default()
+                .push(takers.clone());
         }
         if !waits {
             inflow.queue.insert(position, (sequence, record));
@@ -72,14 +83,19 @@ impl NodeCore {
         let inflow = &self.inflows[id];
         match (inflow.flow, &inflow.window) {
             (Some(flow), _) => self.peers[inflow.peer].session.was_split(flow, sequence),
-            (None, window) => window.as_ref().is_some_and(|window| window.was_split(sequence)),
+            (None, window) => window
+                .as_ref()
+                .is_some_and(|window| window.was_split(sequence)),
         }
     }
 
     /// In how many places besides its queue a message exists.
     pub(super) fn copies_elsewhere(&self, inflow: &InFlow, sequence: u64) -> u32 {
         let copies = match (inflow.flow, &inflow.window) {
-            (Some(flow), _) => self.peers.get(inflow.peer).map_or(1, |peer| peer.session.copies(flow, sequence)),
+            (Some(flow), _) => self
+                .peers
+                .get(inflow.peer)
+                .map_or(1, |peer| peer.session.copies(flow, sequence)),
             (None, window) => window.as_ref().map_or(1, |window| window.copies(sequence)),
         };
         copies.saturating_sub(1)
@@ -101,7 +117,12 @@ impl NodeCore {
             };
             match verdict {
                 Verdict::Go(more) => {
-                    for out in more.iter().filter(|out| !outs.contains(out)).copied().collect::<Vec<_>>() {
+                    for out in more
+                        .iter()
+                        .filter(|out| !outs.contains(out))
+                        .copied()
+                        .collect::<Vec<_>>()
+                    {
                         outs.push(out);
                     }
                 }
@@ -109,7 +130,11 @@ impl NodeCore {
                 other => return other,
             }
         }
-        if outs.is_empty() { Verdict::Nobody } else { Verdict::Go(outs.into()) }
+        if outs.is_empty() {
+            Verdict::Nobody
+        } else {
+            Verdict::Go(outs.into())
+        }
     }
 
     fn decide_group(&mut self, name: &Arc<str>, record: &Record) -> Verdict {
@@ -117,7 +142,8 @@ impl NodeCore {
             return Verdict::Nobody;
         };
         let mut entries: Vec<EntryIndex> = Vec::new();
-        self.table.for_each_match(&subject, |entry| entries.push(*entry));
+        self.table
+            .for_each_match(&subject, |entry| entries.push(*entry));
         entries.sort_unstable();
         entries.dedup();
         entries.retain(|index| {

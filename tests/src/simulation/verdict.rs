@@ -215,9 +215,7 @@ fn conserved(
         if count > 1 && !scenario.shape.churn {
             wrong.push(format!("group {party} got {name:?} {count} times"));
         }
-        if owed
-            && stays && count == 0 && !(scenario.shape.churn && !processed)
-        {
+        if owed && stays && count == 0 && !(scenario.shape.churn && !processed) {
             wrong.push(format!(
                 "group {party} missed {name:?}, which was {result:?}"
             ));

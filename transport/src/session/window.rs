@@ -58,7 +58,9 @@ impl Window {
 
     /// Whether the message ever existed in several places.
     pub fn was_split(&self, sequence: u64) -> bool {
-        self.index(sequence).and_then(|index| self.held.get(index)).is_some_and(|held| held.split)
+        self.index(sequence)
+            .and_then(|index| self.held.get(index))
+            .is_some_and(|held| held.split)
     }
 
     /// One copy is passed on or ended. Whether it was the last.

@@ -256,9 +256,8 @@ impl Mesh {
             Ok(NodeBuilder::named(name).credentials(credentials))
         };
         let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-        let route =
-            |builder: NodeBuilder| builder.configure(|config| config.routes = routes.clone());
-        let router = route(builder("router")?)
+        let router = builder("router")?
+            .configure(|config| config.routes = routes)
             .listen(loopback)
             .start()
             .await
@@ -267,7 +266,7 @@ impl Mesh {
             .address()
             .ok_or(DemoError::Setup("the router has no address"))?
             .to_string();
-        let ingest = route(builder("ingest")?)
+        let ingest = builder("ingest")?
             .link(address.clone())
             .start()
             .await

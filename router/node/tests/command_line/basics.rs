@@ -1,106 +1,10 @@
-//! The command with real processes: what a shell sees of it.
-
+//! Each command once, as a user meets it.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
-const FILE_OF_A_ROUTER: &str = "[node]\nname = \"router\"\n[listen]\nquic = \"127.0.0.1:0\"\n";
-
-fn mcpbus(state: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mcpbus"));
-    command
-        .env("MCPBUS_STATE", state)
-        .env("LOG_LEVEL", "warn")
-        .stdin(Stdio::null());
-    command
-}
-
-/// A child that is killed when the test ends, however it ends.
-struct Running {
-    child: Child,
-    errors: BufReader<ChildStderr>,
-}
-
-impl Running {
-    fn start(mut command: Command) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let errors = BufReader::new(child.stderr.take().unwrap());
-        Self { child, errors }
-    }
-
-    /// Waits for a line on standard error that holds `words`.
-    fn wait_for(&mut self, words: &str) -> String {
-        loop {
-            let mut line = String::new();
-            assert!(
-                self.errors.read_line(&mut line).unwrap() > 0,
-                "it ended without saying {words:?}"
-            );
-            if line.contains(words) {
-                return line;
-            }
-        }
-    }
-
-    fn interrupt(&self) {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    }
-
-    fn output(mut self) -> (Option<i32>, Vec<u8>, String) {
-        let mut out = Vec::new();
-        self.child
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_end(&mut out)
-            .unwrap();
-        let mut errors = String::new();
-        self.errors.read_to_string(&mut errors).unwrap();
-        (self.child.wait().unwrap().code(), out, errors)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ended_already = self.child.kill();
-        let _reaped = self.child.wait();
-    }
-}
-
-fn with_input(mut command: Command, input: &[u8]) -> Output {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    child.wait_with_output().unwrap()
-}
-
-fn errors(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// A node that only routes, and its address.
-fn node(folder: &Path, file: &str) -> (Running, String) {
-    let path = folder.join("router.toml");
-    fs::write(&path, file).unwrap();
-    let mut command = mcpbus(folder);
-    command.arg("run").arg(&path);
-    let mut node = Running::start(command);
-    let line = node.wait_for("listens on");
-    let address = line.trim().rsplit(' ').next().unwrap().to_owned();
-    (node, address)
-}
+use crate::support::{FILE_OF_A_ROUTER, Running, errors, mcpbus, node, with_input};
 
 #[test]
 fn check_prints_mistakes_with_their_place_and_exits_with_2() {
@@ -168,7 +72,7 @@ fn lines_travel_from_pub_to_sub_as_bytes_and_in_order() {
         "--count",
         "4",
     ]);
-    let mut subscriber = Running::start(subscriber);
+    let subscriber = Running::start(subscriber);
     subscriber.wait_for("ready");
     let mut publisher = mcpbus(folder.path());
     publisher.args([
@@ -192,13 +96,12 @@ fn lines_travel_from_pub_to_sub_as_bytes_and_in_order() {
         text.contains("line 3: field `2` is empty") && text.contains("refused(decode) 1"),
         "{text}"
     );
-    let (code, out, _) = subscriber.output();
-    assert_eq!(code, Some(0));
-    assert_eq!(out, b"1;7;a\n2;7;\xff\xfe\n4;7;\"cut\n5;7;e\r\n");
-    node.interrupt();
-    let (code, _, text) = node.output();
-    assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("residual 0"), "{text}");
+    let subscriber = subscriber.ended();
+    assert_eq!(subscriber.code, Some(0));
+    assert_eq!(subscriber.out, b"1;7;a\n2;7;\xff\xfe\n4;7;\"cut\n5;7;e\r\n");
+    let node = node.stopped();
+    assert_eq!(node.code, Some(0), "{}", node.errors);
+    assert_eq!(node.number("residual"), 0, "{}", node.errors);
 }
 
 #[test]
@@ -219,7 +122,7 @@ fn members_of_a_group_share_and_json_shows_what_is_not_text() {
             "json",
         ]);
         command.args(["--idle-exit", "2s"]);
-        let mut member = Running::start(command);
+        let member = Running::start(command);
         member.wait_for("ready");
         member
     };
@@ -242,9 +145,14 @@ fn members_of_a_group_share_and_json_shows_what_is_not_text() {
     assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
     let mut lines: Vec<String> = Vec::new();
     for member in members {
-        let (code, out, _) = member.output();
-        assert_eq!(code, Some(0));
-        lines.extend(String::from_utf8(out).unwrap().lines().map(str::to_owned));
+        let member = member.ended();
+        assert_eq!(member.code, Some(0));
+        lines.extend(
+            String::from_utf8(member.out)
+                .unwrap()
+                .lines()
+                .map(str::to_owned),
+        );
     }
     assert_eq!(lines.len(), 101);
     lines.sort();
@@ -266,7 +174,7 @@ fn requests_are_answered_by_a_child() {
         "--exec",
         "while IFS= read -r line; do echo \"<$line>\"; done",
     ]);
-    let mut reply = Running::start(reply);
+    let reply = Running::start(reply);
     reply.wait_for("ready");
     let request = |subject: &str, body: &str| {
         let mut command = mcpbus(folder.path());
@@ -288,8 +196,7 @@ fn requests_are_answered_by_a_child() {
     let mut lines = mcpbus(folder.path());
     lines.args(["request", "--node", &address, "--subject", "echo.b"]);
     assert_eq!(with_input(lines, b"1\n2\n").stdout, b"<1>\n<2>\n");
-    reply.interrupt();
-    assert_eq!(reply.output().0, Some(0));
+    assert_eq!(reply.stopped().code, Some(0));
 }
 
 #[test]
@@ -316,8 +223,7 @@ fn nobody_there_is_69_and_nobody_listening_is_1() {
         "{}",
         errors(&refused)
     );
-    node.interrupt();
-    assert_eq!(node.output().0, Some(0));
+    assert_eq!(node.stopped().code, Some(0));
     let unavailable = publish();
     assert_eq!(
         unavailable.status.code(),

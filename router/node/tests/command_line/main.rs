@@ -1,0 +1,23 @@
+//! The command with real processes: what a shell sees of it.
+//!
+//! - [`basics`]: each command once, as a user meets it
+//! - [`bank`]: the bank case on the real file, as three processes and as the demo
+//! - [`slow_reader`]: a reader that stalls holds its publisher back, and nobody else
+//! - [`killed`]: processes that are killed while messages are under way
+//! - [`strangers`]: peers that may not connect, bytes that mean nothing, mistakes in files
+//! - [`lines`]: what `pub` and stages make of lines that are no messages
+//! - [`output`]: disks that are full, readers that go away, interruptions
+//! - [`requests`]: requests, and children that die or hang
+//!
+//! Every process has its state in a folder of its test and takes a port from the system. Tests wait for what a process
+//! says or prints, never for time to pass; a condition that does not come true within [`support::DEADLINE`] fails.
+
+mod bank;
+mod basics;
+mod killed;
+mod lines;
+mod output;
+mod requests;
+mod slow_reader;
+mod strangers;
+mod support;
