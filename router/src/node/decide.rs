@@ -4,7 +4,7 @@
 //! says when.
 
 use super::core::NodeCore;
-use super::flow::{InFlowId, Purpose};
+use super::flow::{InFlow, InFlowId, Purpose};
 use super::peer::{OutFlow, PeerId};
 use crate::interest::{NodeId, RoutedGroups};
 use crate::policy::{Choice, Destination, MemberChooser, Meta, destination_id};
@@ -630,7 +630,7 @@ impl NodeCore {
         targets: &[Target],
         record: &Record,
     ) -> Verdict {
-        let impatient = self.inflows[id].impatient;
+        let InFlow { impatient, peer: from, .. } = self.inflows[id];
         let mut skipped = None;
         let key = record.key.map(|key| key.value());
         let mut selection = Selection::new();
@@ -645,7 +645,8 @@ impl NodeCore {
                     skipped = Some(Failure::PeerDied);
                 }
             } else {
-                let Some(hop) = self.hop(target.origin) else {
+                // Sent back to where it came from it would wait for itself: there is no way as yet.
+                let Some(hop) = self.hop(target.origin).filter(|hop| *hop != from) else {
                     if impatient {
                         skipped = Some(Self::NOBODY);
                         continue;

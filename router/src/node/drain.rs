@@ -18,12 +18,7 @@ impl NodeCore {
         let inflow = &mut self.inflows[id];
         if inflow.used.0 != self.version {
             inflow.used.0 = self.version;
-            let from = inflow.peer;
             for (peer, flow) in std::mem::take(&mut inflow.used.1) {
-                // Messages that were sent back to where they came from wait for nothing: they would for themselves.
-                if peer == from {
-                    continue;
-                }
                 let Some(state) = self.peers.get(peer) else {
                     continue;
                 };
