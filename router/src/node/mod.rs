@@ -9,7 +9,7 @@
 //! | `lifecycle`, `events` | links, sessions and peers; what sessions report |
 //! | `subscribe` | subscriptions, and what the mesh tells of others' |
 //! | `credit`, `flow` | flows from peers and their windows |
-//! | `decide` | from a subject to entries, from entries to flows |
+//! | `decide`, `follow_route`, `ways` | from a subject to entries; routes of other nodes; from entries to flows |
 //! | `switch` | hands messages on as far as credit reaches |
 //! | `drain`, `outcome`, `take_back` | order when ways change; how messages end; what a gone peer left |
 //! | `owner`, `handle` | the node on the bridge; the thread that carries it out |
@@ -29,6 +29,7 @@ mod decide;
 mod drain;
 mod events;
 mod flow;
+mod follow_route;
 mod handle;
 mod ledger;
 mod lifecycle;
@@ -41,6 +42,7 @@ mod subscribe;
 mod switch;
 mod take_back;
 mod telemetry;
+mod ways;
 
 pub use config::{NODE_OVERHEAD, NodeConfig, NodeLimits, SESSION_OVERHEAD};
 pub use core::NodeCore;

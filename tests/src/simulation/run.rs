@@ -77,16 +77,29 @@ fn is_done(scenario: &Scenario) -> bool {
     let world = &scenario.world;
     // What a dead node held is counted when it is met again.
     let met = world.is_whole()
-        && world.nodes.iter().filter_map(|place| place.core.as_ref()).all(|core| {
-            let report = core.report(world.now);
-            report.peers.iter().all(|peer| peer.live || !peer.node)
-        });
-    let settled = world.nodes.iter().all(|place| place.core.as_ref().is_some_and(|core| core.ledger().held == 0));
-    // An answer is not acknowledged end to end: its requester waits for it.
-    let answered = world.clients.iter().flat_map(|client| &client.sent).all(|sent| {
-        let refused = sent.result.is_some_and(|(_, end)| end.is_err());
-        !sent.publication.request || !sent.answers.is_empty() || refused
+        && world
+            .nodes
+            .iter()
+            .filter_map(|place| place.core.as_ref())
+            .all(|core| {
+                let report = core.report(world.now);
+                report.peers.iter().all(|peer| peer.live || !peer.node)
+            });
+    let settled = world.nodes.iter().all(|place| {
+        place
+            .core
+            .as_ref()
+            .is_some_and(|core| core.ledger().held == 0)
     });
+    // An answer is not acknowledged end to end: its requester waits for it.
+    let answered = world
+        .clients
+        .iter()
+        .flat_map(|client| &client.sent)
+        .all(|sent| {
+            let refused = sent.result.is_some_and(|(_, end)| end.is_err());
+            !sent.publication.request || !sent.answers.is_empty() || refused
+        });
     met && settled && answered && world.clients.iter().all(Client::is_done)
 }
 
