@@ -2,10 +2,10 @@
 //!
 //! Ours beside tokio's and crossbeam's, and beside vectors of 256 messages sent by hand over both.
 
-use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use mcpbus_actors::Batch;
 use mcpbus_actors::channel::{Capacity, Receiver, Sender, channel};
+use mcpbus_benches::clock::{Clock, criterion};
 use mcpbus_benches::message::{Order, orders};
 use std::hint::black_box;
 use std::thread;
@@ -25,7 +25,7 @@ fn check(count: u64) {
     assert_eq!(count, MESSAGES, "every message must arrive");
 }
 
-fn group<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
+fn group<'a>(criterion: &'a mut Criterion<Clock>, name: &str) -> BenchmarkGroup<'a, Clock> {
     let mut group = criterion.benchmark_group(name);
     group
         .throughput(Throughput::Elements(MESSAGES))
@@ -35,7 +35,7 @@ fn group<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, Wal
     group
 }
 
-fn two_threads(criterion: &mut Criterion) {
+fn two_threads(criterion: &mut Criterion<Clock>) {
     let mut group = group(criterion, "channel/two_threads");
     group.bench_function("mcpbus, single sends", |bencher| {
         bencher.iter(|| {
@@ -149,7 +149,7 @@ fn take(batch: Vec<Order>) -> u64 {
     batch.into_iter().map(black_box).count() as u64
 }
 
-fn two_tasks(criterion: &mut Criterion) {
+fn two_tasks(criterion: &mut Criterion<Clock>) {
     let runtime = Builder::new_current_thread().build().expect("a runtime");
     let mut group = group(criterion, "channel/two_tasks");
     group.bench_function("mcpbus, single sends", |bencher| {
@@ -244,5 +244,5 @@ fn receive_on(runtime: &Runtime, mut receiver: Receiver<Order>) {
     });
 }
 
-criterion_group!(benches, two_threads, two_tasks);
+criterion_group!(name = benches; config = criterion(); targets = two_threads, two_tasks);
 criterion_main!(benches);

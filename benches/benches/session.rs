@@ -5,6 +5,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mcpbus_actors::{Key, Time};
+use mcpbus_benches::clock::{Clock, criterion};
 use mcpbus_transport::link::LaneId;
 use mcpbus_transport::session::{Event, Local, Session, SessionConfig};
 use mcpbus_transport::wire::{AckLevel, Control, FrameReader, Head, ProducerId, Record, Role};
@@ -162,7 +163,7 @@ fn hand_over(from: &mut Session, to: &mut Session, now: Time) -> bool {
     true
 }
 
-fn back_to_back(criterion: &mut Criterion) {
+fn back_to_back(criterion: &mut Criterion<Clock>) {
     for size in [64, 1024] {
         let body = Bytes::from(vec![7; size]);
         let mut group = criterion.benchmark_group(format!("session/{size}B"));
@@ -213,5 +214,5 @@ fn back_to_back(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, back_to_back);
+criterion_group!(name = benches; config = criterion(); targets = back_to_back);
 criterion_main!(benches);

@@ -4,6 +4,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mcpbus::routing::{Pattern, Subject, SubjectTable};
+use mcpbus_benches::clock::{Clock, criterion};
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::time::Duration;
@@ -62,7 +63,7 @@ impl Shuffle {
     }
 }
 
-fn lookups(criterion: &mut Criterion) {
+fn lookups(criterion: &mut Criterion<Clock>) {
     for (count, name) in [(1_000, "table/1k"), (100_000, "table/100k")] {
         let subjects = subjects(count);
         let tables = [
@@ -117,5 +118,5 @@ fn lookups(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, lookups);
+criterion_group!(name = benches; config = criterion(); targets = lookups);
 criterion_main!(benches);

@@ -7,6 +7,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mcpbus_actors::channel::Capacity;
 use mcpbus_actors::stage::Out;
 use mcpbus_actors::topology::{Placement, Report, Topology};
+use mcpbus_benches::clock::{Clock, criterion};
 use mcpbus_benches::message::{Order, orders};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -132,7 +133,7 @@ fn run_calls() {
     assert_eq!(sums[0].wrapping_add(sums[1]), expected());
 }
 
-fn placements(criterion: &mut Criterion) {
+fn placements(criterion: &mut Criterion<Clock>) {
     let one = Builder::new_current_thread().build().expect("a runtime");
     let many = Builder::new_multi_thread()
         .enable_time()
@@ -163,5 +164,5 @@ fn placements(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, placements);
+criterion_group!(name = benches; config = criterion(); targets = placements);
 criterion_main!(benches);

@@ -4,8 +4,11 @@
 //! body, copied into the same buffer: the least that any framing can do.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+};
 use mcpbus_actors::{Key, Time};
+use mcpbus_benches::clock::{Clock, criterion};
 use mcpbus_transport::wire::{
     AckLevel, BatchDecoder, BatchEncoder, FrameReader, Head, ProducerId, Record,
 };
@@ -65,7 +68,7 @@ fn decode(
     }
 }
 
-fn frames(criterion: &mut Criterion) {
+fn frames(criterion: &mut Criterion<Clock>) {
     for size in [64, 1024] {
         let mut group = criterion.benchmark_group(format!("wire/{size}B"));
         group
@@ -104,7 +107,7 @@ fn frames(criterion: &mut Criterion) {
     }
 }
 
-fn plain(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>, size: usize) {
+fn plain(group: &mut BenchmarkGroup<'_, Clock>, size: usize) {
     let bodies = vec![Bytes::from(vec![7; size]); RECORDS];
     let write = |out: &mut BytesMut| {
         for body in &bodies {
@@ -143,5 +146,5 @@ fn plain(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallT
     );
 }
 
-criterion_group!(benches, frames);
+criterion_group!(name = benches; config = criterion(); targets = frames);
 criterion_main!(benches);

@@ -50,9 +50,12 @@ pub(crate) fn start(authority: &LocalAuthority, size: usize, ack: AckLevel) -> R
         let _ = address.send(listening.to_string());
         let _ = left.await;
         let ledger = node.shutdown(Duration::ZERO).await;
-        match ledger.map(|ledger| ledger.residual()) {
-            None | Some(0) => Ok(()),
-            Some(residual) => Err(Failed::new(
+        // Without an answer the node's thread is gone, which nothing here asks of it.
+        let ledger =
+            ledger.ok_or_else(|| Failed::new("the node", "it ended before it was told"))?;
+        match ledger.residual() {
+            0 => Ok(()),
+            residual => Err(Failed::new(
                 "the node's ledger",
                 format!("residual {residual}"),
             )),

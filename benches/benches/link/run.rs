@@ -1,6 +1,6 @@
 //! One measurement: wait for the first message, warm up, count for a while, end.
 
-use mcpbus_benches::process::cpu_time;
+use mcpbus_benches::clock::Clock;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ impl Shared {
 pub(crate) struct Sample {
     messages: u64,
     elapsed: Duration,
-    cpu: Option<Duration>,
+    cpu: Duration,
 }
 
 impl Sample {
@@ -77,9 +77,7 @@ impl Sample {
 
     /// CPU time of publisher, relay and subscriber together per message, in nanoseconds.
     pub(crate) fn cpu_nanoseconds(&self) -> f64 {
-        self.cpu.map_or(f64::NAN, |cpu| {
-            cpu.as_secs_f64() * 1e9 / self.messages as f64
-        })
+        self.cpu.as_secs_f64() * 1e9 / self.messages as f64
     }
 }
 
@@ -130,12 +128,12 @@ impl Run {
             }
         }
         self.wait(WARM_UP)?;
-        let (start, first, cpu) = (Instant::now(), self.count(), cpu_time());
+        let (start, first, cpu) = (Instant::now(), self.count(), Clock::Cpu.now());
         self.wait(duration)?;
         let sample = Sample {
             messages: self.count() - first,
             elapsed: start.elapsed(),
-            cpu: cpu_time().zip(cpu).map(|(end, start)| end - start),
+            cpu: Clock::Cpu.now().saturating_sub(cpu),
         };
         self.shared.stop.store(true, Ordering::Relaxed);
         for thread in self.threads {

@@ -99,7 +99,7 @@ impl Client {
         let gone = |reason: String| ConnectError::Setup { reason };
         let clock = SystemClock::new();
         let timeout = config.connect_timeout;
-        let shared = Arc::new(Shared::new(config, clock.clone()));
+        let shared = Arc::new(Shared::new(config, clock));
         let (id, epoch) = (random::u128(), random::epoch());
         let local = Local {
             role: Role::Client,

@@ -5,13 +5,13 @@
 
 use super::core::NodeCore;
 use super::flow::{InFlowId, Purpose};
-use super::peer::{OutFlow, PeerId};
-use crate::interest::{NodeId, RoutedGroups};
+use super::peer::PeerId;
+use crate::interest::RoutedGroups;
 use crate::policy::{Choice, Destination, MemberChooser, Meta, destination_id};
-use crate::protocol::{Definition, TARGETS_MAX, Target};
+use crate::protocol::Target;
 use crate::routing::{Pattern, Subject};
 use foldhash::fast::FixedState;
-use mcpbus_transport::wire::{Failure, Head, Record};
+use mcpbus_transport::wire::{Head, Record};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -76,29 +76,29 @@ pub(super) struct CachedDecision {
 /// Who wants the messages of one subject, and who chooses among them.
 pub(super) struct Decision {
     /// Entries outside groups: each gets a copy.
-    plain: Vec<EntryIndex>,
+    pub(super) plain: Vec<EntryIndex>,
     /// Groups outside the route: one member of each gets a copy.
-    groups: Vec<GroupMembers>,
-    route: Option<RouteChoice>,
+    pub(super) groups: Vec<GroupMembers>,
+    pub(super) route: Option<RouteChoice>,
     /// What each selection comes to, as flows.
-    outs: RefCell<HashMap<Selection, Rc<[Out]>, FixedState>>,
+    pub(super) outs: RefCell<HashMap<Selection, Rc<[Out]>, FixedState>>,
 }
 
-struct GroupMembers {
+pub(super) struct GroupMembers {
     entries: Vec<EntryIndex>,
     candidates: Vec<Destination>,
     chooser: RefCell<MemberChooser>,
 }
 
-struct RouteChoice {
+pub(super) struct RouteChoice {
     policy: usize,
     destinations: Vec<Destination>,
     groups: Vec<Option<GroupMembers>>,
 }
 
 /// Entries, each with the index of the member chosen in it (or none).
-type Selection = SmallVec<[(EntryIndex, u32); 4]>;
-const NO_MEMBER: u32 = u32::MAX;
+pub(super) type Selection = SmallVec<[(EntryIndex, u32); 4]>;
+pub(super) const NO_MEMBER: u32 = u32::MAX;
 /// Most selections a decision remembers.
 const SELECTIONS_MAX: usize = 1024;
 
@@ -122,6 +122,12 @@ const HOPS_MAX: u8 = 16;
 impl NodeCore {
     /// What to do with the message at the front of a flow.
     pub(super) fn decide(&mut self, id: InFlowId, sequence: u64, record: &Record) -> Verdict {
+        if let Some(takers) = self.inflows[id].only.get(&sequence).cloned() {
+            return match self.decision(id, &record.head) {
+                None => Verdict::TooFar,
+                Some(_) => self.decide_again(id, sequence, &takers, record),
+            };
+        }
         match self.inflows[id].purpose.clone() {
             Purpose::Replies => self.decide_reply(record),
             Purpose::Publish => match self.decision(id, &record.head) {
@@ -154,7 +160,7 @@ impl NodeCore {
     }
 
     /// The decision for a head, made now if what is known is out of date. `None` beyond the hop limit.
-    fn decision(&mut self, id: InFlowId, head: &Arc<Head>) -> Option<CachedDecision> {
+    pub(super) fn decision(&mut self, id: InFlowId, head: &Arc<Head>) -> Option<CachedDecision> {
         let address = Arc::as_ptr(head) as usize;
         let known = self.inflows[id].decisions.get(&address);
         if let Some(cached) = known
@@ -193,7 +199,7 @@ impl NodeCore {
     }
 
     /// The decision for a subject; subjects with the same takers share one.
-    fn decision_for(&mut self, subject: &str) -> Rc<Decision> {
+    pub(super) fn decision_for(&mut self, subject: &str) -> Rc<Decision> {
         if self.decisions_version != self.version {
             self.decisions_version = self.version;
             self.decisions.clear();
@@ -215,59 +221,7 @@ impl NodeCore {
         decision
     }
 
-    /// The route of this node that a flow's messages are here for.
-    fn own_route(&self, targets: &[Target]) -> Option<usize> {
-        let [target] = targets else { return None };
-        let entry = (target.origin == self.config.id)
-            .then(|| self.local_entries.get(&target.entry))
-            .flatten()?;
-        match self.entries.get(*entry as usize)?.route {
-            Some(EntryRoute::Here(route)) => Some(route),
-            _ => None,
-        }
-    }
-
-    /// What a route of this node decides for messages of another one, which has served everybody else itself.
-    fn route_decision(&self, subject: &str, route: usize) -> Decision {
-        let mut entries: Vec<EntryIndex> = Vec::new();
-        if let Ok(subject) = Subject::new(subject) {
-            self.table
-                .for_each_match(&subject, |entry| entries.push(*entry));
-        }
-        entries.sort_unstable();
-        entries.dedup();
-        let mut decision = self.make_decision(Some(route), &entries);
-        decision.plain.clear();
-        decision.groups.clear();
-        decision
-    }
-
-    /// Of the routes that other nodes have for a subject: the most specific one, then the nearest, then that of the
-    /// smallest origin.
-    fn route_elsewhere(&self, entries: &[EntryIndex]) -> Option<(EntryIndex, Arc<RoutedGroups>)> {
-        let hops = |entry: &EntryState| {
-            self.interest
-                .path(NodeId(entry.target.origin))
-                .map_or(usize::MAX, <[NodeId]>::len)
-        };
-        let routes = entries.iter().filter_map(|index| {
-            let entry = self.entries.get(*index as usize)?;
-            match &entry.route {
-                Some(EntryRoute::There(groups)) => Some((*index, entry, groups.clone())),
-                _ => None,
-            }
-        });
-        routes
-            .max_by(|(_, one, _), (_, other, _)| {
-                one.pattern
-                    .compare_specificity(&other.pattern)
-                    .then_with(|| hops(other).cmp(&hops(one)))
-                    .then_with(|| other.target.origin.cmp(&one.target.origin))
-            })
-            .map(|(index, _, groups)| (index, groups))
-    }
-
-    fn make_decision(&self, route: Option<usize>, entries: &[EntryIndex]) -> Decision {
+    pub(super) fn make_decision(&self, route: Option<usize>, entries: &[EntryIndex]) -> Decision {
         let mut plain = Vec::new();
         let mut groups: Vec<(Arc<str>, Vec<EntryIndex>)> = Vec::new();
         for &index in entries {
@@ -343,7 +297,7 @@ impl NodeCore {
         }
     }
 
-    fn group_members(&self, entries: Vec<EntryIndex>) -> GroupMembers {
+    pub(super) fn group_members(&self, entries: Vec<EntryIndex>) -> GroupMembers {
         let candidates = entries
             .iter()
             .filter_map(|index| self.entries.get(*index as usize))
@@ -362,7 +316,7 @@ impl NodeCore {
     }
 
     /// Selects entries for one message and turns them into flows.
-    fn select(
+    pub(super) fn select(
         &mut self,
         id: InFlowId,
         sequence: u64,
@@ -445,7 +399,7 @@ impl NodeCore {
         }
     }
 
-    fn count_route(&mut self, route: usize, destination: usize) {
+    pub(super) fn count_route(&mut self, route: usize, destination: usize) {
         if let Some(count) = self
             .routed
             .get_mut(route)
@@ -456,7 +410,7 @@ impl NodeCore {
     }
 
     /// Fills in the member of each local group with several members. Fails with the flows to wait for.
-    fn choose_members(
+    pub(super) fn choose_members(
         &mut self,
         selection: &mut Selection,
         key: Option<u64>,
@@ -500,228 +454,6 @@ impl NodeCore {
         Ok(())
     }
 
-    /// The flows that a selection comes to; `None` while a node of it is out of reach.
-    fn flows_for(&mut self, selection: &Selection) -> Option<Rc<[Out]>> {
-        let mut outs: Vec<Out> = Vec::new();
-        let mut remote: Vec<(PeerId, Vec<Target>)> = Vec::new();
-        let mut alone: Vec<(PeerId, Target)> = Vec::new();
-        for &(index, member) in selection {
-            let Some(entry) = self.entries.get(index as usize) else {
-                continue;
-            };
-            if entry.target.origin != self.config.id {
-                let hop = self.hop(entry.target.origin)?;
-                if entry.group.is_some() || entry.route.is_some() {
-                    // On a flow of its own: the choice among members must not change the flow of other targets.
-                    alone.push((hop, entry.target));
-                    continue;
-                }
-                match remote.iter_mut().find(|(peer, _)| *peer == hop) {
-                    Some((_, targets)) => targets.push(entry.target),
-                    None => remote.push((hop, vec![entry.target])),
-                }
-            } else if member == NO_MEMBER {
-                outs.extend(entry.local.iter().map(|member| Out {
-                    peer: member.peer,
-                    flow: member.flow,
-                    onward: false,
-                }));
-            } else if let Some(member) = entry.local.get(member as usize) {
-                outs.push(Out {
-                    peer: member.peer,
-                    flow: member.flow,
-                    onward: false,
-                });
-            }
-        }
-        for (peer, target) in alone {
-            outs.push(Out {
-                peer,
-                flow: self.forward_flow(peer, &[target])?,
-                onward: true,
-            });
-        }
-        for (peer, mut targets) in remote {
-            targets.sort_unstable();
-            for part in targets.chunks(TARGETS_MAX) {
-                outs.push(Out {
-                    peer,
-                    flow: self.forward_flow(peer, part)?,
-                    onward: true,
-                });
-            }
-        }
-        Some(outs.into())
-    }
-
-    /// The peer that leads to an origin.
-    fn hop(&self, origin: u128) -> Option<PeerId> {
-        let neighbour = self.interest.next_hop(NodeId(origin))?;
-        self.serials.get(&u64::from(neighbour.0)).copied()
-    }
-
-    /// The flow to a node for these targets, opened if there is none.
-    fn forward_flow(&mut self, peer: PeerId, targets: &[Target]) -> Option<u32> {
-        let state = self.peers.get_mut(peer)?;
-        if let Some(flow) = state.forwards.get(targets) {
-            return Some(*flow);
-        }
-        let definition = Definition::Forward {
-            targets: targets.to_vec(),
-        }
-        .encode();
-        let flow = match state.session.open_flow(definition.clone()) {
-            Some(flow) => flow,
-            None => {
-                // Targets change with the mesh; flows that nothing uses any more make room.
-                let idle: Vec<_> = state
-                    .forwards
-                    .iter()
-                    .filter(|(_, flow)| state.session.retained(**flow) == 0)
-                    .map(|(targets, flow)| (targets.clone(), *flow))
-                    .collect();
-                let mut closed = false;
-                let mut waiters = Vec::new();
-                for (targets, flow) in idle {
-                    if state.session.close_flow(flow) {
-                        state.forwards.remove(&targets);
-                        waiters.extend(
-                            state
-                                .outgoing
-                                .remove(&flow)
-                                .into_iter()
-                                .flat_map(|out| out.waiters.into_iter().chain(out.drains)),
-                        );
-                        closed = true;
-                    }
-                }
-                waiters.into_iter().for_each(|waiter| self.schedule(waiter));
-                if closed {
-                    self.version += 1;
-                }
-                self.peers.get_mut(peer)?.session.open_flow(definition)?
-            }
-        };
-        let state = self.peers.get_mut(peer)?;
-        let targets: Rc<[Target]> = targets.into();
-        state.forwards.insert(targets.clone(), flow);
-        state.outgoing.insert(
-            flow,
-            OutFlow {
-                targets: Some(targets),
-                ..OutFlow::default()
-            },
-        );
-        self.touch(peer);
-        Some(flow)
-    }
-
-    /// Brings a message whose route was decided elsewhere to its targets.
-    fn decide_targets(
-        &mut self,
-        id: InFlowId,
-        sequence: u64,
-        targets: &[Target],
-        record: &Record,
-    ) -> Verdict {
-        let impatient = self.inflows[id].impatient;
-        let mut skipped = None;
-        let key = record.key.map(|key| key.value());
-        let mut selection = Selection::new();
-        let mut remote: Vec<(PeerId, Vec<Target>)> = Vec::new();
-        for target in targets {
-            if target.origin == self.config.id {
-                if let Some(entry) = self.local_entries.get(&target.entry) {
-                    selection.push((*entry, NO_MEMBER));
-                } else if !self.is_own_entry(target.entry) {
-                    // Its subscribers went down with an earlier life of this node. Otherwise the last of them has
-                    // left while the message was on its way, and nothing is owed.
-                    skipped = Some(Failure::PeerDied);
-                }
-            } else {
-                let Some(hop) = self.hop(target.origin) else {
-                    if impatient {
-                        skipped = Some(Self::NOBODY);
-                        continue;
-                    }
-                    return Verdict::Wait;
-                };
-                match remote.iter_mut().find(|(peer, _)| *peer == hop) {
-                    Some((_, targets)) => targets.push(*target),
-                    None => remote.push((hop, vec![*target])),
-                }
-            }
-        }
-        if let Err(starved) = self.choose_members(&mut selection, key) {
-            return Verdict::Starved(starved);
-        }
-        self.inflows[id].impatient = skipped == Some(Self::NOBODY);
-        self.inflows[id].skipped = skipped.map(|failure| (sequence, failure));
-        let Some(local) = self.flows_for(&selection) else {
-            return Verdict::Wait;
-        };
-        if remote.is_empty() {
-            return if local.is_empty() {
-                Verdict::Nobody
-            } else {
-                Verdict::Go(local)
-            };
-        }
-        let mut outs = local.to_vec();
-        for (peer, targets) in remote {
-            match self.forward_flow(peer, &targets) {
-                Some(flow) => outs.push(Out {
-                    peer,
-                    flow,
-                    onward: true,
-                }),
-                None => return Verdict::Wait,
-            }
-        }
-        Verdict::Go(outs.into())
-    }
-
-    /// Whether an entry's number was given in this life of the node.
-    fn is_own_entry(&self, number: u32) -> bool {
-        let first = self.config.seed as u32;
-        number.wrapping_sub(first) < self.next_entry.wrapping_sub(first)
-    }
-
-    pub(super) fn decide_reply(&mut self, record: &Record) -> Verdict {
-        let Some(address) = record.extra.as_ref().and_then(|extra| extra.reply) else {
-            return Verdict::Nobody;
-        };
-        let peer = if address.node == self.config.id {
-            self.serials.get(&address.session).copied()
-        } else {
-            self.hop(address.node)
-        };
-        let Some(peer) = peer else {
-            return Verdict::Nobody;
-        };
-        match self.reply_flow(peer) {
-            Some(flow) => Verdict::Go(Rc::new([Out {
-                peer,
-                flow,
-                onward: address.node != self.config.id,
-            }])),
-            None => Verdict::Nobody,
-        }
-    }
-
-    /// The flow of answers to a peer, opened if there is none.
-    pub(super) fn reply_flow(&mut self, peer: PeerId) -> Option<u32> {
-        let state = self.peers.get_mut(peer)?;
-        if let Some(flow) = state.replies {
-            return Some(flow);
-        }
-        let flow = state.session.open_flow(Definition::Replies.encode())?;
-        state.replies = Some(flow);
-        state.outgoing.insert(flow, OutFlow::default());
-        self.touch(peer);
-        Some(flow)
-    }
-
     /// A decision that nobody wants the message.
     pub(super) fn no_decision() -> Rc<Decision> {
         Rc::new(Decision {
@@ -734,7 +466,7 @@ impl NodeCore {
 }
 
 impl GroupMembers {
-    fn choose(&self, key: Option<u64>) -> Option<EntryIndex> {
+    pub(super) fn choose(&self, key: Option<u64>) -> Option<EntryIndex> {
         if let [only] = self.entries[..] {
             return Some(only);
         }

@@ -8,6 +8,7 @@ use super::core::NodeCore;
 use super::decide::Out;
 use super::flow::{Blocked, Chosen, Former, InFlowId};
 use super::peer::PeerId;
+use mcpbus_actors::Time;
 use mcpbus_transport::wire::Record;
 use std::rc::Rc;
 
@@ -72,6 +73,7 @@ impl NodeCore {
         (sequence, record): (u64, Record),
         outs: Rc<[Out]>,
         (peer, flow): (PeerId, u32),
+        since: Time,
     ) {
         let version = self.version;
         let inflow = &mut self.inflows[id];
@@ -81,13 +83,42 @@ impl NodeCore {
             outs,
         });
         inflow.queue.push_front((sequence, record));
-        inflow.blocked = Some(Blocked::Drain);
+        inflow.blocked = Some(Blocked::Drain { since });
+        self.draining.insert(id);
         if let Some(out) = self
             .peers
             .get_mut(peer)
             .and_then(|peer| peer.outgoing.get_mut(&flow))
         {
             out.drains.insert(id);
+        }
+    }
+
+    /// When the first flow that waits for a drain goes on without it.
+    pub(super) fn next_drain_timeout(&self) -> Option<Time> {
+        let waiting = self
+            .draining
+            .iter()
+            .filter_map(|id| self.inflows.get(*id)?.drains_since());
+        waiting.map(|since| since + self.config.hold).min()
+    }
+
+    /// Flows that have waited too long go on. Messages that came back by a detour may be what they wait for.
+    pub(super) fn give_up_draining(&mut self, now: Time) {
+        for id in std::mem::take(&mut self.draining) {
+            let Some(inflow) = self.inflows.get_mut(id) else {
+                continue;
+            };
+            match inflow.drains_since() {
+                Some(since) if now >= since + self.config.hold => {
+                    inflow.former.clear();
+                    self.schedule(id);
+                }
+                Some(_) => {
+                    self.draining.insert(id);
+                }
+                None => {}
+            }
         }
     }
 

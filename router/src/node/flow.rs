@@ -2,6 +2,7 @@
 
 use super::decide::{CachedDecision, Out};
 use super::peer::PeerId;
+use super::take_back::Takers;
 use crate::protocol::Target;
 use foldhash::fast::FixedState;
 use mcpbus_actors::Time;
@@ -44,7 +45,7 @@ pub(super) enum Blocked {
     /// An earlier flow from the same peer must be empty first.
     Predecessor,
     /// The way it went before must be passed on first.
-    Drain,
+    Drain { since: Time },
 }
 
 /// What a message that waits for credit will be handed to, while nothing changes.
@@ -85,6 +86,8 @@ pub(super) struct InFlow {
     pub(super) predecessors: Vec<InFlowId>,
     /// What remains of an ended flow.
     pub(super) window: Option<Window>,
+    /// Messages in the queue of which only some copies are to be decided again, and for whom.
+    pub(super) only: BTreeMap<u64, Vec<Takers>>,
     /// Messages of which a copy has failed and others are still out.
     pub(super) failed: BTreeMap<u64, Failure>,
     /// Routes by head of message.
@@ -120,6 +123,7 @@ impl InFlow {
             successors: Vec::new(),
             predecessors: Vec::new(),
             window: None,
+            only: BTreeMap::new(),
             failed: BTreeMap::new(),
             decisions: HashMap::default(),
             credit: (0, 0),
@@ -136,6 +140,14 @@ impl InFlow {
     pub(super) fn gives_up_at(&self, hold: Duration) -> Option<Time> {
         match (self.blocked, &self.purpose) {
             (Some(Blocked::Destination { since }), Purpose::Forward { .. }) => Some(since + hold),
+            _ => None,
+        }
+    }
+
+    /// Since when it waits for a way to be passed on.
+    pub(super) fn drains_since(&self) -> Option<Time> {
+        match self.blocked {
+            Some(Blocked::Drain { since }) => Some(since),
             _ => None,
         }
     }

@@ -3,6 +3,17 @@
 //! [`NodeCore`] is sans-IO: frames in, frames out, `now` as an argument; a whole mesh of them runs under a virtual
 //! clock. A node's thread only carries it out.
 //!
+//! | file | subject |
+//! | --- | --- |
+//! | `core` | the state, its times, the ledger |
+//! | `lifecycle`, `events` | links, sessions and peers; what sessions report |
+//! | `subscribe` | subscriptions, and what the mesh tells of others' |
+//! | `credit`, `flow` | flows from peers and their windows |
+//! | `decide`, `follow_route`, `ways` | from a subject to entries; routes of other nodes; from entries to flows |
+//! | `switch` | hands messages on as far as credit reaches |
+//! | `drain`, `outcome`, `take_back` | order when ways change; how messages end; what a gone peer left |
+//! | `owner`, `handle` | the node on the bridge; the thread that carries it out |
+//!
 //! Invariants:
 //! - a message that a peer handed over is held until every place it is for has taken it over; only then is its
 //!   credit returned, so the credit budget bounds what the node holds;
@@ -13,18 +24,25 @@
 
 mod config;
 mod core;
+mod credit;
 mod decide;
 mod drain;
+mod events;
 mod flow;
+mod follow_route;
 mod handle;
 mod ledger;
+mod lifecycle;
+mod outcome;
 mod owner;
 mod peer;
 mod registry;
 mod report;
 mod subscribe;
 mod switch;
+mod take_back;
 mod telemetry;
+mod ways;
 
 pub use config::{NODE_OVERHEAD, NodeConfig, NodeLimits, SESSION_OVERHEAD};
 pub use core::NodeCore;

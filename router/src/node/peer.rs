@@ -106,3 +106,15 @@ pub(super) struct Subscription {
     /// Whether the client was told that every reachable node knows.
     pub(super) ready: bool,
 }
+
+/// Logs what happens to a peer: nodes come and go rarely, clients often.
+macro_rules! tell {
+    ($role:expr, $($message:tt)*) => {
+        if $role == mcpbus_transport::wire::Role::Node {
+            tracing::info!($($message)*);
+        } else {
+            tracing::debug!($($message)*);
+        }
+    };
+}
+pub(super) use tell;

@@ -3,6 +3,7 @@
 use super::core::NodeCore;
 use super::decide::{EntryRoute, EntryState, Member, member_id};
 use super::peer::{OutFlow, PeerId, Subscription};
+use super::take_back::Takers;
 use crate::interest::{Change, Entry, EntryId, Neighbour, NodeId, ROUTE_GROUPS, RoutedGroups};
 use crate::policy::MemberChooser;
 use crate::protocol::{Definition, Signal, SubscribeRefusal, Target};
@@ -213,7 +214,7 @@ impl NodeCore {
             .map(|out| out.waiters.into_iter().chain(out.drains));
         let abandoned = self.peers[id].session.abandon_flow(subscription.flow);
         for (_, records) in abandoned.records {
-            self.take_back(records, subscription.group.is_some(), now);
+            self.take_back(records, subscription.group.clone().map(Takers::Group), now);
         }
         for waiter in waiters.into_iter().flatten() {
             self.schedule(waiter);

@@ -6,7 +6,7 @@
 //! port is bound to a user's subject. Stages never see a subject.
 //!
 //! Invariants:
-//! - only what leaves the process is encoded, and only its type needs [`WireMessage`](crate::codec::WireMessage);
+//! - only what leaves the process is encoded, and only its type needs [`WireMessage`];
 //! - messages of one edge arrive in the order in which they were sent;
 //! - a part drains when the parts before it have: the end of an edge travels behind its last message;
 //! - bodies of another type than the receiver expects never reach a stage: they are rejected and counted.

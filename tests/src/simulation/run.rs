@@ -1,5 +1,6 @@
 //! One seed, many seeds, and the command that replays one.
 
+use super::client::Client;
 use super::scenario::{Fault, SHAPES, Scenario, Shape, draw};
 use super::verdict::judge;
 use mcpbus_actors::Time;
@@ -74,12 +75,32 @@ fn play(scenario: &mut Scenario) -> Result<(), String> {
 
 fn is_done(scenario: &Scenario) -> bool {
     let world = &scenario.world;
-    world.clients.iter().all(super::client::Client::is_done)
-        && world.nodes.iter().all(|place| place.core.as_ref().is_some_and(|core| core.ledger().held == 0))
-        // An answer is not acknowledged end to end: its requester waits for it.
-        && world.clients.iter().flat_map(|client| &client.sent).all(|sent| {
-            !sent.publication.request || !sent.answers.is_empty() || sent.result.is_none_or(|(_, end)| end.is_err())
-        })
+    // What a dead node held is counted when it is met again.
+    let met = world.is_whole()
+        && world
+            .nodes
+            .iter()
+            .filter_map(|place| place.core.as_ref())
+            .all(|core| {
+                let report = core.report(world.now);
+                report.peers.iter().all(|peer| peer.live || !peer.node)
+            });
+    let settled = world.nodes.iter().all(|place| {
+        place
+            .core
+            .as_ref()
+            .is_some_and(|core| core.ledger().held == 0)
+    });
+    // An answer is not acknowledged end to end: its requester waits for it.
+    let answered = world
+        .clients
+        .iter()
+        .flat_map(|client| &client.sent)
+        .all(|sent| {
+            let refused = sent.result.is_some_and(|(_, end)| end.is_err());
+            !sent.publication.request || !sent.answers.is_empty() || refused
+        });
+    met && settled && answered && world.clients.iter().all(Client::is_done)
 }
 
 fn wait(
@@ -93,7 +114,7 @@ fn wait(
                 .world
                 .clients
                 .iter()
-                .map(super::client::Client::describe)
+                .map(Client::describe)
                 .collect();
             let nodes: Vec<String> = scenario
                 .world

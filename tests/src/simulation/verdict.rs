@@ -215,11 +215,7 @@ fn conserved(
         if count > 1 && !scenario.shape.churn {
             wrong.push(format!("group {party} got {name:?} {count} times"));
         }
-        if owed
-            && stays
-            && count == 0
-            && !(scenario.shape.churn && publication.level != Level::Processed)
-        {
+        if owed && stays && count == 0 && !(scenario.shape.churn && !processed) {
             wrong.push(format!(
                 "group {party} missed {name:?}, which was {result:?}"
             ));
@@ -299,7 +295,7 @@ fn bounded_loss(
             }
             missing += 1;
             let away = crashed.contains(&scenario.homes[name.0]);
-            if sent.publication.level == Level::Processed && !away {
+            if sent.publication.level == Level::Processed && result.is_ok() && !away {
                 wrong.push(format!(
                     "subscription {client}/{number} missed {name:?}, which was processed"
                 ));

@@ -584,6 +584,7 @@ impl World {
                 }
             }
         }
+        self.links.retain(|_, link| link.attached != [false, false]);
         self.schedule(away, What::Start { node });
     }
 
@@ -600,6 +601,11 @@ impl World {
             }
         }
         self.pump(End::Node(node));
+    }
+
+    /// Whether every edge has a link, and no end still believes in one that is cut.
+    pub fn is_whole(&self) -> bool {
+        self.current.iter().all(Option::is_some) && self.links.values().all(|link| !link.cut)
     }
 
     /// Lets a client do something of its own.

@@ -8,6 +8,8 @@ struct Held {
     /// How many copies are still out.
     copies: u32,
     cost: u32,
+    /// Whether it ever existed in several places.
+    split: bool,
 }
 
 /// The received messages of one flow from the first that is not settled. Outlives its flow when the sender is gone
@@ -35,6 +37,7 @@ impl Window {
         self.held.push_back(Held {
             copies: 1,
             cost: cost as u32,
+            split: false,
         });
     }
 
@@ -42,6 +45,7 @@ impl Window {
     pub fn hold(&mut self, sequence: u64, copies: u32) {
         if let Some(held) = self.entry(sequence) {
             held.copies = copies.max(1);
+            held.split |= copies > 1;
         }
     }
 
@@ -50,6 +54,13 @@ impl Window {
         self.index(sequence)
             .and_then(|index| self.held.get(index))
             .map_or(0, |held| held.copies)
+    }
+
+    /// Whether the message ever existed in several places.
+    pub fn was_split(&self, sequence: u64) -> bool {
+        self.index(sequence)
+            .and_then(|index| self.held.get(index))
+            .is_some_and(|held| held.split)
     }
 
     /// One copy is passed on or ended. Whether it was the last.

@@ -6,10 +6,10 @@ use tracing_subscriber::EnvFilter;
 
 /// Starts logging by `LOG_LEVEL` and `LOG_FORMAT`; a second call changes nothing.
 ///
-/// A level that is not understood counts as `info`, and says so.
-pub(super) fn start() {
+/// Without `LOG_LEVEL` it is `level`. A level that is not understood counts as `info`, and says so.
+pub(super) fn start(level: &str) {
     let given = std::env::var("LOG_LEVEL").unwrap_or_default();
-    let (filter, wrong) = match EnvFilter::try_new(if given.is_empty() { "info" } else { &given }) {
+    let (filter, wrong) = match EnvFilter::try_new(if given.is_empty() { level } else { &given }) {
         Ok(filter) => (filter, false),
         Err(_) => (EnvFilter::new("info"), true),
     };

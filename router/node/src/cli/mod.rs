@@ -66,7 +66,11 @@ pub fn main() -> ExitCode {
             .into();
         }
     };
-    logging::start();
+    // The demo shows a picture of its nodes; a node that runs for itself tells of its peers.
+    logging::start(match cli.command {
+        Command::Demo(_) => "warn",
+        _ => "info",
+    });
     match cli.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Pub(arguments) => publish::run(&arguments),

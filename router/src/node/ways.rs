@@ -1,0 +1,257 @@
+//! From entries and targets to the flows that lead there.
+
+use super::core::NodeCore;
+use super::decide::{EntryIndex, NO_MEMBER, Out, Selection, Verdict};
+use super::flow::{InFlow, InFlowId};
+use super::peer::{OutFlow, PeerId};
+use crate::interest::NodeId;
+use crate::protocol::{Definition, TARGETS_MAX, Target};
+use mcpbus_transport::wire::{Failure, Record};
+use std::rc::Rc;
+
+impl NodeCore {
+    /// The flows that a selection comes to; `None` while a node of it is out of reach.
+    pub(super) fn flows_for(&mut self, selection: &Selection) -> Option<Rc<[Out]>> {
+        let mut outs: Vec<Out> = Vec::new();
+        let mut remote: Vec<(PeerId, Vec<Target>)> = Vec::new();
+        let mut alone: Vec<(PeerId, Target)> = Vec::new();
+        for &(index, member) in selection {
+            let Some(entry) = self.entries.get(index as usize) else {
+                continue;
+            };
+            if entry.target.origin != self.config.id {
+                let hop = self.hop(entry.target.origin)?;
+                if entry.group.is_some() || entry.route.is_some() {
+                    // On a flow of its own: the choice among members must not change the flow of other targets.
+                    alone.push((hop, entry.target));
+                    continue;
+                }
+                match remote.iter_mut().find(|(peer, _)| *peer == hop) {
+                    Some((_, targets)) => targets.push(entry.target),
+                    None => remote.push((hop, vec![entry.target])),
+                }
+            } else if member == NO_MEMBER {
+                outs.extend(entry.local.iter().map(|member| Out {
+                    peer: member.peer,
+                    flow: member.flow,
+                    onward: false,
+                }));
+            } else if let Some(member) = entry.local.get(member as usize) {
+                outs.push(Out {
+                    peer: member.peer,
+                    flow: member.flow,
+                    onward: false,
+                });
+            }
+        }
+        for (peer, target) in alone {
+            outs.push(Out {
+                peer,
+                flow: self.forward_flow(peer, &[target])?,
+                onward: true,
+            });
+        }
+        for (peer, mut targets) in remote {
+            targets.sort_unstable();
+            for part in targets.chunks(TARGETS_MAX) {
+                outs.push(Out {
+                    peer,
+                    flow: self.forward_flow(peer, part)?,
+                    onward: true,
+                });
+            }
+        }
+        Some(outs.into())
+    }
+
+    /// The peer that leads to an origin.
+    pub(super) fn hop(&self, origin: u128) -> Option<PeerId> {
+        let neighbour = self.interest.next_hop(NodeId(origin))?;
+        self.serials.get(&u64::from(neighbour.0)).copied()
+    }
+
+    /// The flow to a node for these targets, opened if there is none.
+    pub(super) fn forward_flow(&mut self, peer: PeerId, targets: &[Target]) -> Option<u32> {
+        let state = self.peers.get_mut(peer)?;
+        if let Some(flow) = state.forwards.get(targets) {
+            return Some(*flow);
+        }
+        let definition = Definition::Forward {
+            targets: targets.to_vec(),
+        }
+        .encode();
+        let flow = match state.session.open_flow(definition.clone()) {
+            Some(flow) => flow,
+            None => {
+                // Targets change with the mesh; flows that nothing uses any more make room.
+                let idle: Vec<_> = state
+                    .forwards
+                    .iter()
+                    .filter(|(_, flow)| state.session.retained(**flow) == 0)
+                    .map(|(targets, flow)| (targets.clone(), *flow))
+                    .collect();
+                let mut closed = false;
+                let mut waiters = Vec::new();
+                for (targets, flow) in idle {
+                    if state.session.close_flow(flow) {
+                        state.forwards.remove(&targets);
+                        waiters.extend(
+                            state
+                                .outgoing
+                                .remove(&flow)
+                                .into_iter()
+                                .flat_map(|out| out.waiters.into_iter().chain(out.drains)),
+                        );
+                        closed = true;
+                    }
+                }
+                waiters.into_iter().for_each(|waiter| self.schedule(waiter));
+                if closed {
+                    self.version += 1;
+                }
+                self.peers.get_mut(peer)?.session.open_flow(definition)?
+            }
+        };
+        let state = self.peers.get_mut(peer)?;
+        let targets: Rc<[Target]> = targets.into();
+        state.forwards.insert(targets.clone(), flow);
+        state.outgoing.insert(
+            flow,
+            OutFlow {
+                targets: Some(targets),
+                ..OutFlow::default()
+            },
+        );
+        self.touch(peer);
+        Some(flow)
+    }
+
+    /// Brings a message whose route was decided elsewhere to its targets.
+    pub(super) fn decide_targets(
+        &mut self,
+        id: InFlowId,
+        sequence: u64,
+        targets: &[Target],
+        record: &Record,
+    ) -> Verdict {
+        let InFlow {
+            impatient,
+            peer: from,
+            ..
+        } = self.inflows[id];
+        let mut skipped = None;
+        let key = record.key.map(|key| key.value());
+        let mut selection = Selection::new();
+        let mut remote: Vec<(PeerId, Vec<Target>)> = Vec::new();
+        for target in targets {
+            if target.origin == self.config.id {
+                if let Some(entry) = self.local_entries.get(&target.entry) {
+                    selection.push((*entry, NO_MEMBER));
+                } else if !self.is_own_entry(target.entry) {
+                    // Its subscribers went down with an earlier life of this node. Otherwise the last of them has
+                    // left while the message was on its way, and nothing is owed.
+                    skipped = Some(Failure::PeerDied);
+                }
+            } else {
+                // Sent back to where it came from it would wait for itself: there is no way as yet.
+                let Some(hop) = self.hop(target.origin).filter(|hop| *hop != from) else {
+                    if impatient {
+                        skipped = Some(Self::NOBODY);
+                        continue;
+                    }
+                    return Verdict::Wait;
+                };
+                match remote.iter_mut().find(|(peer, _)| *peer == hop) {
+                    Some((_, targets)) => targets.push(*target),
+                    None => remote.push((hop, vec![*target])),
+                }
+            }
+        }
+        if let Err(starved) = self.choose_members(&mut selection, key) {
+            return Verdict::Starved(starved);
+        }
+        self.inflows[id].impatient = skipped == Some(Self::NOBODY);
+        self.inflows[id].skipped = skipped.map(|failure| (sequence, failure));
+        let Some(local) = self.flows_for(&selection) else {
+            return Verdict::Wait;
+        };
+        if remote.is_empty() {
+            return if local.is_empty() {
+                Verdict::Nobody
+            } else {
+                Verdict::Go(local)
+            };
+        }
+        let mut outs = local.to_vec();
+        for (peer, targets) in remote {
+            match self.forward_flow(peer, &targets) {
+                Some(flow) => outs.push(Out {
+                    peer,
+                    flow,
+                    onward: true,
+                }),
+                None => return Verdict::Wait,
+            }
+        }
+        Verdict::Go(outs.into())
+    }
+
+    /// Brings a message to one member of a group that has these entries.
+    pub(super) fn decide_member(&mut self, entries: Vec<EntryIndex>, record: &Record) -> Verdict {
+        if entries.is_empty() {
+            return Verdict::Nobody;
+        }
+        let key = record.key.map(|key| key.value());
+        let Some(entry) = self.group_members(entries).choose(key) else {
+            return Verdict::Wait;
+        };
+        let mut selection = Selection::new();
+        selection.push((entry, NO_MEMBER));
+        if let Err(starved) = self.choose_members(&mut selection, key) {
+            return Verdict::Starved(starved);
+        }
+        self.flows_for(&selection)
+            .map_or(Verdict::Wait, Verdict::Go)
+    }
+
+    /// Whether an entry's number was given in this life of the node.
+    pub(super) fn is_own_entry(&self, number: u32) -> bool {
+        let first = self.config.seed as u32;
+        number.wrapping_sub(first) < self.next_entry.wrapping_sub(first)
+    }
+
+    pub(super) fn decide_reply(&mut self, record: &Record) -> Verdict {
+        let Some(address) = record.extra.as_ref().and_then(|extra| extra.reply) else {
+            return Verdict::Nobody;
+        };
+        let peer = if address.node == self.config.id {
+            self.serials.get(&address.session).copied()
+        } else {
+            self.hop(address.node)
+        };
+        let Some(peer) = peer else {
+            return Verdict::Nobody;
+        };
+        match self.reply_flow(peer) {
+            Some(flow) => Verdict::Go(Rc::new([Out {
+                peer,
+                flow,
+                onward: address.node != self.config.id,
+            }])),
+            None => Verdict::Nobody,
+        }
+    }
+
+    /// The flow of answers to a peer, opened if there is none.
+    pub(super) fn reply_flow(&mut self, peer: PeerId) -> Option<u32> {
+        let state = self.peers.get_mut(peer)?;
+        if let Some(flow) = state.replies {
+            return Some(flow);
+        }
+        let flow = state.session.open_flow(Definition::Replies.encode())?;
+        state.replies = Some(flow);
+        state.outgoing.insert(flow, OutFlow::default());
+        self.touch(peer);
+        Some(flow)
+    }
+}

@@ -1,0 +1,180 @@
+#![allow(clippy::unwrap_used)]
+
+use super::rules::{RULES, bounds, circles, doors, floors, lengths, readers, sleeps};
+use super::source::{Source, sources};
+
+fn planted(path: &str, text: &str) -> Vec<Source> {
+    vec![Source::new(path, text)]
+}
+
+#[test]
+fn the_sources_keep_the_rules() {
+    let sources = sources().unwrap();
+    assert!(
+        sources.len() > 100,
+        "only {} sources were found",
+        sources.len()
+    );
+    let breaches: Vec<String> = RULES
+        .iter()
+        .flat_map(|(name, rule)| {
+            rule(&sources)
+                .into_iter()
+                .map(move |breach| format!("{}: {name}: {}", breach.place, breach.what))
+        })
+        .collect();
+    assert!(
+        breaches.is_empty(),
+        "{} breaches:\n{}",
+        breaches.len(),
+        breaches.join("\n")
+    );
+}
+
+#[test]
+fn each_door_is_watched() {
+    for line in [
+        "use actix::Actor;",
+        "let (sender, receiver) = crossbeam_channel::bounded(1);",
+        "fn dial(endpoint: quinn::Endpoint) {}",
+        "let bytes = bincode::encode_to_vec(1, config);",
+        "use dashmap::DashMap;",
+        "metrics::counter!(\"x\").increment(1);",
+        "use rustls::ClientConfig;",
+    ] {
+        assert_eq!(
+            doors(&planted("router/src/routing/subject.rs", line)).len(),
+            1,
+            "{line}"
+        );
+    }
+    assert!(
+        doors(&planted(
+            "router/src/routing/subject.rs",
+            "// quinn::Endpoint would do"
+        ))
+        .is_empty()
+    );
+    assert!(
+        doors(&planted(
+            "router/src/routing/subject.rs",
+            "let url = \"quinn::Endpoint\";"
+        ))
+        .is_empty()
+    );
+    assert!(
+        doors(&planted(
+            "transport/src/link/quic/endpoint.rs",
+            "use quinn::Endpoint;"
+        ))
+        .is_empty()
+    );
+    assert!(doors(&planted("router/src/lib.rs", "use crate::metrics::Rate;")).is_empty());
+}
+
+#[test]
+fn no_floor_knows_the_one_above() {
+    assert_eq!(
+        floors(&planted("actors/src/lib.rs", "use mcpbus_transport::wire;")).len(),
+        1
+    );
+    assert_eq!(
+        floors(&planted("actors/src/lib.rs", "use mcpbus::node::Node;")).len(),
+        1
+    );
+    assert_eq!(
+        floors(&planted(
+            "transport/src/lib.rs",
+            "use mcpbus::routing::Subject;"
+        ))
+        .len(),
+        1
+    );
+    assert_eq!(
+        floors(&planted("router/src/lib.rs", "use mcpbus_node::cli;")).len(),
+        1
+    );
+    assert!(floors(&planted("router/src/lib.rs", "use mcpbus_transport::wire;")).is_empty());
+}
+
+#[test]
+fn rooms_that_import_each_other_are_found() {
+    let first = Source::new("router/src/node/core.rs", "use crate::client::Client;");
+    let second = Source::new(
+        "router/src/client/core.rs",
+        "use crate::{policy::Hash, node::NodeCore};",
+    );
+    let breaches = circles(&[first.clone(), second]);
+    assert_eq!(breaches.len(), 1);
+    assert!(
+        breaches[0].what.contains("client -> node -> client"),
+        "{:?}",
+        breaches[0]
+    );
+    assert!(circles(&[first]).is_empty());
+    let tests = Source::new(
+        "router/src/client/core.rs",
+        "#[cfg(test)]\nmod tests {\n    use crate::node::NodeCore;\n}",
+    );
+    let back = Source::new("router/src/node/core.rs", "use crate::client::Client;");
+    assert!(
+        circles(&[tests, back]).is_empty(),
+        "a test may look at another room"
+    );
+}
+
+#[test]
+fn a_reader_that_waits_for_more_than_its_lane_is_found() {
+    let text = "async fn read_lane() {\n    reader.read_chunks(&mut chunks).await;\n    channel.send(chunk).await;\n}\n\
+                async fn write_lane() {\n    wake.notified().await;\n}";
+    let breaches = readers(&planted("transport/src/bridge/link.rs", text));
+    assert_eq!(breaches.len(), 1);
+    assert!(breaches[0].place.ends_with(":3"));
+}
+
+#[test]
+fn queues_without_a_number_are_found() {
+    for line in [
+        "address.do_send(message);",
+        "let (s, r) = tokio::sync::mpsc::unbounded_channel();",
+        "unbounded::<u8>()",
+    ] {
+        assert_eq!(
+            bounds(&planted("router/src/node/core.rs", line)).len(),
+            1,
+            "{line}"
+        );
+    }
+    assert!(
+        bounds(&planted(
+            "router/src/node/core.rs",
+            "// unbounded() would not do"
+        ))
+        .is_empty()
+    );
+}
+
+#[test]
+fn a_test_that_sleeps_is_found() {
+    let unit = "fn run() { std::thread::sleep(a); }\n#[cfg(test)]\nmod tests {\n    fn a() { tokio::time::sleep(b).await; }\n}";
+    let breaches = sleeps(&planted("router/src/node/core.rs", unit));
+    assert_eq!(breaches.len(), 1);
+    assert!(breaches[0].place.ends_with(":4"));
+    assert_eq!(
+        sleeps(&planted(
+            "router/node/tests/cli.rs",
+            "std::thread::sleep(a);"
+        ))
+        .len(),
+        1
+    );
+}
+
+#[test]
+fn a_long_file_is_found() {
+    assert_eq!(
+        lengths(&planted("actors/src/lib.rs", &"\n".repeat(601))).len(),
+        1
+    );
+    assert!(lengths(&planted("actors/src/lib.rs", &"\n".repeat(600))).is_empty());
+}

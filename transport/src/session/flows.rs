@@ -1,0 +1,181 @@
+//! What the owner of a session can do with its flows.
+
+use super::core::Session;
+use super::error::PushError;
+use super::receive::ReceiveFlow;
+use super::send::SendFlow;
+use crate::wire::{Failure, Record};
+use bytes::Bytes;
+use mcpbus_actors::Time;
+
+impl Session {
+    /// Opens a sending flow. It has no credit before the peer grants some. `None` at the limit of flows.
+    pub fn open_flow(&mut self, definition: Bytes) -> Option<u32> {
+        if self.send_flows.len() >= self.config.flows_max.min(self.peer_flows_max) as usize {
+            return None;
+        }
+        let id = self.next_flow;
+        self.next_flow = self.next_flow.wrapping_add(1);
+        let lane = self.lane_of(id);
+        self.send_flows.insert(id, SendFlow::new(definition, lane));
+        self.to_open.push_back(id);
+        Some(id)
+    }
+
+    /// Closes a sending flow of which nothing is under way; otherwise `false` and nothing happens.
+    pub fn close_flow(&mut self, flow: u32) -> bool {
+        if !self.send_flows.get(&flow).is_some_and(SendFlow::is_idle) {
+            return false;
+        }
+        self.abandon_flow(flow);
+        true
+    }
+
+    /// Room of a sending flow in messages and bytes.
+    #[inline]
+    pub fn room(&self, flow: u32) -> (u64, u64) {
+        self.send_flows.get(&flow).map_or((0, 0), SendFlow::room)
+    }
+
+    /// Whether a sending flow takes a record of this cost now. If not, an
+    /// [`Event::Credit`](super::Event::Credit) will follow.
+    #[inline]
+    pub fn admits(&self, flow: u32, cost: u64) -> bool {
+        let (messages, bytes) = self.room(flow);
+        messages > 0 && bytes >= cost
+    }
+
+    /// Queues a record. `token` comes back in its [`Release`](super::Release).
+    #[inline]
+    pub fn push(&mut self, flow: u32, record: Record, token: u64) -> Result<(), PushError> {
+        let Some(send) = self.send_flows.get_mut(&flow) else {
+            return Err(PushError::NoFlow(record));
+        };
+        send.push(record, token).map_err(PushError::NoCredit)?;
+        if !send.ready {
+            send.ready = true;
+            self.ready[usize::from(send.lane.number()) - 1].push_back(flow);
+        }
+        Ok(())
+    }
+
+    /// Tells the peer that records wait for credit on a flow: how many, how heavy, and how heavy the first.
+    pub fn want(&mut self, flow: u32, messages: u64, bytes: u64, next: u64) {
+        if let Some(send) = self.send_flows.get_mut(&flow) {
+            if send.wanted.is_none() {
+                self.to_want.push_back(flow);
+            }
+            send.wanted = Some((messages, bytes, next));
+        }
+    }
+
+    /// How many records are retained on a sending flow, for the ledger's walk.
+    pub fn retained(&self, flow: u32) -> usize {
+        self.send_flows.get(&flow).map_or(0, SendFlow::retained)
+    }
+
+    /// Whether every record pushed on every flow has been taken over and passed on by the peer.
+    pub fn is_settled(&self) -> bool {
+        self.send_flows.values().all(SendFlow::is_idle)
+    }
+
+    /// Whether every record pushed on every flow has been taken over by the peer, or has ended.
+    pub fn is_taken_over(&self) -> bool {
+        self.send_flows.values().all(|flow| flow.retained() == 0)
+    }
+
+    /// Sets the window of a receiving flow: what may be held or on its way, in messages and bytes.
+    pub fn set_window(&mut self, flow: u32, messages: u64, bytes: u64, now: Time) {
+        if let Some(receive) = self.receive_flows.get_mut(&flow) {
+            receive.set_window(messages, bytes);
+            let short = receive.is_short();
+            self.mark(flow, short, now);
+        }
+    }
+
+    /// What a receiving flow may hold at most from here: granted and not settled, in messages and bytes.
+    pub fn exposure(&self, flow: u32) -> (u64, u64) {
+        self.receive_flows
+            .get(&flow)
+            .map_or((0, 0), ReceiveFlow::exposure)
+    }
+
+    /// Messages and bytes that are held of a receiving flow.
+    pub fn held(&self, flow: u32) -> (u64, u64) {
+        self.receive_flows
+            .get(&flow)
+            .map_or((0, 0), ReceiveFlow::held)
+    }
+
+    /// The definition of a receiving flow.
+    pub fn definition(&self, flow: u32) -> Option<&Bytes> {
+        self.receive_flows
+            .get(&flow)
+            .map(|receive| &receive.definition)
+    }
+
+    /// A received message now exists in `copies` places, at least one, each of which must be [`done`](Self::done).
+    #[inline]
+    pub fn hold(&mut self, flow: u32, sequence: u64, copies: u32) {
+        if let Some(receive) = self.receive_flows.get_mut(&flow) {
+            receive.window.hold(sequence, copies);
+        }
+    }
+
+    /// In how many places a received message exists.
+    pub fn copies(&self, flow: u32, sequence: u64) -> u32 {
+        self.receive_flows
+            .get(&flow)
+            .map_or(0, |receive| receive.window.copies(sequence))
+    }
+
+    /// Whether a received message ever existed in several places.
+    pub fn was_split(&self, flow: u32, sequence: u64) -> bool {
+        self.receive_flows
+            .get(&flow)
+            .is_some_and(|receive| receive.window.was_split(sequence))
+    }
+
+    /// One copy of a received message was passed on or has ended. Whether it was the last one.
+    #[inline]
+    pub fn done(&mut self, flow: u32, sequence: u64, now: Time) -> bool {
+        let Some(receive) = self.receive_flows.get_mut(&flow) else {
+            return false;
+        };
+        let last = receive.done(sequence);
+        if last {
+            let short = receive.is_short();
+            self.mark(flow, short, now);
+        }
+        last
+    }
+
+    /// Up to where all messages of a receiving flow are settled.
+    pub fn settled(&self, flow: u32) -> u64 {
+        self.receive_flows
+            .get(&flow)
+            .map_or(0, |receive| receive.window.settled())
+    }
+
+    /// How many received messages of a flow still exist here, counted one by one.
+    pub fn unfinished(&self, flow: u32) -> u64 {
+        self.receive_flows
+            .get(&flow)
+            .map_or(0, |receive| receive.window.unfinished())
+    }
+
+    /// Positions of a sending flow: pushed, received by the peer, settled by the peer.
+    pub fn sent(&self, flow: u32) -> (u64, u64, u64) {
+        self.send_flows
+            .get(&flow)
+            .map_or((0, 0, 0), SendFlow::positions)
+    }
+
+    /// A received message ended badly; the peer is told. [`done`](Self::done) is still to be called.
+    pub fn fail(&mut self, flow: u32, sequence: u64, failure: Failure, now: Time) {
+        if let Some(receive) = self.receive_flows.get_mut(&flow) {
+            receive.failures.push((sequence, failure));
+            self.mark(flow, true, now);
+        }
+    }
+}
