@@ -1,9 +1,10 @@
 //! Requests, and children that die or hang.
 #![allow(clippy::unwrap_used)]
 
-use std::time::{Duration, Instant};
-
-use crate::support::{FILE_OF_A_ROUTER, Running, errors, node, start_node, to_node, with_input};
+use crate::support::{
+    DEADLINE, FILE_OF_A_ROUTER, Running, errors, node, start_node, to_node, with_input,
+};
+use crate::wait::wait_until;
 
 const ECHO: &str = "while IFS= read -r line; do echo \"<$line>\"; done";
 
@@ -24,15 +25,8 @@ fn a_request_whose_responder_is_killed_ends_at_once() {
     let reply = responder(folder, &address, &arguments);
     let arguments = ["--subject", "slow", "--timeout", "300s", "x"];
     let request = Running::start(to_node(folder, "request", &address, &arguments));
-    let waited = Instant::now();
-    while !started.exists() {
-        assert!(
-            waited.elapsed() < crate::support::DEADLINE,
-            "{}",
-            request.said()
-        );
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let runs = wait_until(DEADLINE, || started.exists());
+    assert!(runs, "{}", request.said());
     reply.kill();
     // Far before the deadline of the request; `ended` itself fails after a minute.
     let request = request.ended();
