@@ -19,28 +19,47 @@ impl Source {
     /// Reads one file's text.
     pub fn new(path: &str, text: &str) -> Self {
         let lines: Vec<String> = text.lines().map(code).collect();
-        let own = path.ends_with("/tests.rs") || path.contains("/tests/") || path.starts_with("tests/");
-        let marker = lines
-            .windows(2)
-            .position(|pair| pair[0].trim() == "#[cfg(test)]" && pair[1].trim_start().starts_with("mod tests {"));
-        let tests_from = if own { 0 } else { marker.unwrap_or(lines.len()) };
-        Self { path: path.to_owned(), length: text.lines().count(), lines, tests_from }
+        let own =
+            path.ends_with("/tests.rs") || path.contains("/tests/") || path.starts_with("tests/");
+        let marker = lines.windows(2).position(|pair| {
+            pair[0].trim() == "#[cfg(test)]" && pair[1].trim_start().starts_with("mod tests {")
+        });
+        let tests_from = if own {
+            0
+        } else {
+            marker.unwrap_or(lines.len())
+        };
+        Self {
+            path: path.to_owned(),
+            length: text.lines().count(),
+            lines,
+            tests_from,
+        }
     }
 
     /// Lines with their number, from 1; those of unit tests left out.
     pub fn outside_tests(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.lines[..self.tests_from].iter().enumerate().map(|(index, line)| (index + 1, line.as_str()))
+        self.lines[..self.tests_from]
+            .iter()
+            .enumerate()
+            .map(|(index, line)| (index + 1, line.as_str()))
     }
 
     /// Lines of tests with their number, from 1.
     pub fn in_tests(&self) -> impl Iterator<Item = (usize, &str)> {
         let from = self.tests_from;
-        self.lines[from..].iter().enumerate().map(move |(index, line)| (from + index + 1, line.as_str()))
+        self.lines[from..]
+            .iter()
+            .enumerate()
+            .map(move |(index, line)| (from + index + 1, line.as_str()))
     }
 
     /// All lines with their number, from 1.
     pub fn all(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.lines.iter().enumerate().map(|(index, line)| (index + 1, line.as_str()))
+        self.lines
+            .iter()
+            .enumerate()
+            .map(|(index, line)| (index + 1, line.as_str()))
     }
 }
 
@@ -76,8 +95,17 @@ pub fn root() -> PathBuf {
 pub fn sources() -> std::io::Result<Vec<Source>> {
     let root = root();
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> =
-        ["actors", "transport", "router", "examples", "tests", "benches"].iter().map(|name| root.join(name)).collect();
+    let mut folders: Vec<PathBuf> = [
+        "actors",
+        "transport",
+        "router",
+        "examples",
+        "tests",
+        "benches",
+    ]
+    .iter()
+    .map(|name| root.join(name))
+    .collect();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder)? {
             let path = entry?.path();
@@ -86,7 +114,11 @@ pub fn sources() -> std::io::Result<Vec<Source>> {
                     folders.push(path);
                 }
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let name = path.strip_prefix(&root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+                let name = path
+                    .strip_prefix(&root)
+                    .unwrap_or(&path)
+                    .to_string_lossy()
+                    .replace('\\', "/");
                 found.push(Source::new(&name, &std::fs::read_to_string(&path)?));
             }
         }
