@@ -3,6 +3,7 @@
 //! * [`Stage`] is the contract: it gets one [`Input`] at a time, writes to its outputs, and answers an
 //!   [`Outcome`](crate::Outcome). It owns no clock, no task, no socket.
 //! * [`Producer`], [`Processor`], [`Router`], [`Aggregator`] and [`Consumer`] are the roles; closures are roles too.
+//! * [`Port`] stands for an output until a topology connects it.
 //! * [`DeadLetters`] keeps what could not be handled; [`Trial`] runs a stage by hand in tests.
 //!
 //! Invariants:
@@ -17,6 +18,7 @@ mod dead_letter;
 mod input;
 mod output;
 mod outputs;
+mod port;
 mod role;
 mod trial;
 
@@ -29,6 +31,9 @@ pub(crate) use input::{Held, Leases};
 pub use input::{Input, Lease};
 pub use output::{AnyOutlet, Out, OutWays, Outlet, Ways};
 pub use outputs::Outputs;
+#[doc(hidden)]
+pub use outputs::{Connect, Declare};
+pub use port::Port;
 pub use role::{
     Aggregator, ByKey, Consumer, Fold, FromIterator, Owned, Processor, Producer, RoundRobin, Route,
     Router, by_key, fold, from_iterator, owned, round_robin,

@@ -1,8 +1,24 @@
 //! Sets of outputs: one, a tuple, several ways of one type, none.
 
 use super::output::{AnyOutlet, Out, OutWays, Outlet, Ways};
+use super::port::Port;
 use crate::message::{Header, Message};
-use crate::topology::{Declare, Port, Wiring};
+
+/// Gives out the ports of a stage while it is added. Whoever wires stages implements it; a stage knows no wiring.
+#[doc(hidden)]
+pub trait Declare {
+    /// The port of the stage's next output.
+    fn output<T: Message>(&mut self) -> Port<T>;
+}
+
+/// Gives out the outlets of a stage, in the order of its ports, while it is connected.
+#[doc(hidden)]
+pub trait Connect {
+    /// Whether the stage has outputs whose outlet was not given out yet.
+    fn has_more_outputs(&self) -> bool;
+    /// The outlet of the stage's next output.
+    fn outlet<T: Message>(&mut self) -> Outlet<T>;
+}
 
 /// The set of outputs of a stage: an [`Outlet`], a tuple of them, [`Ways`], or `()`.
 pub trait Outputs: Send + 'static {
@@ -26,9 +42,9 @@ pub trait Outputs: Send + 'static {
     #[doc(hidden)]
     fn each_ref<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn AnyOutlet));
     #[doc(hidden)]
-    fn declare(declare: &mut Declare<'_>, ways: usize) -> Self::Ports;
+    fn declare(declare: &mut impl Declare, ways: usize) -> Self::Ports;
     #[doc(hidden)]
-    fn connect(wiring: &mut Wiring<'_>) -> Self;
+    fn connect(wiring: &mut impl Connect) -> Self;
 }
 
 impl Outputs for () {
@@ -45,8 +61,8 @@ impl Outputs for () {
     }
     fn each(&mut self, _: &mut dyn FnMut(&mut dyn AnyOutlet)) {}
     fn each_ref<'a>(&'a self, _: &mut dyn FnMut(&'a dyn AnyOutlet)) {}
-    fn declare(_: &mut Declare<'_>, _: usize) -> Self::Ports {}
-    fn connect(_: &mut Wiring<'_>) -> Self {}
+    fn declare(_: &mut impl Declare, _: usize) -> Self::Ports {}
+    fn connect(_: &mut impl Connect) -> Self {}
 }
 
 impl<T: Message> Outputs for Outlet<T> {
@@ -78,10 +94,10 @@ impl<T: Message> Outputs for Outlet<T> {
     fn each_ref<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn AnyOutlet)) {
         visit(self);
     }
-    fn declare(declare: &mut Declare<'_>, _: usize) -> Self::Ports {
+    fn declare(declare: &mut impl Declare, _: usize) -> Self::Ports {
         declare.output::<T>()
     }
-    fn connect(wiring: &mut Wiring<'_>) -> Self {
+    fn connect(wiring: &mut impl Connect) -> Self {
         wiring.outlet::<T>()
     }
 }
@@ -114,10 +130,10 @@ impl<T: Message> Outputs for Ways<T> {
             visit(outlet);
         }
     }
-    fn declare(declare: &mut Declare<'_>, ways: usize) -> Self::Ports {
+    fn declare(declare: &mut impl Declare, ways: usize) -> Self::Ports {
         (0..ways).map(|_| declare.output::<T>()).collect()
     }
-    fn connect(wiring: &mut Wiring<'_>) -> Self {
+    fn connect(wiring: &mut impl Connect) -> Self {
         let mut outlets = Vec::new();
         while wiring.has_more_outputs() {
             outlets.push(wiring.outlet::<T>());
@@ -140,8 +156,8 @@ macro_rules! tuple_outputs {
             fn is_heavy(&self) -> bool { false $(|| Outputs::is_heavy(&self.$index))+ }
             fn each(&mut self, visit: &mut dyn FnMut(&mut dyn AnyOutlet)) { $(visit(&mut self.$index);)+ }
             fn each_ref<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn AnyOutlet)) { $(visit(&self.$index);)+ }
-            fn declare(declare: &mut Declare<'_>, _: usize) -> Self::Ports { ($(declare.output::<$name>(),)+) }
-            fn connect(wiring: &mut Wiring<'_>) -> Self { ($(wiring.outlet::<$name>(),)+) }
+            fn declare(declare: &mut impl Declare, _: usize) -> Self::Ports { ($(declare.output::<$name>(),)+) }
+            fn connect(wiring: &mut impl Connect) -> Self { ($(wiring.outlet::<$name>(),)+) }
         }
     )+};
 }

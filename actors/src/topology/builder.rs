@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::check::CheckError;
 use super::part::{BlockingPart, Part, SourcePart, StagePart};
 use super::plan::{End, Role, StagePlan};
-use super::port::{Feedback, IntoPorts, Port, Ports};
+use super::port::{Feedback, IntoPorts, Ports};
 use super::settings::Settings;
 use super::wiring::Declare;
 use crate::channel::{Capacity, Overflow};
@@ -15,8 +15,8 @@ use crate::message::{Kind, Message};
 use crate::runtime::Emitter;
 use crate::stage::{
     Aggregator, AggregatorStage, BroadcastStage, Consumer, ConsumerStage, Fold, Outlet, Outputs,
-    Processor, ProcessorStage, Producer, ProducerSource, Router, RouterStage, Source, Stage, fold,
-    from_iterator,
+    Port, Processor, ProcessorStage, Producer, ProducerSource, Router, RouterStage, Source, Stage,
+    fold, from_iterator,
 };
 
 pub(super) struct EdgeDraft {

@@ -23,13 +23,12 @@ mod shared;
 mod start;
 mod wiring;
 
+pub use crate::stage::Port;
 pub use builder::Topology;
 pub use check::CheckError;
 pub use plan::{EdgePlan, End, Placement, Plan, Role, StagePlan};
-pub use port::{Feedback, IntoPorts, Port, Ports};
+pub use port::{Feedback, IntoPorts, Ports};
 pub use report::{EdgeReport, Report, StageReport};
 pub use running::{Observer, RunError, Running};
 pub use start::StartError;
 pub use wiring::{Boundary, Direction};
-#[doc(hidden)]
-pub use wiring::{Declare, Wiring};

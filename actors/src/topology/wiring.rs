@@ -5,17 +5,16 @@ use std::fmt;
 
 use super::builder::Topology;
 use super::plan::{End, Plan};
-use super::port::Port;
 use crate::channel::{
     Capacity, EdgeSender, Inlet, Overflow, PollSender, Probe, Sender, ThreadInbox, ThreadSender,
     inbox,
 };
 use crate::message::{Kind, Message};
-use crate::stage::Outlet;
+use crate::stage::{self, Connect, Outlet, Port};
 use crate::telemetry::{AcceptedCounter, EdgeTelemetry};
 
 /// Declares the outputs of a stage while it is added.
-pub struct Declare<'a> {
+pub(super) struct Declare<'a> {
     topology: &'a mut Topology,
     stage: usize,
 }
@@ -24,8 +23,10 @@ impl<'a> Declare<'a> {
     pub(super) fn new(topology: &'a mut Topology, stage: usize) -> Self {
         Self { topology, stage }
     }
+}
 
-    pub(crate) fn output<T: Message>(&mut self) -> Port<T> {
+impl stage::Declare for Declare<'_> {
+    fn output<T: Message>(&mut self) -> Port<T> {
         let edge = self.topology.add_edge::<T>(End::Stage(self.stage));
         self.topology.stages[self.stage].plan.outputs.push(edge);
         Port::new(self.topology.id, edge)
@@ -84,7 +85,7 @@ pub(super) enum Share {
 }
 
 /// The ends of edges while a part is being put together.
-pub struct Wiring<'a> {
+pub(super) struct Wiring<'a> {
     plan: &'a Plan,
     included: &'a [bool],
     on_thread: &'a [bool],
@@ -163,35 +164,7 @@ impl<'a> Wiring<'a> {
         (Inlet::Channel(receiver), telemetry)
     }
 
-    pub(crate) fn has_more_outputs(&self) -> bool {
-        self.next_output < self.plan.stages[self.stage].outputs.len()
-    }
-
-    /// The next output of the present stage.
-    pub(crate) fn outlet<T: Message>(&mut self) -> Outlet<T> {
-        let index = self.plan.stages[self.stage].outputs[self.next_output];
-        self.next_output += 1;
-        let edge = &self.plan.edges[index];
-        let sender = match self.senders[index].take() {
-            Some(end) => match end.downcast::<Sender<T>>() {
-                Ok(sender) => EdgeSender::Channel(PollSender::new(*sender)),
-                Err(end) => match end.downcast::<ThreadSender<T>>() {
-                    Ok(sender) => EdgeSender::Thread(*sender),
-                    Err(_) => {
-                        unreachable!("ports are typed, so both ends of an edge have one type")
-                    }
-                },
-            },
-            None => EdgeSender::Channel(PollSender::new(self.outgoing::<T>(index))),
-        };
-        let producer = u32::try_from(self.stage)
-            .unwrap_or(u32::MAX)
-            .saturating_add(1);
-        let accepted = AcceptedCounter::new(&self.plan.name, &edge.name);
-        Outlet::connected(producer, sender, edge.capacity.max_bytes(), accepted)
-    }
-
-    /// As [`Wiring::outlet`], for a producer that sends by itself.
+    /// As [`Connect::outlet`], for a producer that sends by itself.
     pub(super) fn sender<T: Message>(&mut self) -> (Sender<T>, AcceptedCounter) {
         let index = self.plan.stages[self.stage].outputs[self.next_output];
         self.next_output += 1;
@@ -258,5 +231,34 @@ impl<'a> Wiring<'a> {
                 self.boundaries.push(boundary);
             }
         }
+    }
+}
+
+impl Connect for Wiring<'_> {
+    fn has_more_outputs(&self) -> bool {
+        self.next_output < self.plan.stages[self.stage].outputs.len()
+    }
+
+    fn outlet<T: Message>(&mut self) -> Outlet<T> {
+        let index = self.plan.stages[self.stage].outputs[self.next_output];
+        self.next_output += 1;
+        let edge = &self.plan.edges[index];
+        let sender = match self.senders[index].take() {
+            Some(end) => match end.downcast::<Sender<T>>() {
+                Ok(sender) => EdgeSender::Channel(PollSender::new(*sender)),
+                Err(end) => match end.downcast::<ThreadSender<T>>() {
+                    Ok(sender) => EdgeSender::Thread(*sender),
+                    Err(_) => {
+                        unreachable!("ports are typed, so both ends of an edge have one type")
+                    }
+                },
+            },
+            None => EdgeSender::Channel(PollSender::new(self.outgoing::<T>(index))),
+        };
+        let producer = u32::try_from(self.stage)
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
+        let accepted = AcceptedCounter::new(&self.plan.name, &edge.name);
+        Outlet::connected(producer, sender, edge.capacity.max_bytes(), accepted)
     }
 }

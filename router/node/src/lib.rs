@@ -5,6 +5,7 @@
 //! * [`record`] and [`template`]: what built-in stages hand to each other, and texts with placeholders;
 //! * [`stages`] and [`exec`]: the built-in stages as plain logic, and child processes as stages;
 //! * [`run`](mod@run): a node file brought to life;
+//! * [`payments`]: the bank's payments, from its file or from a seed;
 //! * [`demo`]: the bank case;
 //! * [`cli`]: the commands.
 
@@ -13,6 +14,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod exec;
+pub mod payments;
 pub mod record;
 pub mod run;
 pub mod stages;

@@ -70,6 +70,36 @@ fn each_door_is_watched() {
         .is_empty()
     );
     assert!(doors(&planted("router/src/lib.rs", "use crate::metrics::Rate;")).is_empty());
+    assert_eq!(
+        doors(&planted(
+            "router/src/lib.rs",
+            "let bytes = ::bincode::encode(1);"
+        ))
+        .len(),
+        1
+    );
+}
+
+#[test]
+fn a_module_of_ours_with_the_name_of_a_package_is_not_that_package() {
+    let codec = |text: &str| doors(&planted("transport/src/codec/mod.rs", text)).len();
+    assert_eq!(codec("mod bincode;\npub use bincode::BincodeCodec;"), 0);
+    assert_eq!(
+        codec("pub use bincode::BincodeCodec;"),
+        1,
+        "no such module is declared"
+    );
+    assert_eq!(
+        codec("mod bincode;\npub use ::bincode::Encode;"),
+        1,
+        "this is the package"
+    );
+    assert_eq!(
+        codec("mod bincode;\nmod tests {\n    use bincode::Encode;\n}"),
+        1,
+        "inside a module it is too"
+    );
+    assert_eq!(codec("mod json;\nuse bincode::Encode;"), 1);
 }
 
 #[test]
@@ -168,6 +198,13 @@ fn a_test_that_sleeps_is_found() {
         .len(),
         1
     );
+    let polled = |path| sleeps(&planted(path, "std::thread::sleep(pause);")).len();
+    assert_eq!(
+        polled("router/node/tests/command_line/wait.rs"),
+        0,
+        "the one place that may pause"
+    );
+    assert_eq!(polled("router/node/tests/command_line/killed.rs"), 1);
 }
 
 #[test]

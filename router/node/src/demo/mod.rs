@@ -1,7 +1,5 @@
 //! The bank case: payments, two versions of a risk rule, totals per account.
 //!
-//! * [`payment`]: the typed message and how a row of the bank's file becomes one;
-//! * [`generator`]: payments from a seed that look like the bank's;
 //! * [`risk`]: versions one and two of the risk rule;
 //! * [`totals`]: what the aggregator keeps;
 //! * [`stages`]: source, risk processors and aggregator in the roles of a topology;
@@ -9,14 +7,9 @@
 //! * [`picture`]: the live picture as a Model-Controller-Presenter triad;
 //! * [`report`]: the summary and the JSON object at the end.
 
-pub mod generator;
-pub mod payment;
 pub mod picture;
 pub mod report;
 pub mod risk;
 pub mod run;
 pub mod stages;
 pub mod totals;
-
-pub use generator::{Generator, GeneratorSpec};
-pub use payment::Payment;

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::payment::format_hundredths;
 use super::risk::Version;
 use super::totals::Totals;
+use crate::payments::payment::format_hundredths;
 
 /// The ledger from the source to the aggregator: what was taken in, and what became of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

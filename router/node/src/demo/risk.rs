@@ -3,7 +3,7 @@
 use mcpbus_actors::Message;
 use serde::{Deserialize, Serialize};
 
-use super::payment::{Direction, Payment};
+use crate::payments::payment::{Direction, Payment};
 
 /// A version of the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

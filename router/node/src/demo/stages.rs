@@ -9,10 +9,10 @@ use mcpbus_actors::runtime::Emitter;
 use mcpbus_actors::stage::{Aggregator, Context, Input, Out, Processor, Producer, Progress};
 use mcpbus_actors::{Clock as _, Kind, Message, Outcome, Reason, Rejection, SystemClock};
 
-use super::generator::Generator;
-use super::payment::Payment;
 use super::risk::{Assessed, Version, assess};
 use super::totals::Totals;
+use crate::payments::generator::Generator;
+use crate::payments::payment::Payment;
 use crate::run::{Event, Events};
 use crate::stages::lines::{Line, LineSource};
 

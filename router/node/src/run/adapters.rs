@@ -9,10 +9,10 @@ use mcpbus_actors::stage::{
 use mcpbus_actors::{Clock as _, Outcome, Reason, Rejection, SystemClock, Time};
 
 use super::events::{Event, Events};
-use crate::demo::Generator;
-use crate::demo::GeneratorSpec;
-use crate::demo::payment::COLUMNS;
 use crate::exec::log_limit::LogLimit;
+use crate::payments::Generator;
+use crate::payments::GeneratorSpec;
+use crate::payments::payment::COLUMNS;
 use crate::record::{Record, Schema};
 use crate::stages::lines::{Line, LineSource};
 use crate::stages::{RecordStage, Refusal, RefusalReason, Taken};

@@ -189,7 +189,7 @@ fn what_cannot_work_shows_before_anything_moves() {
 #[test]
 fn a_generator_keeps_its_rate() {
     use super::adapters::Generate;
-    use crate::demo::GeneratorSpec;
+    use crate::payments::GeneratorSpec;
     use mcpbus_actors::Time;
     use mcpbus_actors::stage::{Context, Out, Outlet, Producer, Progress};
     use std::time::Duration;

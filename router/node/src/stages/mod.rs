@@ -18,4 +18,4 @@ pub mod write;
 pub use contract::{RecordStage, Refusal, RefusalReason, Taken};
 
 #[cfg(test)]
-mod real_data;
+mod tests;

@@ -5,8 +5,10 @@ use std::io::Write as _;
 use std::path::Path;
 
 use crate::support::{
-    Ended, Running, address, node, numbered, numbers, start_node, subscriber, to_node, with_input,
+    DEADLINE, Ended, Running, address, node, numbered, numbers, start_node, subscriber, to_node,
+    with_input,
 };
+use crate::wait::wait_until;
 
 /// What the middle node may hold of messages, in bytes.
 const CREDIT: u64 = 256 << 10;
@@ -159,14 +161,17 @@ fn clients_of_a_killed_node_come_back_by_themselves() {
     let b = restart(folder, &address);
     // Whether the publisher or the subscriber is back first is open; what finds nobody is refused and counted.
     let mut written = 500;
-    while numbers_so_far(&sub).last().is_none_or(|last| *last < 500) {
+    let back = wait_until(DEADLINE, || {
+        if numbers_so_far(&sub).last().is_some_and(|last| *last >= 500) {
+            return true;
+        }
         input
             .write_all(&numbered(written..written + 1, FILLING))
             .unwrap();
         written += 1;
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        assert!(written < 3_500, "{}\n{}", publisher.said(), sub.said());
-    }
+        false
+    });
+    assert!(back, "{}\n{}", publisher.said(), sub.said());
     drop(input);
     let publisher = publisher.ended();
     let arrived = numbers(&sub.stopped().out);

@@ -8,6 +8,7 @@
 //! - [`lines`]: what `pub` and stages make of lines that are no messages
 //! - [`output`]: disks that are full, readers that go away, interruptions
 //! - [`requests`]: requests, and children that die or hang
+//! - [`wait`]: waiting for what only shows when one looks
 //!
 //! Every process has its state in a folder of its test and takes a port from the system. Tests wait for what a process
 //! says or prints, never for time to pass; a condition that does not come true within [`support::DEADLINE`] fails.
@@ -21,3 +22,4 @@ mod requests;
 mod slow_reader;
 mod strangers;
 mod support;
+mod wait;

@@ -10,6 +10,7 @@ use crate::support::{
     DEADLINE, Running, Written, mcpbus, node, numbered, numbers, start_node, subscriber, to_node,
     with_input,
 };
+use crate::wait::wait_until;
 
 /// Small limits, so that a few megabytes fill them.
 const FILE: &str = "[node]\nname = \"router\"\n[listen]\nquic = \"127.0.0.1:0\"\n[limits]\ncredit = \"4MiB\"\nsessions = 16\n";
@@ -30,21 +31,16 @@ fn bound(folder: &std::path::Path) -> u64 {
 
 /// Waits until a counter has stood still for a while: then what feeds it is held back.
 fn wait_until_it_stands(counter: &AtomicUsize) -> usize {
-    let deadline = Instant::now() + DEADLINE;
     let (mut seen, mut since) = (0, Instant::now());
-    loop {
+    let stands = wait_until(DEADLINE, || {
         let now = counter.load(Ordering::Acquire);
         if now != seen || now == 0 {
             (seen, since) = (now, Instant::now());
-        } else if since.elapsed() >= Duration::from_secs(2) {
-            return now;
         }
-        assert!(
-            Instant::now() < deadline,
-            "it is never held back: {now} bytes"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        since.elapsed() >= Duration::from_secs(2)
+    });
+    assert!(stands, "it is never held back: {seen} bytes");
+    seen
 }
 
 #[test]

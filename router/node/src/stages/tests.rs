@@ -15,7 +15,7 @@ use super::event_time::TimeFormat;
 use super::lines::{Line, LineSource, LinesSpec};
 use super::parse::{FieldType, Format, Parse, ParseSpec};
 use super::{RecordStage, RefusalReason};
-use crate::demo::payment::{COLUMNS, Payment};
+use crate::payments::payment::{COLUMNS, Payment};
 use crate::record::{Record, Value};
 
 /// The file below `MCPBUS_TEST_DATA`, or below `shared/data` next to any folder above this package.
