@@ -53,7 +53,12 @@ const DOORS: &[Door] = &[
     Door {
         package: "bincode",
         words: &["bincode::"],
-        places: &["transport/src/codec/bincode.rs", "benches/"],
+        // The codec's own module has the package's name.
+        places: &[
+            "transport/src/codec/bincode.rs",
+            "transport/src/codec/mod.rs",
+            "benches/",
+        ],
     },
     Door {
         package: "dashmap",
@@ -320,10 +325,12 @@ pub fn bounds(sources: &[Source]) -> Vec<Breach> {
 /// A test that sleeps is slow when it passes and wrong when the machine is slow: virtual time or a condition serves.
 pub fn sleeps(sources: &[Source]) -> Vec<Breach> {
     let mut breaches = Vec::new();
-    for source in sources
+    // Conditions of other processes can only be polled.
+    let exempt = ["tests/src/house_rules/", "router/node/tests/command_line/"];
+    let watched = sources
         .iter()
-        .filter(|source| !source.path.starts_with("tests/src/house_rules/"))
-    {
+        .filter(|source| !exempt.iter().any(|place| source.path.starts_with(place)));
+    for source in watched {
         for (line, text) in source.in_tests() {
             if text.contains("thread::sleep(") || text.contains("time::sleep(") {
                 breaches.push(breach(
@@ -350,8 +357,11 @@ pub fn lengths(sources: &[Source]) -> Vec<Breach> {
     .collect()
 }
 
+/// A rule: from the sources to the places where it is broken.
+pub type Rule = fn(&[Source]) -> Vec<Breach>;
+
 /// All rules with their names.
-pub const RULES: &[(&str, fn(&[Source]) -> Vec<Breach>)] = &[
+pub const RULES: &[(&str, Rule)] = &[
     ("doors", doors),
     ("floors", floors),
     ("circles", circles),
@@ -359,4 +369,19 @@ pub const RULES: &[(&str, fn(&[Source]) -> Vec<Breach>)] = &[
     ("bounds", bounds),
     ("sleeps", sleeps),
     ("lengths", lengths),
+];
+
+/// Breaches that are known and to be mended: rule, and how the file's path begins. The list only ever gets shorter; an
+/// entry that nothing breaks any more is an error too.
+pub const DEBTS: &[(&str, &str)] = &[
+    // Stages report to the ledger of their topology, which starts them.
+    ("circles", "actors/src/runtime/"),
+    ("circles", "actors/src/stage/"),
+    // The demo runs what a file could describe, and a file may ask for the demo's generator.
+    ("circles", "router/node/src/config/"),
+    ("circles", "router/node/src/demo/"),
+    // It waits until the run is well under way, which it could be told.
+    ("sleeps", "router/node/src/demo/run.rs"),
+    ("lengths", "actors/tests/behaviour.rs"),
+    ("lengths", "router/node/src/demo/run.rs"),
 ];
