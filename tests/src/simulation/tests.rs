@@ -20,16 +20,16 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    one_node 200
-    two_nodes 200
-    chain 200
-    triangle 200
-    ring 200
-    routes 200
-    requests 200
-    churn 200
-    crash_middle 200
-    crash_any 200
+    one_node 150
+    two_nodes 150
+    chain 150
+    triangle 150
+    ring 150
+    routes 150
+    requests 150
+    churn 150
+    crash_middle 150
+    crash_any 150
 }
 
 #[test]
