@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use super::rules::{RULES, bounds, circles, doors, floors, lengths, readers, sleeps};
+use super::rules::{DEBTS, RULES, bounds, circles, doors, floors, lengths, readers, sleeps};
 use super::source::{Source, sources};
 
 fn planted(path: &str, text: &str) -> Vec<Source> {
@@ -15,19 +15,27 @@ fn the_sources_keep_the_rules() {
         "only {} sources were found",
         sources.len()
     );
-    let breaches: Vec<String> = RULES
-        .iter()
-        .flat_map(|(name, rule)| {
-            rule(&sources)
-                .into_iter()
-                .map(move |breach| format!("{}: {name}: {}", breach.place, breach.what))
-        })
-        .collect();
+    let mut paid: Vec<_> = DEBTS.to_vec();
+    let mut breaches = Vec::new();
+    for (name, rule) in RULES {
+        for breach in rule(&sources) {
+            let owed = |debt: &(&str, &str)| debt.0 == *name && breach.place.starts_with(debt.1);
+            if DEBTS.iter().any(owed) {
+                paid.retain(|debt| !owed(debt));
+            } else {
+                breaches.push(format!("{}: {name}: {}", breach.place, breach.what));
+            }
+        }
+    }
     assert!(
         breaches.is_empty(),
         "{} breaches:\n{}",
         breaches.len(),
         breaches.join("\n")
+    );
+    assert!(
+        paid.is_empty(),
+        "no longer broken, so strike it from the list: {paid:?}"
     );
 }
 

@@ -1,9 +1,9 @@
 //! A client of a node: the client's side of the protocol written a second time, straight on [`Session`] and
 //! [`Signal`], with a script of what to do when and a log of what happened.
 
-use super::script::{Level, Pace, Publication, Reaction, Step, Subscription};
+use super::script::{Pace, Publication, Step, Subscription};
 use bytes::{Bytes, BytesMut};
-use mcpbus::protocol::{Definition, ReplyStatus, Signal, decode_reply, encode_reply};
+use mcpbus::protocol::{Definition, Signal};
 use mcpbus_actors::{Key, Time};
 use mcpbus_transport::bridge::{LinkHandle, Owner};
 use mcpbus_transport::link::LaneId;
@@ -61,13 +61,13 @@ pub struct Subscribed {
     /// What came, in order.
     pub deliveries: Vec<Delivery>,
     /// When the slow consumer takes the next message.
-    free_at: Time,
+    pub(super) free_at: Time,
     /// Deliveries that are not settled: index, flow, sequence.
-    open: VecDeque<(usize, u32, u64)>,
+    pub(super) open: VecDeque<(usize, u32, u64)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Incoming {
+pub(super) enum Incoming {
     Subscription(usize),
     Replies,
 }
@@ -75,8 +75,8 @@ enum Incoming {
 /// A client.
 pub struct Client {
     index: usize,
-    id: u128,
-    session: Session,
+    pub(super) id: u128,
+    pub(super) session: Session,
     link: Option<LinkHandle>,
     touched: Option<LinkHandle>,
     closing: Option<String>,
@@ -87,10 +87,10 @@ pub struct Client {
     pub subscriptions: Vec<Subscribed>,
     flows: BTreeMap<Arc<str>, u32>,
     /// Records that wait for credit, by flow; tokens are indices into `sent`, or none for answers.
-    waiting: BTreeMap<u32, VecDeque<(Record, u64)>>,
+    pub(super) waiting: BTreeMap<u32, VecDeque<(Record, u64)>>,
     heads: BTreeMap<(Arc<str>, u8), Arc<Head>>,
-    incoming: BTreeMap<u32, Incoming>,
-    replies: Option<u32>,
+    pub(super) incoming: BTreeMap<u32, Incoming>,
+    pub(super) replies: Option<u32>,
     /// How often the node came back without memory.
     pub resets: u64,
     /// Messages that the node had taken over when it died.
@@ -369,166 +369,6 @@ impl Client {
         }
     }
 
-    fn opened(&mut self, flow: u32, definition: Bytes, now: Time) {
-        match Definition::decode(definition) {
-            Ok(Definition::Deliver { subscription }) => {
-                let number = subscription as usize;
-                let Some(subscribed) = self.subscriptions.get(number) else {
-                    return self
-                        .violations
-                        .push(format!("unknown subscription {number}"));
-                };
-                let (messages, bytes) = subscribed.wanted.window;
-                self.incoming.insert(flow, Incoming::Subscription(number));
-                self.session.set_window(flow, messages, bytes, now);
-            }
-            Ok(Definition::Replies) => {
-                self.incoming.insert(flow, Incoming::Replies);
-                self.session.set_window(flow, 64, 64 << 10, now);
-            }
-            other => self
-                .violations
-                .push(format!("a flow that leads to no client: {other:?}")),
-        }
-    }
-
-    fn arrived(&mut self, flow: u32, sequence: u64, record: Record, now: Time) {
-        match self.incoming.get(&flow) {
-            None => {
-                self.violations
-                    .push(format!("records on flow {flow}, which is not open"));
-                self.session.done(flow, sequence, now);
-            }
-            Some(Incoming::Replies) => {
-                self.session.done(flow, sequence, now);
-                let correlation = record
-                    .extra
-                    .as_ref()
-                    .and_then(|extra| extra.reply)
-                    .map(|reply| reply.correlation);
-                let sent =
-                    correlation.and_then(|correlation| self.sent.get_mut(correlation as usize));
-                match (sent, decode_reply(record.body)) {
-                    (Some(sent), Ok((status, _))) => sent.answers.push(match status {
-                        ReplyStatus::ResponderLost => Answer::Lost,
-                        _ => Answer::Reply,
-                    }),
-                    _ => self.violations.push("an answer to nothing".into()),
-                }
-            }
-            Some(Incoming::Subscription(number)) => {
-                let number = *number;
-                let part = |range: std::ops::Range<usize>| {
-                    let bytes = record
-                        .body
-                        .get(range)
-                        .and_then(|bytes| bytes.try_into().ok());
-                    bytes.map_or(usize::MAX, |bytes| u64::from_le_bytes(bytes) as usize)
-                };
-                let message = (part(0..8), part(8..16));
-                if record.sequence != message.1 as u64 + 1 {
-                    self.violations.push(format!(
-                        "message {message:?} came as number {}",
-                        record.sequence
-                    ));
-                }
-                let subscribed = &mut self.subscriptions[number];
-                let index = subscribed.deliveries.len();
-                subscribed.deliveries.push(Delivery {
-                    at: now,
-                    message,
-                    settled: None,
-                });
-                subscribed.open.push_back((index, flow, sequence));
-                if subscribed.wanted.reaction == Reaction::Reply
-                    && let Some(reply) = record.extra.as_ref().and_then(|extra| extra.reply)
-                {
-                    self.reply(reply, message);
-                }
-                if subscribed_is_idle(&self.subscriptions[number]) {
-                    self.rest(number, now);
-                }
-            }
-        }
-    }
-
-    fn reply(&mut self, reply: ReplyAddress, message: (usize, usize)) {
-        let flow = match self.replies {
-            Some(flow) => Some(flow),
-            None => self.session.open_flow(Definition::Replies.encode()),
-        };
-        self.replies = flow;
-        let Some(flow) = flow else {
-            return self.violations.push("a flow was refused".into());
-        };
-        let head = Head {
-            producer: ProducerId {
-                id: self.id,
-                epoch: 1,
-            },
-            subject: Arc::from(""),
-            kind: 0,
-            ack: Level::None.wire(),
-            hops: 0,
-        };
-        let record = Record {
-            head: Arc::new(head),
-            sequence: 0,
-            key: None,
-            deadline: None,
-            extra: Some(Box::new(Extra {
-                reply: Some(reply),
-                ..Extra::default()
-            })),
-            body: encode_reply(ReplyStatus::Ok, &(message.1 as u64).to_le_bytes()),
-        };
-        self.waiting
-            .entry(flow)
-            .or_default()
-            .push_back((record, u64::MAX));
-    }
-
-    /// A consumer starts on its next message.
-    fn rest(&mut self, number: usize, now: Time) {
-        let subscribed = &mut self.subscriptions[number];
-        subscribed.free_at = match subscribed.wanted.pace {
-            Pace::Immediate => now,
-            Pace::Slow(time) => now + time,
-            Pace::Stalled => Time::MAX,
-        };
-    }
-
-    /// Settles what consumers have done.
-    fn consume(&mut self, now: Time) {
-        for number in 0..self.subscriptions.len() {
-            while self.subscriptions[number].free_at <= now {
-                let subscribed = &mut self.subscriptions[number];
-                let Some((index, flow, sequence)) = subscribed.open.pop_front() else {
-                    break;
-                };
-                subscribed.deliveries[index].settled = Some(now);
-                if subscribed.wanted.reaction == Reaction::Reject {
-                    self.session.fail(flow, sequence, Failure::Rejected, now);
-                }
-                self.session.done(flow, sequence, now);
-                self.rest(number, now);
-            }
-        }
-    }
-
-    fn signalled(&mut self, payload: Bytes, now: Time) {
-        match Signal::decode(payload) {
-            Ok(Signal::Ready { subscription }) => {
-                if let Some(subscribed) = self.subscriptions.get_mut(subscription as usize) {
-                    subscribed.ready = subscribed.ready.or(Some(now));
-                }
-            }
-            other => self
-                .violations
-                .push(format!("an unexpected signal: {other:?}")),
-        }
-    }
-
     fn after(&mut self, now: Time) {
         loop {
             if let Some(release) = self.session.poll_release() {
@@ -554,10 +394,6 @@ impl Client {
         self.send(now);
         self.touched = self.link;
     }
-}
-
-fn subscribed_is_idle(subscribed: &Subscribed) -> bool {
-    subscribed.open.len() == 1
 }
 
 impl Owner for Client {

@@ -10,13 +10,17 @@
 //!
 //! - [`random`]: the source of chance
 //! - [`pipe`]: one lane, one direction
-//! - [`world`]: events, links, cuts, crashes; checks every node's ledger after every event
-//! - [`script`], [`client`]: what a client is to do, and a client
+//! - [`world`] and `faults`: events, links, cuts, crashes; checks every node's ledger after every event
+//! - [`script`], [`client`] and `consumer`: what a client is to do, and a client
 //! - [`scenario`]: what a seed comes to: nodes, clients, faults
 //! - [`verdict`]: what must be true at the end
+//! - [`isolation`]: a stalled subscription beside one that is not
 //! - [`run`]: one seed, many seeds, and the command that replays one
 
 pub mod client;
+mod consumer;
+mod faults;
+pub mod isolation;
 pub mod pipe;
 pub mod random;
 pub mod run;

@@ -39,22 +39,6 @@ pub fn run(shape: &Shape, seed: u64) -> Result<Outcome, String> {
     })
 }
 
-/// DEBUG
-pub fn look(shape: &Shape, seed: u64) -> (Scenario, Result<(), String>) {
-    let mut scenario = draw(shape, seed);
-    println!("{:?}", scenario.faults);
-    let result = play(&mut scenario);
-    let wrong = judge(&scenario);
-    (
-        scenario,
-        result.and(if wrong.is_empty() {
-            Ok(())
-        } else {
-            Err(wrong.join("\n"))
-        }),
-    )
-}
-
 /// Lets the faults happen, then waits until all is done.
 fn play(scenario: &mut Scenario) -> Result<(), String> {
     for (at, fault) in std::mem::take(&mut scenario.faults) {

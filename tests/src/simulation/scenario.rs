@@ -323,12 +323,16 @@ fn routes(shape: &Shape, random: &mut Random) -> RouteTable {
 
 fn subscriber(shape: &Shape, random: &mut Random, begin: Time, first: bool) -> Vec<(Time, Step)> {
     let mut script = Vec::new();
-    let mut number = 0;
     let both = shape.routes && first;
-    for place in 0..if both { 2 } else { random.between(1, 2) } {
+    let count = if both {
+        2
+    } else {
+        random.between(1, 2) as usize
+    };
+    for place in 0..count {
         // A destination without members holds the messages that are routed to it, so each has one.
         let (pattern, group) = if both {
-            ("r.>".into(), Some(["v1", "v2"][place as usize].to_string()))
+            ("r.>".into(), Some(["v1", "v2"][place].to_string()))
         } else if shape.routes && !random.one_in(4) {
             ("r.>".into(), Some(random.pick(&["v1", "v2"]).to_string()))
         } else if shape.requests && !random.one_in(4) {
@@ -372,11 +376,9 @@ fn subscriber(shape: &Shape, random: &mut Random, begin: Time, first: bool) -> V
         if shape.churn && random.one_in(3) && !late {
             script.push((
                 begin + random.micros(1_000_000, 2_400_000),
-                Step::Unsubscribe(number),
+                Step::Unsubscribe(place),
             ));
         }
-        // Numbers follow the order of time.
-        number += 1;
     }
     // A late subscription before an early one would change their numbers.
     let late = script.iter().any(|(at, step)| {

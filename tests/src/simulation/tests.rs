@@ -20,16 +20,16 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    one_node 200
-    two_nodes 200
-    chain 200
-    triangle 200
-    ring 200
-    routes 200
-    requests 200
-    churn 200
-    crash_middle 200
-    crash_any 200
+    one_node 150
+    two_nodes 150
+    chain 150
+    triangle 150
+    ring 150
+    routes 150
+    requests 150
+    churn 150
+    crash_middle 150
+    crash_any 150
 }
 
 #[test]
@@ -41,56 +41,4 @@ fn two_runs_of_a_seed_are_one() {
             assert!(first.messages > 0 && first.steps > 100);
         }
     }
-}
-
-#[test]
-#[ignore = "for debugging"]
-fn look() {
-    let name = std::env::var("NAME").unwrap();
-    let seed = std::env::var("MCPBUS_SEED").unwrap().parse().unwrap();
-    let shape = SHAPES.iter().find(|shape| shape.name == name).unwrap();
-    let (scenario, result) = super::run::look(shape, seed);
-    for (index, client) in scenario.world.clients.iter().enumerate() {
-        println!(
-            "client {index} at {}, resets {} lost {}",
-            scenario.homes[index], client.resets, client.lost
-        );
-        for (number, sub) in client.subscriptions.iter().enumerate() {
-            println!(
-                "  sub {number} {:?} ready {:?} ended {:?}",
-                sub.wanted, sub.ready, sub.ended
-            );
-            for d in &sub.deliveries {
-                println!(
-                    "    {:?} at {} settled {:?}",
-                    d.message,
-                    d.at.as_nanos(),
-                    d.settled.map(|t| t.as_nanos())
-                );
-            }
-        }
-        for (number, s) in client.sent.iter().enumerate() {
-            let p = &s.publication;
-            println!(
-                "  sent {number} {} {:?} {:?} {} at {} pushed {:?} ttl {:?} result {:?} answers {:?}",
-                p.subject,
-                p.key,
-                p.level,
-                p.size,
-                s.at.as_nanos(),
-                s.pushed.map(|t| t.as_nanos()),
-                p.time_to_live,
-                s.result.map(|(t, r)| (t.as_nanos(), r)),
-                s.answers
-            );
-        }
-    }
-    for place in &scenario.world.nodes {
-        println!(
-            "{:?} {:?}",
-            place.former,
-            place.core.as_ref().map(|c| c.report(scenario.world.now))
-        );
-    }
-    println!("{:?}", result.err());
 }

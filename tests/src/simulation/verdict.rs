@@ -215,7 +215,8 @@ fn conserved(
         if count > 1 && !scenario.shape.churn {
             wrong.push(format!("group {party} got {name:?} {count} times"));
         }
-        if owed && stays && count == 0 && !(scenario.shape.churn && !processed) {
+        let due = owed && stays && (processed || !scenario.shape.churn);
+        if due && count == 0 {
             wrong.push(format!(
                 "group {party} missed {name:?}, which was {result:?}"
             ));

@@ -54,21 +54,21 @@ pub struct Weather {
     pub silent: bool,
 }
 
-struct Link {
-    edge: usize,
-    ends: [End; 2],
+pub(super) struct Link {
+    pub(super) edge: usize,
+    pub(super) ends: [End; 2],
     /// Lanes by the side that writes.
-    pipes: [Vec<Pipe>; 2],
+    pub(super) pipes: [Vec<Pipe>; 2],
     /// Which ends still hold it for up.
-    attached: [bool; 2],
+    pub(super) attached: [bool; 2],
     /// Nothing arrives any more.
-    cut: bool,
+    pub(super) cut: bool,
     /// Which side closes it once its control lane is empty, and when it no longer waits for that.
     closing: Option<(usize, Time)>,
 }
 
 #[derive(Clone, Debug)]
-enum What {
+pub(super) enum What {
     Arrive { link: u64, side: usize, lane: usize },
     Down { link: u64, side: usize },
     Timer(End),
@@ -95,15 +95,15 @@ pub struct World {
     pub steps: u64,
     /// Nobody dials any more.
     pub over: bool,
-    weather: Weather,
-    links: BTreeMap<u64, Link>,
+    pub(super) weather: Weather,
+    pub(super) links: BTreeMap<u64, Link>,
     next_link: u64,
     /// The newest link of each edge.
-    current: Vec<Option<u64>>,
+    pub(super) current: Vec<Option<u64>>,
     queue: BinaryHeap<Reverse<(Time, u64, usize)>>,
     events: BTreeMap<usize, What>,
     sequence: u64,
-    timers: BTreeMap<End, Time>,
+    pub(super) timers: BTreeMap<End, Time>,
     same_instant: u32,
     /// Nodes that did something in this step.
     changed: Vec<usize>,
@@ -164,7 +164,7 @@ impl World {
         Ok(())
     }
 
-    fn schedule(&mut self, after: Duration, what: What) {
+    pub(super) fn schedule(&mut self, after: Duration, what: What) {
         self.sequence += 1;
         let id = self.sequence as usize;
         self.events.insert(id, what);
@@ -176,7 +176,7 @@ impl World {
         self.schedule(at.saturating_since(self.now), what);
     }
 
-    fn note(&mut self, value: u64) {
+    pub(super) fn note(&mut self, value: u64) {
         self.trace = mix(self.trace ^ value).wrapping_add(self.now.as_nanos());
     }
 
@@ -213,7 +213,7 @@ impl World {
         self.check_ledgers()
     }
 
-    fn owner(&mut self, end: End) -> Option<&mut dyn Owner> {
+    pub(super) fn owner(&mut self, end: End) -> Option<&mut dyn Owner> {
         match end {
             End::Node(node) => self.nodes[node]
                 .core
@@ -282,7 +282,7 @@ impl World {
     }
 
     /// Carries out what an owner wants to have written and closed, and when it wants to be called.
-    fn pump(&mut self, end: End) {
+    pub(super) fn pump(&mut self, end: End) {
         if let End::Node(node) = end
             && !self.changed.contains(&node)
         {
@@ -496,111 +496,6 @@ impl World {
         }
         self.pump(End::Node(acceptor));
         self.pump(dialer);
-    }
-
-    /// Cuts the newest link of an edge at some byte.
-    pub fn cut(&mut self, edge: usize) {
-        if let Some(id) = self.current[edge] {
-            self.cut_link(id);
-        }
-    }
-
-    fn cut_link(&mut self, id: u64) {
-        let Some(link) = self.links.get(&id) else {
-            return;
-        };
-        if link.cut {
-            return;
-        }
-        let ends = link.ends;
-        let now = self.now;
-        for side in 0..2 {
-            let reader = ends[1 - side];
-            let lanes = self.links.get(&id).map_or(0, |link| link.pipes[side].len());
-            for lane in 0..lanes {
-                let most = if self.random.one_in(2) {
-                    self.random.between(0, 300)
-                } else {
-                    0
-                };
-                let Some(link) = self.links.get_mut(&id) else {
-                    return;
-                };
-                let rest = link.pipes[side][lane].cut(most as usize);
-                let Some(lane_id) = LaneId::new(lane as u8) else {
-                    continue;
-                };
-                let handle = LinkHandle(id);
-                if let Some(bytes) = rest
-                    && let Some(owner) = self.owner(reader)
-                    && (lane == 0 || owner.reads_data(handle))
-                {
-                    owner.receive(handle, lane_id, bytes, now);
-                }
-            }
-        }
-        if let Some(link) = self.links.get_mut(&id) {
-            link.cut = true;
-        }
-        self.note(id << 16);
-        for side in 0..2 {
-            let late = self.weather.silent && self.random.one_in(8);
-            let after = if late {
-                Duration::from_secs(4)
-            } else {
-                self.random.micros(0, 50_000)
-            };
-            self.schedule(after, What::Down { link: id, side });
-            self.pump(ends[side]);
-        }
-    }
-
-    /// A node dies with all it holds, and comes back after a while.
-    pub fn crash(&mut self, node: usize, away: Duration) {
-        let Some(core) = self.nodes[node].core.take() else {
-            return;
-        };
-        self.nodes[node].former.push(core.ledger());
-        self.note(node as u64 | 1 << 50);
-        self.timers.remove(&End::Node(node));
-        let links: Vec<u64> = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.ends.contains(&End::Node(node)))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in links {
-            self.cut_link(id);
-            let Some(link) = self.links.get_mut(&id) else {
-                continue;
-            };
-            for side in 0..2 {
-                if link.ends[side] == End::Node(node) {
-                    link.attached[side] = false;
-                    let edge = link.edge;
-                    if side == 0 && self.current[edge] == Some(id) {
-                        self.current[edge] = None;
-                    }
-                }
-            }
-        }
-        self.links.retain(|_, link| link.attached != [false, false]);
-        self.schedule(away, What::Start { node });
-    }
-
-    fn start(&mut self, node: usize) {
-        let seed = self.random.number();
-        let place = &mut self.nodes[node];
-        place.config.epoch += 1;
-        place.config.seed = seed;
-        place.core = Some(NodeCore::new(place.config.clone()));
-        for edge in 0..self.edges.len() {
-            if self.edges[edge].dialer == End::Node(node) {
-                let after = self.random.micros(0, 50_000);
-                self.schedule(after, What::Dial { edge });
-            }
-        }
-        self.pump(End::Node(node));
     }
 
     /// Whether every edge has a link, and no end still believes in one that is cut.
