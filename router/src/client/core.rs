@@ -109,6 +109,7 @@ impl ClientCore {
             )
         };
         // What was settled before the end of its subscription must be known before it.
+        // What was settled before a subscription ended is told before its end.
         self.settle(settlements, now);
         for command in commands {
             self.command(command, now);
@@ -132,7 +133,10 @@ impl ClientCore {
                 pattern,
                 group,
             },
-            Command::Unsubscribe { subscription } => Signal::Unsubscribe { subscription },
+            Command::Unsubscribe { subscription } => {
+                self.session.ack_now();
+                Signal::Unsubscribe { subscription }
+            }
             Command::Count { question, subject } => Signal::Count { question, subject },
             Command::Close => {
                 self.leave_by.get_or_insert(now + LINGER);

@@ -339,7 +339,7 @@ impl NodeCore {
         }
         self.version += 1;
         for address in unanswered {
-            self.responder_lost(address, now);
+            self.responder_lost(address);
         }
     }
 

@@ -200,7 +200,7 @@ impl NodeCore {
     }
 
     /// A client that had a request is gone: its requester is told at once.
-    pub(super) fn responder_lost(&mut self, address: (u128, u64, u64), now: Time) {
+    pub(super) fn responder_lost(&mut self, address: (u128, u64, u64)) {
         let reply = ReplyAddress {
             node: address.0,
             session: address.1,
@@ -216,6 +216,5 @@ impl NodeCore {
                 self.touch(out.peer);
             }
         }
-        let _ = now;
     }
 }

@@ -25,8 +25,10 @@ impl NodeCore {
         let node = self.config.id;
         let state = &mut self.inflows[inflow];
         let replies = matches!(state.purpose, Purpose::Replies);
+        let mut asks = false;
         for (index, mut record) in records.drain(..).enumerate() {
             if let Some(reply) = record.extra.as_mut().and_then(|extra| extra.reply.as_mut()) {
+                asks |= !replies;
                 if replies {
                     self.peers[id].unanswered.remove(&reply_key(reply));
                 } else if client {
@@ -36,6 +38,10 @@ impl NodeCore {
                 }
             }
             state.queue.push_back((first + index as u64, record));
+        }
+        if asks {
+            // Opened before the answer is there, so that it does not wait for credit.
+            self.reply_flow(id);
         }
         self.schedule(inflow);
     }

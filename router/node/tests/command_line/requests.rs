@@ -1,7 +1,10 @@
 //! Requests, and children that die or hang.
 #![allow(clippy::unwrap_used)]
 
-use crate::support::{FILE_OF_A_ROUTER, Running, errors, node, start_node, to_node, with_input};
+use crate::support::{
+    DEADLINE, FILE_OF_A_ROUTER, Running, errors, node, start_node, to_node, with_input,
+};
+use crate::wait::wait_until;
 
 const ECHO: &str = "while IFS= read -r line; do echo \"<$line>\"; done";
 
@@ -9,6 +12,30 @@ fn responder(folder: &std::path::Path, address: &str, arguments: &[&str]) -> Run
     let reply = Running::start(to_node(folder, "reply", address, arguments));
     reply.wait_for("ready");
     reply
+}
+
+#[test]
+fn a_request_whose_responder_is_killed_ends_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (_node, address) = node(folder, FILE_OF_A_ROUTER);
+    let started = folder.join("started");
+    let child = format!("read -r line; touch {}; sleep 600", started.display());
+    let arguments = ["--subject", "slow", "--exec", &child, "--timeout", "300s"];
+    let reply = responder(folder, &address, &arguments);
+    let arguments = ["--subject", "slow", "--timeout", "300s", "x"];
+    let request = Running::start(to_node(folder, "request", &address, &arguments));
+    let runs = wait_until(DEADLINE, || started.exists());
+    assert!(runs, "{}", request.said());
+    reply.kill();
+    // Far before the deadline of the request; `ended` itself fails after a minute.
+    let request = request.ended();
+    assert_eq!(request.code, Some(1), "{}", request.errors);
+    assert!(
+        request.errors.contains("responder_lost"),
+        "{}",
+        request.errors
+    );
 }
 
 #[test]
@@ -29,7 +56,7 @@ fn a_request_ends_at_its_deadline() {
         "--subject",
         "slow",
         "--exec",
-        "sleep 100",
+        "sleep 600",
         "--timeout",
         "300s",
     ];
@@ -48,7 +75,7 @@ fn a_request_ends_at_its_deadline() {
 fn a_child_of_reply_that_hangs_or_dies_fails_its_request_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let (_node, address) = node(folder.path(), FILE_OF_A_ROUTER);
-    let child = "while IFS= read -r line; do case \"$line\" in die) exit 3;; hang) sleep 100;; *) echo \"<$line>\";; esac; done";
+    let child = "while IFS= read -r line; do case \"$line\" in die) exit 3;; hang) sleep 600;; *) echo \"<$line>\";; esac; done";
     let arguments = ["--subject", "s", "--exec", child, "--timeout", "1s"];
     let _reply = responder(folder.path(), &address, &arguments);
     let request = to_node(
@@ -101,7 +128,7 @@ fn a_child_that_dies_is_replaced_and_its_line_is_tried_again_so_often() {
 #[test]
 fn a_child_that_hangs_is_killed_and_the_run_goes_on() {
     let child =
-        "while IFS= read -r line; do [ \"$line\" = hang ] && sleep 100; echo \"<$line>\"; done";
+        "while IFS= read -r line; do [ \"$line\" = hang ] && sleep 600; echo \"<$line>\"; done";
     let ended = run_exec(
         child,
         "max_deliver = 1\ntimeout = \"500ms\"\n",
