@@ -111,6 +111,30 @@ fn what_cannot_be_stored_is_refused_by_name() {
 }
 
 #[test]
+fn processed_waits_for_the_subscriber() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_node, address) = node(folder.path(), FILE_OF_A_ROUTER);
+    let sub = subscriber(
+        folder.path(),
+        &address,
+        &["--subject", "a", "--count", "100"],
+    );
+    let lines = crate::support::numbered(0..100, 0);
+    let output = with_input(
+        to_node(
+            folder.path(),
+            "pub",
+            &address,
+            &["--subject", "a", "--ack", "processed"],
+        ),
+        &lines,
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    // What is acknowledged has been printed before.
+    assert_eq!(sub.ended().out, lines);
+}
+
+#[test]
 fn rows_with_missing_fields_become_dead_letters_and_the_run_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let rows = folder.path().join("rows.csv");
