@@ -322,7 +322,11 @@ impl NodeCore {
                     .is_some_and(|flow| flow.subscription.is_some())
             {
                 peer.unanswered.insert(reply_key(&reply));
+                self.reserve_reply(&copy);
             }
+            let Some(peer) = self.peers.get_mut(out.peer) else {
+                continue;
+            };
             visit(&mut self.inflows[id].visited, out.peer, out.flow, true);
             // Admission was checked for every flow before the first copy was handed on.
             let pushed = peer.session.push(out.flow, copy, token);

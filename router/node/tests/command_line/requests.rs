@@ -1,6 +1,8 @@
 //! Requests, and children that die or hang.
 #![allow(clippy::unwrap_used)]
 
+use std::time::{Duration, Instant};
+
 use crate::support::{FILE_OF_A_ROUTER, Running, errors, node, start_node, to_node, with_input};
 
 const ECHO: &str = "while IFS= read -r line; do echo \"<$line>\"; done";
@@ -9,6 +11,37 @@ fn responder(folder: &std::path::Path, address: &str, arguments: &[&str]) -> Run
     let reply = Running::start(to_node(folder, "reply", address, arguments));
     reply.wait_for("ready");
     reply
+}
+
+#[test]
+fn a_request_whose_responder_is_killed_ends_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (_node, address) = node(folder, FILE_OF_A_ROUTER);
+    let started = folder.join("started");
+    let child = format!("read -r line; touch {}; sleep 100", started.display());
+    let arguments = ["--subject", "slow", "--exec", &child, "--timeout", "300s"];
+    let reply = responder(folder, &address, &arguments);
+    let arguments = ["--subject", "slow", "--timeout", "300s", "x"];
+    let request = Running::start(to_node(folder, "request", &address, &arguments));
+    let waited = Instant::now();
+    while !started.exists() {
+        assert!(
+            waited.elapsed() < crate::support::DEADLINE,
+            "{}",
+            request.said()
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    reply.kill();
+    // Far before the deadline of the request; `ended` itself fails after a minute.
+    let request = request.ended();
+    assert_eq!(request.code, Some(1), "{}", request.errors);
+    assert!(
+        request.errors.contains("responder_lost"),
+        "{}",
+        request.errors
+    );
 }
 
 #[test]
