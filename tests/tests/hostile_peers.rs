@@ -504,3 +504,13 @@ async fn certificates_that_do_not_count_are_named_at_the_dial() {
     );
     bench.still_serves().await;
 }
+
+#[tokio::test]
+async fn what_follows_the_hello_at_once_is_read_too() {
+    let mut bench = Bench::new().await;
+    let both = [control(&[Control::Hello(hello())]), raw(99, b"?")].concat();
+    let said = tokio::time::timeout(WAIT, bench.hostile(&[(0, both)])).await;
+    let (code, reason) = goodbye(&said.unwrap());
+    assert_eq!(code, GoodbyeCode::Protocol, "{reason}");
+    bench.still_serves().await;
+}

@@ -133,10 +133,7 @@ impl ClientCore {
                 pattern,
                 group,
             },
-            Command::Unsubscribe { subscription } => {
-                self.session.ack_now();
-                Signal::Unsubscribe { subscription }
-            }
+            Command::Unsubscribe { subscription } => Signal::Unsubscribe { subscription },
             Command::Count { question, subject } => Signal::Count { question, subject },
             Command::Close => {
                 self.leave_by.get_or_insert(now + LINGER);

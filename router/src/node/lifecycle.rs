@@ -6,7 +6,8 @@ use super::take_back::Takers;
 use crate::interest::{Neighbour, NodeId};
 use bytes::{Bytes, BytesMut};
 use mcpbus_actors::Time;
-use mcpbus_transport::bridge::LinkHandle;
+use mcpbus_transport::bridge::{LinkHandle, Owner as _};
+use mcpbus_transport::link::LaneId;
 use mcpbus_transport::session::{Local, Session};
 use mcpbus_transport::wire::{Control, FrameReader, GoodbyeCode, Hello, Role, control};
 use std::collections::BTreeMap;
@@ -126,8 +127,14 @@ impl NodeCore {
             },
             Err(error) => Err(error.to_string()),
         };
+        let rest = reader.take_rest();
         match hello {
-            Ok(hello) => self.greeted(link, hello, identity, now),
+            Ok(hello) => {
+                self.greeted(link, hello, identity, now);
+                if !rest.is_empty() {
+                    self.receive(link, LaneId::CONTROL, rest, now);
+                }
+            }
             Err(reason) => self.refuse(link, GoodbyeCode::Protocol, &reason, true),
         }
     }

@@ -7,6 +7,7 @@ use super::ledger::Outcome;
 use super::peer::PeerId;
 use mcpbus_actors::Time;
 use mcpbus_transport::session::Window;
+use mcpbus_transport::wire::record::RECORD_OVERHEAD;
 use mcpbus_transport::wire::{Failure, Record, ReplyAddress};
 
 impl NodeCore {
@@ -196,6 +197,22 @@ impl NodeCore {
             self.inflows[id].impatient = true;
             self.homeless.remove(&id);
             self.schedule(id);
+        }
+    }
+
+    /// Asks for credit towards a requester, so that it can be told at once when its responder is gone.
+    pub(super) fn reserve_reply(&mut self, request: &Record) {
+        let Verdict::Go(outs) = self.decide_reply(request) else {
+            return;
+        };
+        for out in outs.iter() {
+            if let Some(peer) = self.peers.get_mut(out.peer) {
+                let cost = RECORD_OVERHEAD + 64;
+                if !peer.session.admits(out.flow, cost) {
+                    peer.session.want(out.flow, 1, cost, cost);
+                }
+            }
+            self.touch(out.peer);
         }
     }
 

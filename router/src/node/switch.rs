@@ -25,10 +25,8 @@ impl NodeCore {
         let node = self.config.id;
         let state = &mut self.inflows[inflow];
         let replies = matches!(state.purpose, Purpose::Replies);
-        let mut asks = false;
         for (index, mut record) in records.drain(..).enumerate() {
             if let Some(reply) = record.extra.as_mut().and_then(|extra| extra.reply.as_mut()) {
-                asks |= !replies;
                 if replies {
                     self.peers[id].unanswered.remove(&reply_key(reply));
                 } else if client {
@@ -38,10 +36,6 @@ impl NodeCore {
                 }
             }
             state.queue.push_back((first + index as u64, record));
-        }
-        if asks {
-            // Opened before the answer is there, so that it does not wait for credit.
-            self.reply_flow(id);
         }
         self.schedule(inflow);
     }
@@ -328,7 +322,11 @@ impl NodeCore {
                     .is_some_and(|flow| flow.subscription.is_some())
             {
                 peer.unanswered.insert(reply_key(&reply));
+                self.reserve_reply(&copy);
             }
+            let Some(peer) = self.peers.get_mut(out.peer) else {
+                continue;
+            };
             visit(&mut self.inflows[id].visited, out.peer, out.flow, true);
             // Admission was checked for every flow before the first copy was handed on.
             let pushed = peer.session.push(out.flow, copy, token);

@@ -206,11 +206,6 @@ impl Session {
         data_lane(flow, self.lanes)
     }
 
-    /// Acks that wait for company go with the next write of the control lane, before any signal.
-    pub fn ack_now(&mut self) {
-        self.ack_due |= self.ack_at.take().is_some();
-    }
-
     /// The positions of a flow are to be told: at once if somebody waits for them, else with company.
     pub(super) fn mark(&mut self, flow: u32, urgent: bool, now: Time) {
         if let Some(receive) = self.receive_flows.get_mut(&flow)

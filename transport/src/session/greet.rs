@@ -76,6 +76,7 @@ impl Session {
     /// Says goodbye: nothing else is written from here on, and the link can be closed once this is.
     pub fn leave(&mut self, code: GoodbyeCode, reason: &str) {
         self.goodbye = Some((code, reason.to_owned()));
+        self.ack_due = self.state == SessionState::Live && !self.dirty.is_empty();
         self.state = SessionState::Leaving;
     }
 

@@ -97,6 +97,10 @@ impl Session {
             if let Some(hello) = self.hello.take() {
                 Control::Hello(hello).encode(out);
             }
+            // What was settled before the goodbye is known before it.
+            if std::mem::take(&mut self.ack_due) {
+                self.encode_acks(out);
+            }
             if let Some((code, reason)) = self.goodbye.take() {
                 Control::Goodbye { code, reason }.encode(out);
             }
@@ -124,6 +128,8 @@ impl Session {
             .encode(out);
         }
         if self.state == SessionState::Live {
+            // A signal overtakes no ack: what was settled before the end of a subscription is known before it.
+            self.ack_due |= self.ack_at.is_some() && self.signals.has_next();
             self.transmit_flows(now, out);
             while out.len() < budget {
                 let Some((sequence, payload)) = self.signals.next() else {

@@ -106,6 +106,11 @@ impl FrameReader {
         self.chunk = chunk;
     }
 
+    /// What of the last chunk has not been taken as frames, for another reader to go on with.
+    pub fn take_rest(&mut self) -> Bytes {
+        std::mem::take(&mut self.chunk)
+    }
+
     /// The next whole frame: its kind and payload.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Option<(FrameKind, Bytes)>, WireError> {
