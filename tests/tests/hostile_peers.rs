@@ -276,7 +276,9 @@ async fn who_breaks_the_protocol_is_told_why_and_cut_off() {
     let batch_kind = FrameKind::Batch as u8;
     let ping_kind = FrameKind::Ping as u8;
     let cut_signal = raw(FrameKind::Signal as u8, &[1, 0xff, 0xff, 0x03, 1]);
-    let cases: Vec<(&str, Vec<(u8, Vec<u8>)>, &str)> = vec![
+    // Name, bytes by lane, what the reason for the end of the link says.
+    type Case<'a> = (&'a str, Vec<(u8, Vec<u8>)>, &'a str);
+    let cases: Vec<Case<'_>> = vec![
         ("no hello", vec![(0, ping.clone())], "not a hello"),
         (
             "data before the hello",
