@@ -25,6 +25,9 @@ use mcpbus_transport::wire::{
 const WAIT: Duration = Duration::from_secs(8);
 const DATA: u8 = 1;
 
+/// Bytes for lanes, in the order in which they are written.
+type Lanes = Vec<(u8, Vec<u8>)>;
+
 struct Bench {
     _folder: tempfile::TempDir,
     authority: LocalAuthority,
@@ -199,12 +202,12 @@ fn raw(kind: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A hello, and then these bytes.
-fn greeted(then: &[u8]) -> Vec<(u8, Vec<u8>)> {
+fn greeted(then: &[u8]) -> Lanes {
     vec![(0, control(&[Control::Hello(hello())])), (0, then.to_vec())]
 }
 
 /// A hello, these bytes on the control lane, and others on a data lane.
-fn with_data(then: &[u8], data: Vec<u8>) -> Vec<(u8, Vec<u8>)> {
+fn with_data(then: &[u8], data: Vec<u8>) -> Lanes {
     let mut lanes = greeted(then);
     lanes.push((DATA, data));
     lanes
@@ -276,7 +279,7 @@ async fn who_breaks_the_protocol_is_told_why_and_cut_off() {
     let batch_kind = FrameKind::Batch as u8;
     let ping_kind = FrameKind::Ping as u8;
     let cut_signal = raw(FrameKind::Signal as u8, &[1, 0xff, 0xff, 0x03, 1]);
-    let cases: Vec<(&str, Vec<(u8, Vec<u8>)>, &str)> = vec![
+    let cases: Vec<(&str, Lanes, &str)> = vec![
         ("no hello", vec![(0, ping.clone())], "not a hello"),
         (
             "data before the hello",
