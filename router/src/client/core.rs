@@ -108,7 +108,6 @@ impl ClientCore {
                 std::mem::take(&mut state.settlements),
             )
         };
-        // What was settled before the end of its subscription must be known before it.
         // What was settled before a subscription ended is told before its end.
         self.settle(settlements, now);
         for command in commands {
