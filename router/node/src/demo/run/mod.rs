@@ -1,10 +1,10 @@
 //! The demo run: three nodes in one process, linked over QUIC on loopback with mutual TLS.
 //!
-//! * [`mesh`]: the three nodes;
-//! * [`ingest`]: where payments come from and how they are published;
-//! * [`risk_side`]: where they are assessed and added up;
-//! * [`watch`]: looking at the run meanwhile;
-//! * [`error`]: why it did not start.
+//! * `mesh`: the three nodes;
+//! * `ingest`: where payments come from and how they are published;
+//! * `risk_side`: where they are assessed and added up;
+//! * `watch`: looking at the run meanwhile;
+//! * `error`: why it did not start.
 
 mod error;
 mod ingest;
