@@ -269,3 +269,33 @@ async fn a_route_of_a_node_on_the_way_is_followed_once() {
     let shares: Vec<_> = report.routes.iter().map(|route| route.messages).collect();
     assert_eq!(shares, [800, 200]);
 }
+
+#[tokio::test]
+async fn what_a_client_may_ask_at_once_is_bounded_and_given_back() {
+    use mcpbus::client::{QueryError, SubscribeError};
+
+    let node = NodeBuilder::named("bounded").start().await.unwrap();
+    let mut config = ClientConfig {
+        requests: 1,
+        ..ClientConfig::default()
+    };
+    config.session.flows_max = 2;
+    let client = node.client(config).await.unwrap();
+    // Asked together, so that the first cannot have been answered before the second is refused.
+    let (first, second) = tokio::join!(
+        client.count_subscribers("a", WAIT),
+        client.count_subscribers("a", WAIT)
+    );
+    assert_eq!((first, second), (Ok(0), Err(QueryError::TooMany)));
+    // A question that is given up gives its place back.
+    let given_up = tokio::time::timeout(Duration::ZERO, client.count_subscribers("a", WAIT));
+    drop(given_up.await);
+    assert_eq!(client.count_subscribers("a", WAIT).await, Ok(0));
+
+    let one = client.subscribe("a", SubscribeOptions::default()).unwrap();
+    let _two = client.subscribe("b", SubscribeOptions::default()).unwrap();
+    let three = client.subscribe("c", SubscribeOptions::default());
+    assert!(matches!(three, Err(SubscribeError::Refused { .. })));
+    drop(one);
+    assert!(client.subscribe("c", SubscribeOptions::default()).is_ok());
+}

@@ -217,6 +217,8 @@ impl std::error::Error for RequestError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QueryError {
+    /// Too many questions wait for an answer; wait for one.
+    TooMany,
     /// No answer in time; ask again.
     TimedOut,
     /// The client is closed.
@@ -226,6 +228,7 @@ pub enum QueryError {
 impl fmt::Display for QueryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::TooMany => "too many questions wait for an answer already",
             Self::TimedOut => "the node did not answer in time",
             Self::Closed => "the client is closed",
         })

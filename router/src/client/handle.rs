@@ -7,6 +7,7 @@ use super::publisher::Publisher;
 use super::shared::{Command, Progress, Shared, SubscriptionState};
 use super::subscription::{SubscribeOptions, Subscription};
 use crate::dial::{Backoff, Dial};
+use crate::protocol::SubscribeRefusal;
 use crate::random;
 use crate::reactor::Reactor;
 use crate::routing::Pattern;
@@ -223,9 +224,17 @@ impl Client {
         let capacity = Capacity::messages(messages as usize).bytes(window.1 as usize);
         let (sender, receiver) = channel(capacity);
         let (state, progress) = watch::channel(Progress::Asked);
+        // Each takes a flow of the session, so a node could not serve more.
+        let limit = config.session.flows_max as usize;
         let number = self.shared().act(|shared| {
             if shared.status == ClientStatus::Closed {
-                return None;
+                return Err(SubscribeError::Closed);
+            }
+            if shared.subscriptions.len() >= limit {
+                return Err(SubscribeError::Refused {
+                    refusal: SubscribeRefusal::Limit,
+                    reason: format!("the client has {limit} subscriptions, its limit"),
+                });
             }
             let number = shared.next_subscription;
             shared.next_subscription += 1;
@@ -245,9 +254,8 @@ impl Client {
                 pattern: pattern.to_owned(),
                 group,
             });
-            Some(number)
-        });
-        let number = number.ok_or(SubscribeError::Closed)?;
+            Ok(number)
+        })?;
         Ok(Subscription {
             shared: self.shared().clone(),
             number,
@@ -268,15 +276,26 @@ impl Client {
     ) -> Result<u64, QueryError> {
         let (answer, answered) = oneshot::channel();
         let subject = subject.to_owned();
-        let question = self.shared().act(|shared| {
+        let limit = self.shared().config.requests;
+        let number = self.shared().act(|shared| {
+            if shared.status == ClientStatus::Closed {
+                return Err(QueryError::Closed);
+            }
+            if shared.questions.len() >= limit {
+                return Err(QueryError::TooMany);
+            }
             let question = shared.next_question;
             shared.next_question = shared.next_question.wrapping_add(1);
             shared.questions.insert(question, answer);
             shared.commands.push(Command::Count { question, subject });
-            question
-        });
+            Ok(question)
+        })?;
+        let question = Question {
+            shared: self.shared(),
+            number,
+        };
         let result = tokio::time::timeout(timeout, answered).await;
-        self.shared().lock().questions.remove(&question);
+        drop(question);
         match result {
             Ok(Ok(subscribers)) => Ok(subscribers),
             Ok(Err(_)) => Err(QueryError::Closed),
@@ -325,6 +344,18 @@ impl Client {
             }
             moved.await;
         }
+    }
+}
+
+/// A question's place among those that wait, given back however its future ends.
+struct Question<'a> {
+    shared: &'a Shared,
+    number: u32,
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        self.shared.lock().questions.remove(&self.number);
     }
 }
 
