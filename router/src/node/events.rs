@@ -1,6 +1,7 @@
 //! What sessions report, and what the node does about it.
 
 use super::core::NodeCore;
+use super::ledger::Outcome;
 use super::peer::{PeerId, tell};
 use super::registry::PeerEntry;
 use crate::interest::Neighbour;
@@ -146,6 +147,9 @@ impl NodeCore {
 
     /// A copy was taken over by its next owner, or failed there.
     pub(super) fn released(&mut self, release: Release, now: Time) {
-        self.copy_ended(release.token, release.result.err(), now);
+        let outcome = release
+            .result
+            .map_or_else(Outcome::Failed, |()| Outcome::Delivered);
+        self.copy_ended(release.token, outcome, now);
     }
 }

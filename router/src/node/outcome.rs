@@ -71,8 +71,14 @@ impl NodeCore {
         }
     }
 
-    /// A copy was taken over by its next owner, or has failed.
-    pub(super) fn copy_ended(&mut self, token: u64, failure: Option<Failure>, now: Time) {
+    /// A copy was taken over by its next owner, has failed, or was dropped because its taker is gone.
+    pub(super) fn copy_ended(&mut self, token: u64, outcome: Outcome, now: Time) {
+        let told = match outcome {
+            Outcome::Delivered => None,
+            Outcome::Failed(failure) => Some(failure),
+            // Who waits for it to be processed must not take this for success.
+            Outcome::Shed(_) => Some(Failure::Cancelled),
+        };
         let (id, low) = from_token(token);
         let Some(inflow) = self.inflows.get_mut(id) else {
             return;
@@ -83,7 +89,7 @@ impl NodeCore {
             (Some(flow), _) => {
                 let session = &mut self.peers[peer].session;
                 let sequence = full_sequence(low, session.settled(flow));
-                if let Some(failure) = failure {
+                if let Some(failure) = told {
                     session.fail(flow, sequence, failure, now);
                 }
                 (sequence, session.done(flow, sequence, now))
@@ -94,47 +100,14 @@ impl NodeCore {
             }
             (None, None) => return,
         };
-        if let Some(failure) = failure {
+        if let Outcome::Failed(failure) = outcome {
             inflow.failed.insert(sequence, failure);
         }
         if last {
             let outcome = inflow
                 .failed
                 .remove(&sequence)
-                .map_or(Outcome::Delivered, Outcome::Failed);
-            self.count(outcome);
-        }
-        self.touch(peer);
-        self.finish_run(id);
-    }
-
-    /// A copy is dropped because its taker is gone.
-    pub(super) fn copy_shed(&mut self, token: u64, reason: &'static str, now: Time) {
-        let (id, low) = from_token(token);
-        let Some(inflow) = self.inflows.get_mut(id) else {
-            return;
-        };
-        inflow.copies_out = inflow.copies_out.saturating_sub(1);
-        let peer = inflow.peer;
-        let (sequence, last) = match (inflow.flow, &mut inflow.window) {
-            (Some(flow), _) => {
-                let session = &mut self.peers[peer].session;
-                let sequence = full_sequence(low, session.settled(flow));
-                // Who waits for it to be processed must not take this for success.
-                session.fail(flow, sequence, Failure::Cancelled, now);
-                (sequence, session.done(flow, sequence, now))
-            }
-            (None, Some(window)) => {
-                let sequence = full_sequence(low, window.settled());
-                (sequence, window.done(sequence))
-            }
-            (None, None) => return,
-        };
-        if last {
-            let outcome = inflow
-                .failed
-                .remove(&sequence)
-                .map_or(Outcome::Shed(reason), Outcome::Failed);
+                .map_or(outcome, Outcome::Failed);
             self.count(outcome);
         }
         self.touch(peer);

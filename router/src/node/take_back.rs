@@ -3,6 +3,7 @@
 use super::core::NodeCore;
 use super::decide::{EntryIndex, Out, Verdict};
 use super::flow::{InFlow, InFlowId, from_token, full_sequence};
+use super::ledger::Outcome;
 use crate::protocol::Target;
 use crate::routing::Subject;
 use mcpbus_actors::Time;
@@ -30,7 +31,7 @@ impl NodeCore {
         for (record, token) in records.into_iter().rev() {
             match &takers {
                 Some(takers) if self.requeue(record, token, takers, now) => {}
-                _ => self.copy_shed(token, "subscriber_gone", now),
+                _ => self.copy_ended(token, Outcome::Shed("subscriber_gone"), now),
             }
         }
     }
