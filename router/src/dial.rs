@@ -12,8 +12,26 @@ pub(crate) trait Dial: 'static {
     /// What the address is called.
     fn address(&self) -> String;
 
-    /// Makes a link; the error says why not, for people.
-    fn dial(&self) -> impl Future<Output = Result<Self::Link, String>>;
+    /// Makes a link.
+    fn dial(&self) -> impl Future<Output = Result<Self::Link, DialFailure>>;
+}
+
+/// Why there is no link.
+#[derive(Clone, Debug)]
+pub(crate) struct DialFailure {
+    /// For people.
+    pub(crate) reason: String,
+    /// Whether the same attempt may go well later without anybody changing a configuration.
+    pub(crate) temporary: bool,
+}
+
+impl DialFailure {
+    pub(crate) fn temporary(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            temporary: true,
+        }
+    }
 }
 
 /// Pauses between attempts: doubling, with jitter, so that many peers of a node that came back do not come at once.
@@ -53,7 +71,7 @@ impl Backoff {
 /// QUIC.
 #[cfg(feature = "quic")]
 pub(crate) mod quic {
-    use super::Dial;
+    use super::{Dial, DialFailure};
     use mcpbus_transport::link::quic::{QuicEndpoint, QuicLink};
     use std::rc::Rc;
 
@@ -70,25 +88,32 @@ pub(crate) mod quic {
             self.address.clone()
         }
 
-        async fn dial(&self) -> Result<QuicLink, String> {
-            let mut last = format!("{}: no address found", self.address);
-            let found = tokio::net::lookup_host(&self.address)
-                .await
-                .map_err(|error| format!("{}: {error}; expected HOST:PORT", self.address))?;
-            for address in found {
+        async fn dial(&self) -> Result<QuicLink, DialFailure> {
+            let address = &self.address;
+            let mut failure = DialFailure::temporary(format!("{address}: no address found"));
+            // Names that cannot be found now may be known later: services come and go.
+            let found = tokio::net::lookup_host(address).await.map_err(|error| {
+                DialFailure::temporary(format!("{address}: {error}; expected HOST:PORT"))
+            })?;
+            for (index, address) in found.enumerate() {
                 match self.endpoint.dial(address, None).await {
                     Ok(link) => return Ok(link),
-                    Err(error) => last = error.to_string(),
+                    Err(error) => {
+                        failure = DialFailure {
+                            reason: error.to_string(),
+                            temporary: error.is_temporary() || (index > 0 && failure.temporary),
+                        }
+                    }
                 }
             }
-            Err(last)
+            Err(failure)
         }
     }
 }
 
 /// Links inside the process.
 pub(crate) mod memory {
-    use super::Dial;
+    use super::{Dial, DialFailure};
     use mcpbus_transport::link::memory::MemoryLink;
 
     /// Makes a pair of ends and gives one of them away.
@@ -104,8 +129,8 @@ pub(crate) mod memory {
             self.address.clone()
         }
 
-        async fn dial(&self) -> Result<MemoryLink, String> {
-            (self.connect)()
+        async fn dial(&self) -> Result<MemoryLink, DialFailure> {
+            (self.connect)().map_err(DialFailure::temporary)
         }
     }
 }

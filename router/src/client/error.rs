@@ -18,6 +18,14 @@ pub enum ConnectError {
         /// What the last attempt said.
         last: String,
     },
+    /// The two sides do not trust each other, or the address is wrong: trying again would change nothing until
+    /// somebody changes a certificate, an authority or the address.
+    Refused {
+        /// The address.
+        address: String,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// The client's own set-up is wrong.
     Setup {
         /// What.
@@ -37,6 +45,9 @@ impl fmt::Display for ConnectError {
                 "no connection to {address} within {after:?}: {last}; is a node listening there, and do both trust \
                  the same authority?"
             ),
+            Self::Refused { address, reason } => {
+                write!(f, "no connection to {address}: {reason}")
+            }
             Self::Setup { reason } => write!(f, "the client cannot be set up: {reason}"),
         }
     }

@@ -6,7 +6,7 @@ use super::error::{ConnectError, QueryError, SubscribeError};
 use super::publisher::Publisher;
 use super::shared::{Command, Progress, Shared, SubscriptionState};
 use super::subscription::{SubscribeOptions, Subscription};
-use crate::dial::{Backoff, Dial};
+use crate::dial::{Backoff, Dial, DialFailure};
 use crate::protocol::SubscribeRefusal;
 use crate::random;
 use crate::reactor::Reactor;
@@ -109,7 +109,7 @@ impl Client {
             name: shared.config.name.clone(),
         };
         let (ready, first) = oneshot::channel();
-        let (last_error, last) = watch::channel(String::from("no attempt was made"));
+        let (last_error, mut last) = watch::channel(DialFailure::temporary("no attempt was made"));
         let (done_sender, done) = watch::channel(false);
         let task_shared = shared.clone();
         let highest_lane = shared.config.session.lanes;
@@ -150,17 +150,28 @@ impl Client {
             inner: Arc::new(inner),
         };
         let live = client.wait_status(|status| status != ClientStatus::Connecting);
-        if tokio::time::timeout(timeout, live).await.is_err()
-            || client.status() == ClientStatus::Closed
-        {
-            let last = last.borrow().clone();
-            return Err(ConnectError::TimedOut {
+        let first = async {
+            tokio::select! {
+                _ = live => true,
+                Ok(_) = last.wait_for(|failure| !failure.temporary) => false,
+                // The task that dials has ended without a word.
+                else => false,
+            }
+        };
+        let live = tokio::time::timeout(timeout, first).await;
+        if live == Ok(true) && client.status() != ClientStatus::Closed {
+            return Ok(client);
+        }
+        let DialFailure { reason, temporary } = last.borrow().clone();
+        Err(if temporary {
+            ConnectError::TimedOut {
                 address,
                 after: timeout,
-                last,
-            });
-        }
-        Ok(client)
+                last: reason,
+            }
+        } else {
+            ConnectError::Refused { address, reason }
+        })
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -365,7 +376,7 @@ async fn run<D: Dial>(
     dial: D,
     shared: Arc<Shared>,
     highest_lane: u8,
-    last_error: watch::Sender<String>,
+    last_error: watch::Sender<DialFailure>,
 ) {
     let timer = hub.run_timer();
     let pump = async {
@@ -387,7 +398,7 @@ async fn connect_for_ever<D: Dial>(
     dial: &D,
     shared: &Shared,
     highest_lane: u8,
-    last_error: &watch::Sender<String>,
+    last_error: &watch::Sender<DialFailure>,
 ) {
     let mut backoff = Backoff::new(shared.config.retry, random::u64());
     loop {
@@ -408,14 +419,15 @@ async fn connect_for_ever<D: Dial>(
                 match goodbye {
                     // Turned away: trying at once would only be turned away again.
                     Some((code, reason)) => {
-                        last_error.send_replace(format!("the node said {code}: {reason}"));
+                        let said = format!("the node said {code}: {reason}");
+                        last_error.send_replace(DialFailure::temporary(said));
                     }
                     None => backoff.reset(),
                 }
             }
-            Some(Err(error)) => {
-                tracing::debug!(%error, "no link");
-                last_error.send_replace(error);
+            Some(Err(failure)) => {
+                tracing::debug!(error = failure.reason, "no link");
+                last_error.send_replace(failure);
             }
         }
         let pause = backoff.pause();

@@ -183,6 +183,7 @@ impl Interest {
             .entry(neighbour)
             .or_insert_with(|| Peer::new(node));
         peer.up = true;
+        peer.silent = false;
         peer.sweep_at = (!peer.ribs.is_empty()).then(|| now + self.limits.hold);
         for (origin, best) in self.best.iter().chain([(&self.me, &self.own)]) {
             if peer.hears(best) {
@@ -252,6 +253,25 @@ impl Interest {
         }
         for origin in origins {
             self.reselect(origin, None);
+        }
+    }
+
+    /// The link to a neighbour is down, but what was sent is kept and its session may go on: it stays on the paths in
+    /// use, and nobody waits for its confirmations until it [is back](Self::neighbour_back).
+    pub fn neighbour_silent(&mut self, neighbour: Neighbour) {
+        let waiting = match self.peers.get_mut(&neighbour) {
+            Some(peer) if peer.up => peer.excuse(),
+            _ => return,
+        };
+        for obligation in waiting {
+            self.discharge(obligation, false);
+        }
+    }
+
+    /// A neighbour that was silent has come back to its session.
+    pub fn neighbour_back(&mut self, neighbour: Neighbour) {
+        if let Some(peer) = self.peers.get_mut(&neighbour) {
+            peer.silent = false;
         }
     }
 

@@ -188,6 +188,8 @@ pub(super) struct Unconfirmed {
 pub(super) struct Peer {
     pub(super) node: NodeId,
     pub(super) up: bool,
+    /// Its link is down and may come back to the same session: until then nobody waits for what it confirms.
+    pub(super) silent: bool,
     /// When stale state is swept.
     pub(super) sweep_at: Option<Time>,
     pub(super) ribs: BTreeMap<NodeId, Rib>,
@@ -212,6 +214,7 @@ impl Peer {
         Self {
             node,
             up: false,
+            silent: false,
             sweep_at: None,
             ribs: BTreeMap::new(),
             staging: BTreeMap::new(),
@@ -230,6 +233,7 @@ impl Peer {
     /// Forgets everything that only holds while the link is up, and returns those who waited for it.
     pub(super) fn disconnect(&mut self) -> Vec<ObligationId> {
         self.up = false;
+        self.silent = false;
         self.staging.clear();
         self.confirms.clear();
         self.queue.clear();
@@ -243,6 +247,15 @@ impl Peer {
             .into_values()
             .flat_map(|sent| sent.obligations);
         told.chain(sent).collect()
+    }
+
+    /// Those who wait for this neighbour need not any more; what was sent to it, and its answers, stay on their way.
+    pub(super) fn excuse(&mut self) -> Vec<ObligationId> {
+        self.silent = true;
+        let told = self.told.values_mut().map(|told| &mut told.owed);
+        let sent = self.unconfirmed.values_mut();
+        let waiting = told.chain(sent.map(|sent| &mut sent.obligations));
+        waiting.flat_map(std::mem::take).collect()
     }
 
     /// Whether this neighbour may hear of an origin by way of this node: never one that is on the path.

@@ -92,8 +92,8 @@ impl Interest {
         message
     }
 
-    /// Opens an obligation that waits for every neighbour that hears of `origin` from us, and answers at once when
-    /// there is none.
+    /// Opens an obligation that waits for every reachable neighbour that hears of `origin` from us, and answers at
+    /// once when there is none.
     pub(super) fn owe(
         &mut self,
         origin: NodeId,
@@ -102,7 +102,7 @@ impl Interest {
     ) -> Option<ObligationId> {
         let id = self.obligations.reserve();
         let mut outstanding = 0;
-        for (neighbour, peer) in &mut self.peers {
+        for (neighbour, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.silent) {
             let Some(told) = peer
                 .told
                 .get_mut(&origin)

@@ -43,7 +43,9 @@ impl NodeCore {
                 };
                 self.registry.set(peer.serial, entry);
                 tell!(peer.role, peer = peer.name(), resumed, "session up");
-                if peer.role == Role::Node && !peer.neighbour {
+                if peer.neighbour {
+                    self.interest.neighbour_back(Neighbour(peer.serial as u32));
+                } else if peer.role == Role::Node {
                     self.neighbour_up(id, now);
                 }
                 self.version += 1;
@@ -129,6 +131,10 @@ impl NodeCore {
                     self.peers[id].session.link_down();
                     self.peers[id].down_since = Some(now);
                     self.registry.set_live(self.peers[id].serial, false);
+                    if self.peers[id].neighbour {
+                        let neighbour = Neighbour(self.peers[id].serial as u32);
+                        self.interest.neighbour_silent(neighbour);
+                    }
                     self.refuse(
                         link,
                         GoodbyeCode::Silent,

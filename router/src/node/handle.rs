@@ -356,11 +356,12 @@ async fn keep_link<D: Dial>(
                     None => backoff.reset(),
                 }
             }
-            Err(error) => {
+            Err(failure) => {
                 // A peer that is down for an hour is said to be so once.
-                if error != said {
+                if failure.reason != said {
+                    let error = &failure.reason;
                     tracing::warn!(to = dial.address(), error, "no link; trying on");
-                    said = error;
+                    said = failure.reason;
                 }
             }
         }

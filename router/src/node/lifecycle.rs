@@ -275,7 +275,11 @@ impl NodeCore {
         peer.session.link_down();
         self.registry.set_live(peer.serial, false);
         let left = peer.left;
+        let neighbour = peer.neighbour.then_some(Neighbour(peer.serial as u32));
         tell!(peer.role, peer = peer.name(), reason, "link down");
+        if let Some(neighbour) = neighbour {
+            self.interest.neighbour_silent(neighbour);
+        }
         if left {
             self.remove_peer(id, now);
         }

@@ -110,7 +110,7 @@ impl Report<'_> {
                 "max": rounded(Self::microseconds(latency.max())),
             },
             "messages_per_second": rounded(self.messages_per_second()),
-            "seconds": rounded(self.seconds * 1000.0) / 1000.0,
+            "seconds": (self.seconds * 1000.0).round() / 1000.0,
             "peak_rss_bytes": self.peak_rss_bytes,
         })
     }

@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::path::Path;
 
 use crate::support::{
-    DEADLINE, Ended, Running, address, node, numbered, numbers, start_node, subscriber, to_node,
-    with_input,
+    DEADLINE, Ended, Running, address, mcpbus, node, numbered, numbers, start_node, subscriber,
+    to_node, with_input,
 };
 use crate::wait::wait_until;
 
@@ -146,6 +146,31 @@ fn what_a_killed_middle_node_held_is_counted_as_lost() {
     );
     balanced(&chain.c.stopped());
     balanced(&b.stopped());
+}
+
+#[test]
+fn a_subscriber_does_not_wait_for_a_dead_neighbour() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (b, middle) = node(folder, MIDDLE);
+    let file = folder.join("a.toml");
+    let text = format!(
+        "[node]\nname = \"a\"\n[listen]\nquic = \"127.0.0.1:0\"\n[[link]]\nto = \"{middle}\"\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let mut command = mcpbus(folder);
+    command.arg("run").arg(&file).env("LOG_LEVEL", "info");
+    let a = Running::start(command);
+    let near = address(&a);
+    a.wait_for("session up");
+    b.kill();
+    let sub = subscriber(folder, &near, &["--subject", "k.*"]);
+    let said = a.said();
+    assert!(
+        !said.contains("given up"),
+        "it was ready only when the dead one was forgotten: {said}"
+    );
+    drop(sub);
 }
 
 #[test]

@@ -282,3 +282,27 @@ fn a_neighbour_that_breaks_the_protocol_is_refused_and_changes_nothing() {
         .count();
     assert_eq!(confirms, CONFIRM_WINDOW as usize);
 }
+
+#[test]
+fn nobody_waits_for_a_neighbour_that_is_silent() {
+    let mut mesh = chain(3);
+    mesh.finish();
+    // Asked before it falls silent, and after.
+    mesh.set(0, 1, entry(1, 1));
+    assert!(!mesh.views[0].confirmed.contains(&EntryId(1)));
+    let far = mesh.numbers[&(0, 1)];
+    mesh.nodes[0].neighbour_silent(far);
+    mesh.settle(0);
+    assert!(mesh.views[0].confirmed.contains(&EntryId(1)));
+    mesh.set(0, 2, entry(2, 1));
+    assert!(mesh.views[0].confirmed.contains(&EntryId(2)));
+    assert!(mesh.views[2].entries.is_empty());
+    // Back in its session it is told everything, and is waited for again.
+    mesh.nodes[0].neighbour_back(far);
+    mesh.set(0, 3, entry(3, 1));
+    assert!(!mesh.views[0].confirmed.contains(&EntryId(3)));
+    mesh.finish();
+    mesh.check();
+    assert!(mesh.views[0].confirmed.contains(&EntryId(3)));
+    assert_eq!(mesh.views[2].entries.len(), 3);
+}

@@ -12,6 +12,7 @@ pub mod operation;
 pub mod window;
 
 use mcpbus_actors::Time;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -65,6 +66,8 @@ pub struct Aggregate {
     schema: Arc<Schema>,
     hasher: RandomState,
     number: u64,
+    /// Whether anything is read of a record: to count lines, they need not be anything but lines.
+    needs_fields: bool,
 }
 
 impl Aggregate {
@@ -80,7 +83,11 @@ impl Aggregate {
             .copied()
             .chain(spec.by.iter().map(String::as_str))
             .chain(spec.operations.iter().map(Operation::name));
+        let needs_fields = !spec.by.is_empty()
+            || matches!(spec.window, Window::Event { .. })
+            || spec.operations.iter().any(Operation::needs_field);
         Self {
+            needs_fields,
             schema: Schema::new(names),
             windows: Windows::new(spec.window.clone()),
             spec,
@@ -230,7 +237,11 @@ impl RecordStage for Aggregate {
         now: Time,
         out: &mut Vec<Record>,
     ) -> Result<Taken, Refusal> {
-        let record = record.with_fields().map_err(Refusal::decode)?;
+        let record = if self.needs_fields {
+            record.with_fields().map_err(Refusal::decode)?
+        } else {
+            Cow::Borrowed(record)
+        };
         if let Some(complete) = self.windows.complete_by_clock(now) {
             self.emit_until(complete, out);
         }

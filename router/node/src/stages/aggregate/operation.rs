@@ -132,6 +132,11 @@ impl Operation {
         })
     }
 
+    /// Whether it reads a field of the record.
+    pub fn needs_field(&self) -> bool {
+        self.kind != Kind::Count
+    }
+
     /// The name of the output field.
     pub fn name(&self) -> &str {
         &self.name

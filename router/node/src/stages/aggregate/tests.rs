@@ -50,6 +50,21 @@ fn finish(stage: &mut Aggregate) -> Vec<String> {
 }
 
 #[test]
+fn lines_of_any_kind_can_be_counted() {
+    let mut stage = stage(&[], &["count"], Window::Count { records: 2 });
+    let mut out = Vec::new();
+    for line in ["no JSON", "", "{"] {
+        let line = Record::from_line(line.as_bytes().to_vec().into(), 1);
+        assert_eq!(
+            stage.take(&line, Time::ZERO, &mut out).unwrap(),
+            Taken::Consumed
+        );
+    }
+    assert_eq!(texts(out), [r#"{"window":1,"count":2}"#]);
+    assert_eq!(finish(&mut stage), [r#"{"window":2,"count":1}"#]);
+}
+
+#[test]
 fn totals_per_account_are_exact_and_sorted() {
     let operations = [
         "count",
