@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::task::Waker;
 
+use super::queue::Queue;
 use super::{Capacity, Overflow};
 use crate::message::{Batch, EdgeCounts, Envelope, Message, ShedReason};
 
@@ -23,7 +24,7 @@ struct Waiter {
 }
 
 pub(super) struct Edge<M> {
-    pub(super) queue: Batch<M>,
+    pub(super) queue: Queue<M>,
     pub(super) capacity: Capacity,
     pub(super) overflow: Overflow,
     pub(super) senders: usize,
@@ -45,7 +46,7 @@ pub(super) struct Edge<M> {
 impl<M: Message> Edge<M> {
     pub(super) fn new(capacity: Capacity, overflow: Overflow) -> Self {
         Self {
-            queue: Batch::new(),
+            queue: Queue::default(),
             capacity,
             overflow,
             senders: 1,
@@ -100,13 +101,19 @@ impl<M: Message> Edge<M> {
 
     pub(super) fn push(&mut self, envelope: Envelope<M>, weight: usize) {
         self.counts.accepted += 1;
-        self.queue.push_weighed(envelope, weight);
+        self.queue.push(envelope, weight);
         self.peak = self.peak.max(self.queue.len());
     }
 
     /// Moves as much of `batch` as fits, in order; the whole of it by swapping when that is possible. With a
-    /// `grant` its room is used even though others wait, and while they do, no more than that.
-    pub(super) fn push_batch(&mut self, batch: &mut Batch<M>, grant: Option<Need>) -> usize {
+    /// `grant` its room is used even though others wait, and while they do, no more than that. One that can `wait` for
+    /// room is not split when it is small beside the edge: it costs less to move it whole a little later.
+    pub(super) fn push_batch(
+        &mut self,
+        batch: &mut Batch<M>,
+        grant: Option<Need>,
+        wait: bool,
+    ) -> usize {
         let limit = match grant {
             _ if self.waiting.is_empty() => usize::MAX,
             Some(grant) => grant.messages,
@@ -125,6 +132,12 @@ impl<M: Message> Edge<M> {
         {
             self.queue.append(batch);
             whole.messages
+        } else if wait
+            && grant.is_none()
+            && whole.messages <= self.capacity.max_messages() / 4
+            && whole.bytes <= self.capacity.max_bytes() / 4
+        {
+            0
         } else {
             let mut moved = 0;
             while moved < limit
@@ -135,7 +148,7 @@ impl<M: Message> Edge<M> {
                 })
                 && let Some(envelope) = batch.pop()
             {
-                self.queue.push_weighed(envelope, weight);
+                self.queue.push(envelope, weight);
                 moved += 1;
             }
             moved
@@ -179,7 +192,11 @@ impl<M: Message> Edge<M> {
         }
         Need {
             messages,
-            bytes: (batch.bytes() / batch.len() * messages).max(first),
+            bytes: if messages == batch.len() {
+                batch.bytes()
+            } else {
+                (batch.bytes() / batch.len() * messages).max(first)
+            },
         }
     }
 

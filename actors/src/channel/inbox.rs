@@ -257,7 +257,8 @@ impl<M: Message> Core<M> {
     }
 
     /// Takes up to `max` messages of one ready edge into `batch` (which keeps what it has). Edges take turns.
-    /// `None`: nothing will come any more. The taken ones are counted as in hand until they are settled.
+    /// `None`: nothing will come any more. Those not delivered by this are counted as in hand until they are settled, and
+    /// come as they lie in the queue, one batch of it at a time, so that only pointers move.
     pub(super) fn poll_take(
         &self,
         batch: &mut Batch<M>,
@@ -290,8 +291,11 @@ impl<M: Message> Core<M> {
             }
         };
         let slot = &mut state.edges[edge];
-        let taken = slot.queue.move_to(batch, max.max(1));
+        let mut taken = slot.queue.take(batch, max.max(1));
         if deliver {
+            while taken < max && !slot.queue.is_empty() {
+                taken += slot.queue.take(batch, max - taken);
+            }
             slot.counts.delivered += taken as u64;
         } else {
             slot.in_hand += taken as u64;

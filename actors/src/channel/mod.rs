@@ -19,6 +19,7 @@ mod inbox;
 mod latest;
 mod lending;
 mod probe;
+mod queue;
 mod receiver;
 mod reserve;
 mod sender;

@@ -50,7 +50,7 @@ impl<M: Message> State<M> {
         for (edge, loan) in lent {
             let emptied = {
                 let mut buffer = loan.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-                self.queued += self.edges[edge].push_batch(&mut buffer, None);
+                self.queued += self.edges[edge].push_batch(&mut buffer, None, false);
                 buffer.is_empty()
             };
             // The receiver itself is looking, so nobody has to be woken.
@@ -89,7 +89,8 @@ impl<M: Message> State<M> {
         }
         let before = slot.queue.len();
         let mut moved = if ticket.is_none() {
-            slot.push_batch(batch, grant)
+            let wait = cx.is_some() && slot.overflow == Overflow::Wait;
+            slot.push_batch(batch, grant, wait)
         } else {
             0
         };

@@ -183,7 +183,7 @@ impl<M: Message> ThreadSender<M> {
                         && part.bytes() + weight <= self.gauge.capacity.max_bytes()))
                 && let Some(envelope) = batch.pop()
             {
-                part.push_weighed(envelope, weight);
+                part.push_weighed(envelope.header, envelope.body, weight);
             }
         }
         if part.is_empty() {

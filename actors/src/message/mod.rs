@@ -6,6 +6,8 @@
 //!
 //! Invariant: a body and its header move together, and have exactly one owner at every instant.
 
+mod batch;
+mod buffer;
 mod envelope;
 mod header;
 mod key;
@@ -15,7 +17,9 @@ mod outcome;
 mod time;
 mod weight;
 
-pub use envelope::{Batch, Envelope};
+pub use batch::Batch;
+pub(crate) use buffer::Body;
+pub use envelope::Envelope;
 pub use header::{Flags, Header, Rest, TraceContext};
 pub use key::Key;
 pub use kind::Kind;

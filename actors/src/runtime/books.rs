@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::turn::TurnEnvironment;
 use crate::channel::{EdgeId, Settlement};
-use crate::message::{Batch, Envelope, Header, Message, Outcome, Reason, Rejection};
+use crate::message::{Envelope, Header, Message, Outcome, Reason, Rejection};
 use crate::stage::{Held, Lease, Leases};
 use crate::telemetry::EdgeTelemetry;
 
@@ -31,34 +31,6 @@ impl Books {
         *touched = true;
         settlement
     }
-}
-
-pub(super) fn in_hand<M: Message>(
-    edge: EdgeId,
-    hand_edge: EdgeId,
-    hand: &Batch<M>,
-    again: &VecDeque<(EdgeId, Envelope<M>)>,
-    leases: &Leases<M>,
-) -> u64 {
-    let hand = if edge == hand_edge { hand.len() } else { 0 };
-    let again = again.iter().filter(|(other, _)| *other == edge).count();
-    (hand + again) as u64 + leases.held_of(edge)
-}
-
-/// Notes one more failed attempt of the current message; says why when it was the last.
-pub(super) fn count_attempt<M>(
-    current: &mut Option<(EdgeId, Header, Option<M>)>,
-    max_deliver: u8,
-) -> Option<Rejection> {
-    let (_, header, body) = current.as_mut()?;
-    header.set_attempt(header.attempt().saturating_add(1));
-    if body.is_none() {
-        return Some(Rejection::new(
-            Reason::MaxDeliver,
-            "its handler took the body and asked for another attempt",
-        ));
-    }
-    (header.attempt() >= max_deliver).then(|| Rejection::from(Reason::MaxDeliver))
 }
 
 pub(super) fn bury<M: Message>(

@@ -12,6 +12,7 @@ mod blocking;
 mod books;
 mod control;
 mod driver;
+mod hand;
 mod runner;
 mod source_turn;
 mod stage_turn;

@@ -2,7 +2,7 @@
 
 use std::task::Context;
 
-use super::turn::{MAX_BATCH, Next, Turn, TurnEnvironment, emitted, flush, guarded};
+use super::turn::{MAX_BATCH, Next, Turn, TurnEnvironment, flush, guarded};
 use crate::channel::Waits;
 use crate::message::Time;
 use crate::stage::{Context as StageContext, Outputs, Progress, Source};
@@ -15,6 +15,7 @@ pub(crate) struct SourceTurn<S: Source> {
     ports: S::Outputs,
     until: Option<Time>,
     ended: bool,
+    emitted: u64,
 }
 
 impl<S: Source> SourceTurn<S> {
@@ -31,6 +32,7 @@ impl<S: Source> SourceTurn<S> {
             ports,
             until: None,
             ended: false,
+            emitted: 0,
         }
     }
 
@@ -73,7 +75,7 @@ impl<S: Source> SourceTurn<S> {
 
 impl<S: Source> Turn for SourceTurn<S> {
     fn turn(&mut self, now: Time, cx: &mut Context<'_>) -> Next {
-        match flush(&mut self.ports, cx, &self.environment) {
+        match flush(&mut self.ports, cx, &self.environment, &mut self.emitted) {
             Err(_) => {
                 self.cancel();
                 return Next::Cancelled;
@@ -131,10 +133,11 @@ impl<S: Source> Turn for SourceTurn<S> {
     }
 
     fn register<'a>(&'a self, waits: &mut Waits<'a>) {
-        self.ports.each_ref(&mut |outlet| outlet.register(waits));
+        self.ports
+            .each_filled_ref(&mut |outlet| outlet.register(waits));
     }
 
     fn totals(&self) -> (u64, u64) {
-        (0, emitted(&self.ports))
+        (0, self.emitted)
     }
 }

@@ -1,12 +1,12 @@
 //! The turn of a stage: take a batch, handle it, flush, settle.
 
-use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
-use super::books::{Books, bury, count_attempt, in_hand, settle_leases};
-use super::turn::{MAX_BATCH, MAX_TAKE, Next, Turn, TurnEnvironment, emitted, flush, guarded};
-use crate::channel::{EdgeId, Inlet, Settlement, Waits};
-use crate::message::{Batch, Envelope, Header, Outcome, Reason, Rejection, Time};
+use super::books::{Books, bury, settle_leases};
+use super::hand::Hand;
+use super::turn::{MAX_BATCH, MAX_TAKE, Next, Turn, TurnEnvironment, flush, guarded};
+use crate::channel::{Closed, EdgeId, Inlet, Settlement, Waits};
+use crate::message::{Envelope, Outcome, Reason, Rejection, Time};
 use crate::stage::{Context as StageContext, Held, Input, Lease, Leases, Outputs, Progress, Stage};
 use crate::telemetry::EdgeTelemetry;
 
@@ -17,19 +17,16 @@ pub(crate) struct StageTurn<S: Stage> {
     stage: Option<S>,
     inlet: Option<Inlet<S::Input>>,
     ports: S::Outputs,
-    /// What was taken of one edge and is not handled yet.
-    hand: Batch<S::Input>,
-    hand_edge: EdgeId,
-    /// Deferred messages that are to be handled again.
-    again: VecDeque<(EdgeId, Envelope<S::Input>)>,
-    /// The message at the handler: survives a panic here.
-    current: Option<(EdgeId, Header, Option<S::Input>)>,
+    hand: Hand<S::Input>,
+    /// The first message in hand is at its handler.
+    at_handler: bool,
     leases: Leases<S::Input>,
     settled: Vec<(Lease, Outcome)>,
     books: Books,
     phase: Phase,
     finish_when_empty: bool,
     consumed: u64,
+    emitted: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,92 +51,105 @@ impl<S: Stage> StageTurn<S> {
             stage: None,
             inlet: Some(inlet),
             ports,
-            hand: Batch::new(),
-            hand_edge: EdgeId(0),
-            again: VecDeque::new(),
-            current: None,
+            hand: Hand::new(),
+            at_handler: false,
             leases: Leases::default(),
             settled: Vec::new(),
             books: Books::new(telemetry),
             phase: Phase::Open,
             finish_when_empty: false,
             consumed: 0,
+            emitted: 0,
         }
     }
 
     /// Handles what is in hand until it is empty or enough outputs are collected.
     fn handle(&mut self, now: Time) {
-        let check_deadlines = self.hand.may_hold_expired(now) || !self.again.is_empty();
-        let mut budget = MAX_BATCH;
-        while budget > 0 && self.ports.pending() < MAX_BATCH && !self.ports.is_heavy() {
-            budget -= 1;
-            if self.current.is_none() {
-                let next = match self.again.pop_front() {
-                    Some((edge, envelope)) => Some((edge, envelope)),
-                    None => self
-                        .hand
-                        .pop_unweighed()
-                        .map(|envelope| (self.hand_edge, envelope)),
-                };
-                let Some((edge, Envelope { header, body })) = next else {
-                    break;
-                };
-                if check_deadlines && header.is_expired(now) {
-                    self.books.of(edge).expired += 1;
-                    continue;
-                }
-                self.current = Some((edge, header, Some(body)));
+        let mut check_deadlines = self.hand.batch.may_hold_expired(now);
+        for _ in 0..MAX_BATCH {
+            if self.ports.pending() >= MAX_BATCH || self.ports.is_heavy() {
+                break;
             }
-            let (Some((edge, header, body)), Some(stage)) = (&mut self.current, &mut self.stage)
-            else {
+            if self.hand.must_turn() {
+                self.note_done();
+                if !self.hand.turn() {
+                    break;
+                }
+                check_deadlines = self.hand.batch.may_hold_expired(now);
+            }
+            self.ports.mark();
+            let (Some(input), Some(stage)) = (
+                Input::first_of(&mut self.hand.batch, &mut self.leases),
+                &mut self.stage,
+            ) else {
                 break;
             };
-            self.ports.mark();
-            let Some(input) = Input::new(header, body, &mut self.leases) else {
-                self.current = None;
+            let cause = input.header();
+            if check_deadlines && cause.is_expired(now) {
+                self.books.of(self.hand.edge).expired += 1;
+                self.hand.batch.advance();
                 continue;
-            };
+            }
             let mut cx = StageContext::new(now, &mut self.settled);
-            let outcome = stage.handle(input, self.ports.view(Some(header)), &mut cx);
-            let edge = *edge;
+            self.at_handler = true;
+            let outcome = stage.handle(input, self.ports.view(Some(cause)), &mut cx);
+            self.at_handler = false;
             match outcome {
                 Outcome::Done => {
                     self.leases.release_claim();
-                    self.current = None;
-                    self.books.of(edge).delivered += 1;
+                    // Counted first: what is left of it is dropped, and a `drop` may panic.
+                    self.hand.done += 1;
+                    self.hand.batch.advance();
                 }
-                Outcome::Defer => self.defer(edge),
-                Outcome::Retry(_) => {
-                    self.ports.rollback();
-                    self.leases.release_claim();
-                    // The message stays the current one; the loop gives it to the handler again.
-                    if let Some(rejection) =
-                        count_attempt(&mut self.current, self.environment.max_deliver)
-                    {
-                        self.bury(rejection);
-                    }
-                }
-                Outcome::Reject(rejection) => {
-                    self.ports.rollback();
-                    self.leases.release_claim();
-                    self.bury(rejection);
-                }
+                other => self.not_done(other),
             }
             // Leases settled with `Retry` come before what is in hand, so that they keep their place in the order.
             if !self.settled.is_empty() {
-                settle_leases(
-                    &mut self.settled,
-                    &mut self.leases,
-                    &mut self.again,
-                    &mut self.books,
-                    &self.environment,
-                );
+                self.settle_leases();
             }
         }
     }
 
-    fn defer(&mut self, edge: EdgeId) {
-        if let Some((_, header, body)) = self.current.take()
+    /// The first message in hand is not simply done.
+    #[cold]
+    fn not_done(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Done => {}
+            Outcome::Defer => self.defer(),
+            Outcome::Retry(_) => {
+                self.ports.rollback();
+                self.leases.release_claim();
+                // The message stays the first one; the loop gives it to the handler again.
+                if let Some(rejection) = self.count_attempt() {
+                    self.bury(rejection);
+                }
+            }
+            Outcome::Reject(rejection) => {
+                self.ports.rollback();
+                self.leases.release_claim();
+                self.bury(rejection);
+            }
+        }
+    }
+
+    /// Notes one more failed attempt of the first message; says why when it was the last.
+    fn count_attempt(&mut self) -> Option<Rejection> {
+        let hollow = self.hand.batch.is_first_hollow();
+        let header = self.hand.batch.first_header_mut()?;
+        header.set_attempt(header.attempt().saturating_add(1));
+        if hollow {
+            return Some(Rejection::new(
+                Reason::MaxDeliver,
+                "its handler took the body and asked for another attempt",
+            ));
+        }
+        (header.attempt() >= self.environment.max_deliver)
+            .then(|| Rejection::from(Reason::MaxDeliver))
+    }
+
+    fn defer(&mut self) {
+        let edge = self.hand.edge;
+        if let Some((header, body)) = self.hand.batch.take_first()
             && let Err(Held { header, body, .. }) = self.leases.keep(Held { edge, header, body })
         {
             let rejection = Rejection::new(
@@ -157,13 +167,13 @@ impl<S: Stage> StageTurn<S> {
         }
     }
 
-    /// The current message becomes a dead letter.
+    /// The first message becomes a dead letter.
     fn bury(&mut self, rejection: Rejection) {
-        if let Some((edge, header, body)) = self.current.take() {
+        if let Some((header, body)) = self.hand.batch.take_first() {
             bury(
                 &mut self.books,
                 &self.environment,
-                edge,
+                self.hand.edge,
                 rejection,
                 header,
                 body,
@@ -171,14 +181,22 @@ impl<S: Stage> StageTurn<S> {
         }
     }
 
-    /// After a panic: outputs of the attempt are taken back, the message in hand is dead, what the lost stage held is
+    fn note_done(&mut self) {
+        let done = std::mem::take(&mut self.hand.done);
+        if done > 0 {
+            self.books.of(self.hand.edge).delivered += done;
+        }
+    }
+
+    /// After a panic: outputs of the attempt are taken back, the message at the handler is dead, what the lost stage held is
     /// handled again where its body is still here.
     fn clean_up(&mut self) {
         self.ports.rollback();
         self.stage = None;
         self.settled.clear();
-        let detail = Rejection::new(Reason::Panic, "its handler panicked");
-        self.bury(detail);
+        if std::mem::take(&mut self.at_handler) {
+            self.bury(Rejection::new(Reason::Panic, "its handler panicked"));
+        }
         for Held {
             edge,
             mut header,
@@ -188,7 +206,7 @@ impl<S: Stage> StageTurn<S> {
             header.set_attempt(header.attempt().saturating_add(1));
             match body {
                 Some(body) if header.attempt() < self.environment.max_deliver => {
-                    self.again.push_back((edge, Envelope { header, body }));
+                    self.hand.again.push_back((edge, Envelope { header, body }));
                 }
                 body => {
                     let rejection =
@@ -208,13 +226,14 @@ impl<S: Stage> StageTurn<S> {
 
     /// Counts outcomes whose outputs have been accepted.
     fn settle(&mut self) {
+        self.note_done();
         let Some(inlet) = &self.inlet else { return };
         for (index, (settlement, touched)) in self.books.edges.iter_mut().enumerate() {
             if !*touched {
                 continue;
             }
             let edge = EdgeId(index);
-            let in_hand = in_hand(edge, self.hand_edge, &self.hand, &self.again, &self.leases);
+            let in_hand = self.hand.held_of(edge) + self.leases.held_of(edge);
             inlet.settle(edge, settlement, in_hand);
             self.consumed += settlement.total();
             if let Some(telemetry) = self.books.telemetry.get(index) {
@@ -225,12 +244,12 @@ impl<S: Stage> StageTurn<S> {
         }
     }
 
-    fn has_work(&self) -> bool {
-        !self.hand.is_empty() || !self.again.is_empty() || self.current.is_some()
+    fn flush(&mut self, cx: &mut Context<'_>) -> Result<bool, Closed> {
+        flush(&mut self.ports, cx, &self.environment, &mut self.emitted)
     }
 
     fn step(&mut self, now: Time, cx: &mut Context<'_>) -> Next {
-        match flush(&mut self.ports, cx, &self.environment) {
+        match self.flush(cx) {
             Err(_) => return Next::Cancelled,
             // Outputs wait for room, so nothing more is taken. A stage's own timer waits with them.
             Ok(false) => return Next::Wait { until: None },
@@ -260,13 +279,13 @@ impl<S: Stage> StageTurn<S> {
             }
             self.settle_leases();
         }
-        if !self.has_work() && self.phase == Phase::Open {
+        if self.hand.is_empty() && self.phase == Phase::Open {
             let Some(inlet) = &mut self.inlet else {
                 return Next::Finished;
             };
-            match inlet.poll_take(cx, &mut self.hand, MAX_TAKE) {
+            match inlet.poll_take(cx, &mut self.hand.batch, MAX_TAKE) {
                 Poll::Ready(Some(edge)) => {
-                    self.hand_edge = edge;
+                    self.hand.edge = edge;
                     // Noted so that the edge is settled, and its hand counted, even if all of it is deferred.
                     self.books.of(edge);
                 }
@@ -278,7 +297,7 @@ impl<S: Stage> StageTurn<S> {
                 Poll::Pending => return self.flush_and_wait(cx),
             }
         }
-        if self.has_work() {
+        if !self.hand.is_empty() {
             if let Err(text) = guarded(|| self.handle(now)) {
                 self.clean_up();
                 return Next::Panicked(text);
@@ -291,7 +310,7 @@ impl<S: Stage> StageTurn<S> {
 
     /// Sends what a timer emitted before sleeping.
     fn flush_and_wait(&mut self, cx: &mut Context<'_>) -> Next {
-        match flush(&mut self.ports, cx, &self.environment) {
+        match self.flush(cx) {
             Err(_) => return Next::Cancelled,
             Ok(false) => return Next::Wait { until: None },
             Ok(true) => self.settle(),
@@ -313,7 +332,7 @@ impl<S: Stage> StageTurn<S> {
                 Ok(progress) => {
                     self.settle_leases();
                     // Waiting makes no sense when nothing will come; the answer is taken as `More`.
-                    if progress != Progress::Finished || self.has_work() {
+                    if progress != Progress::Finished || !self.hand.is_empty() {
                         return Next::Again;
                     }
                 }
@@ -330,7 +349,7 @@ impl<S: Stage> StageTurn<S> {
         settle_leases(
             &mut self.settled,
             &mut self.leases,
-            &mut self.again,
+            &mut self.hand.again,
             &mut self.books,
             &self.environment,
         );
@@ -372,6 +391,7 @@ impl<S: Stage> Turn for StageTurn<S> {
     }
 
     fn cancel(&mut self) {
+        self.note_done();
         // What was handled but whose outputs were not accepted is given up as well.
         for (settlement, touched) in &mut self.books.edges {
             if *touched {
@@ -379,16 +399,8 @@ impl<S: Stage> Turn for StageTurn<S> {
                 settlement.cancelled += delivered;
             }
         }
-        if let Some((edge, ..)) = self.current.take() {
-            self.books.of(edge).cancelled += 1;
-        }
-        let in_hand = self.hand.len() as u64;
-        self.hand.clear();
-        if in_hand > 0 {
-            self.books.of(self.hand_edge).cancelled += in_hand;
-        }
-        for (edge, _) in std::mem::take(&mut self.again) {
-            self.books.of(edge).cancelled += 1;
+        for (edge, count) in self.hand.give_up() {
+            self.books.of(edge).cancelled += count;
         }
         for Held { edge, .. } in self.leases.take_all() {
             self.books.of(edge).cancelled += 1;
@@ -406,13 +418,14 @@ impl<S: Stage> Turn for StageTurn<S> {
 
     fn register<'a>(&'a self, waits: &mut Waits<'a>) {
         if self.ports.pending() > 0 {
-            self.ports.each_ref(&mut |outlet| outlet.register(waits));
+            self.ports
+                .each_filled_ref(&mut |outlet| outlet.register(waits));
         } else if let Some(inlet) = &self.inlet {
             inlet.register(waits);
         }
     }
 
     fn totals(&self) -> (u64, u64) {
-        (self.consumed, emitted(&self.ports))
+        (self.consumed, self.emitted)
     }
 }

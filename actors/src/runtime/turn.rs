@@ -60,28 +60,28 @@ pub(crate) trait Turn: Send {
     fn totals(&self) -> (u64, u64);
 }
 
-/// Sends what the outputs hold, each as far as it goes.
+/// Sends what the outputs hold, each as far as it goes; adds what edges accepted to `emitted`.
 pub(crate) fn flush<P: Outputs>(
     ports: &mut P,
     cx: &mut Context<'_>,
     environment: &TurnEnvironment,
+    emitted: &mut u64,
 ) -> Result<bool, Closed> {
     let mut result = Ok(true);
-    ports.each(&mut |outlet| match (
-        outlet.poll_flush(cx, &environment.stage, &environment.dead_letters),
-        &mut result,
-    ) {
-        (Ok(finished), Ok(all)) => *all &= finished,
-        (Err(Closed), result) => *result = Err(Closed),
-        (Ok(_), Err(_)) => {}
+    if ports.pending() == 0 {
+        return result;
+    }
+    ports.each_filled(&mut |outlet| {
+        let before = outlet.emitted();
+        let flushed = outlet.poll_flush(cx, &environment.stage, &environment.dead_letters);
+        *emitted += outlet.emitted() - before;
+        match (flushed, &mut result) {
+            (Ok(finished), Ok(all)) => *all &= finished,
+            (Err(Closed), result) => *result = Err(Closed),
+            (Ok(_), Err(_)) => {}
+        }
     });
     result
-}
-
-pub(crate) fn emitted<P: Outputs>(ports: &P) -> u64 {
-    let mut total = 0;
-    ports.each_ref(&mut |outlet| total += outlet.emitted());
-    total
 }
 
 /// Runs `f`, catching a panic as text.

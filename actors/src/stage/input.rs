@@ -4,22 +4,21 @@ use std::fmt;
 use std::ops::Deref;
 
 use crate::channel::EdgeId;
-use crate::message::{Header, Message};
+use crate::message::{Batch, Body, Header, Message};
 
 /// One message at its handler: borrowed from the runtime until it is taken.
 pub struct Input<'a, M: Message> {
     header: &'a Header,
-    body: &'a mut Option<M>,
+    body: Body<'a, M>,
     leases: &'a mut Leases<M>,
 }
 
 impl<'a, M: Message> Input<'a, M> {
-    pub(crate) fn new(
-        header: &'a Header,
-        body: &'a mut Option<M>,
-        leases: &'a mut Leases<M>,
-    ) -> Option<Self> {
-        body.is_some().then_some(Self {
+    /// The first message of `hand`; `None` when there is none, or when its body was taken.
+    #[inline]
+    pub(crate) fn first_of(hand: &'a mut Batch<M>, leases: &'a mut Leases<M>) -> Option<Self> {
+        let (header, body) = hand.first()?;
+        Some(Self {
             header,
             body,
             leases,
@@ -28,17 +27,16 @@ impl<'a, M: Message> Input<'a, M> {
 
     /// Its header.
     #[must_use]
+    #[inline]
     pub fn header(&self) -> &'a Header {
         self.header
     }
 
     /// Takes the body. From here on the message cannot be tried again, and as a dead letter it has no body.
     #[must_use]
+    #[inline]
     pub fn take(self) -> M {
-        match self.body.take() {
-            Some(body) => body,
-            None => unreachable!("an input is made with a body and only `take` consumes it"),
-        }
+        self.body.take()
     }
 
     /// A lease on this message: return [`Outcome::Defer`](crate::Outcome::Defer) from the handler, and settle the lease
@@ -50,11 +48,9 @@ impl<'a, M: Message> Input<'a, M> {
 
 impl<M: Message> Deref for Input<'_, M> {
     type Target = M;
+    #[inline]
     fn deref(&self) -> &M {
-        match &*self.body {
-            Some(body) => body,
-            None => unreachable!("an input is made with a body and only `take` consumes it"),
-        }
+        &self.body
     }
 }
 
@@ -129,7 +125,15 @@ impl<M> Leases<M> {
     }
 
     /// The message was not deferred after all.
+    #[inline]
     pub(crate) fn release_claim(&mut self) {
+        if self.claimed.is_some() {
+            self.drop_claim();
+        }
+    }
+
+    #[cold]
+    fn drop_claim(&mut self) {
         if let Some(lease) = self.claimed.take() {
             self.slots.try_remove(lease.slot as usize);
         }

@@ -64,12 +64,26 @@ impl<T: Message> Outlet<T> {
     }
 
     #[inline]
-    fn push(&mut self, mut envelope: Envelope<T>) {
+    fn push(&mut self, header: Header, body: T) {
+        let weight = header.weight() + body.weight();
+        self.push_weighed(header, body, weight);
+    }
+
+    #[inline]
+    fn push_weighed(&mut self, mut header: Header, body: T, weight: usize) {
         self.sequence += 1;
-        envelope
-            .header
-            .set_identity(self.producer, 0, self.sequence);
-        self.pending.push(envelope);
+        header.set_identity(self.producer, 0, self.sequence);
+        self.pending.push_weighed(header, body, weight);
+    }
+
+    /// Takes back what was emitted last: with a number of this outlet's own, or passed on with that of its producer.
+    fn take_back(&mut self, numbered: bool) {
+        self.pending.pop_back();
+        self.sequence -= u64::from(numbered);
+    }
+
+    fn is_heavy(&self) -> bool {
+        self.pending.bytes() >= self.max_bytes
     }
 }
 
@@ -89,23 +103,20 @@ impl<'a, T: Message> Out<'a, T> {
     /// own comes first. One handler call should emit few: what it emits waits in memory until the turn ends.
     #[inline]
     pub fn emit(&mut self, message: T) {
-        self.emit_envelope(envelope(message, self.cause));
+        self.outlet.push(header(&message, self.cause), message);
     }
 
     /// Adds an output with a header of the handler's making; identity is set here.
     #[inline]
     pub fn emit_envelope(&mut self, envelope: Envelope<T>) {
-        self.outlet.push(envelope);
+        self.outlet.push(envelope.header, envelope.body);
     }
 
     /// Passes the input on as it is: header (identity included) and body.
     #[inline]
     pub fn forward(&mut self, input: Input<'_, T>) {
         let header = input.header().clone();
-        self.outlet.pending.push(Envelope {
-            header,
-            body: input.take(),
-        });
+        self.outlet.pending.push_parts(header, input.take());
     }
 
     /// The header that an output emitted now would inherit from.
@@ -121,40 +132,99 @@ impl<'a, T: Message> Out<'a, T> {
     }
 }
 
+/// The header of an output: what its cause hands down, and a key of its own.
 #[inline]
-fn envelope<T: Message>(message: T, cause: Option<&Header>) -> Envelope<T> {
+fn header<T: Message>(message: &T, cause: Option<&Header>) -> Header {
     let own: Option<Key> = message.key();
     let mut header = cause.map(Header::child).unwrap_or_default();
     if own.is_some() {
         header.set_key(own);
     }
-    Envelope {
-        header,
-        body: message,
-    }
+    header
 }
 
-/// Several outputs of one type, chosen by number.
-#[derive(Default)]
+/// Several outputs of one type, chosen by number. What a message or a turn costs depends on the ways it uses, not on how
+/// many there are.
 pub struct Ways<T: Message> {
     pub(super) outlets: Vec<Outlet<T>>,
+    /// The ways that hold something, each once.
+    pub(super) filled: Vec<usize>,
+    /// How much they hold together.
+    pub(super) count: usize,
+    /// Whether one of them holds as many bytes as its edge may.
+    pub(super) heavy: bool,
+    /// The way of each output since the mark, and whether it got a number of the outlet's own.
+    pub(super) journal: Vec<(usize, bool)>,
 }
 
 impl<T: Message> Ways<T> {
     /// Outputs that lead nowhere. For tests of stages.
     #[must_use]
     pub fn detached(count: usize) -> Self {
+        Self::of((0..count).map(|_| Outlet::detached()).collect())
+    }
+
+    pub(super) fn of(outlets: Vec<Outlet<T>>) -> Self {
         Self {
-            outlets: (0..count).map(|_| Outlet::detached()).collect(),
+            outlets,
+            filled: Vec::new(),
+            count: 0,
+            heavy: false,
+            journal: Vec::new(),
         }
     }
 
     /// Takes what was emitted on one way and not sent; nothing if there is no such way.
     pub fn take_pending(&mut self, way: usize) -> Batch<T> {
-        self.outlets
-            .get_mut(way)
-            .map(Outlet::take_pending)
-            .unwrap_or_default()
+        let Some(outlet) = self.outlets.get_mut(way) else {
+            return Batch::new();
+        };
+        let taken = outlet.take_pending();
+        self.count -= taken.len();
+        self.filled.retain(|filled| *filled != way);
+        self.journal.clear();
+        taken
+    }
+
+    /// The outlet of a way to which one output is now added. From here on no code of the user's may run: where it panics,
+    /// what is noted here must be true.
+    #[inline]
+    fn filling(&mut self, way: usize, numbered: bool) -> Result<&mut Outlet<T>, Rejection> {
+        let ways = self.outlets.len();
+        let Some(outlet) = self.outlets.get_mut(way) else {
+            return Err(no_way(way, ways));
+        };
+        if outlet.pending.is_empty() {
+            self.filled.push(way);
+        }
+        self.count += 1;
+        self.journal.push((way, numbered));
+        // What fills it up is seen with the next one, which is early enough: a bound is kept by the edge itself.
+        self.heavy |= outlet.is_heavy();
+        Ok(outlet)
+    }
+
+    /// Takes back what was emitted since the mark.
+    pub(super) fn take_back(&mut self) {
+        while let Some((way, numbered)) = self.journal.pop() {
+            let outlet = &mut self.outlets[way];
+            outlet.take_back(numbered);
+            self.count -= 1;
+            // It was empty before, so it entered the list last.
+            if outlet.pending.is_empty() {
+                self.filled.pop();
+            }
+        }
+    }
+
+    /// Notes what is left after outlets were flushed or emptied.
+    pub(super) fn recount(&mut self) {
+        let outlets = &self.outlets;
+        self.filled.retain(|way| !outlets[*way].pending.is_empty());
+        let filled = self.filled.iter().map(|way| &outlets[*way]);
+        self.count = filled.clone().map(|outlet| outlet.pending.len()).sum();
+        self.heavy = filled.clone().any(|outlet| outlet.is_heavy());
+        self.journal.clear();
     }
 }
 
@@ -182,13 +252,11 @@ impl<T: Message> OutWays<'_, T> {
     /// # Errors
     /// `no_route` if there is no such way; the message is dropped with the attempt.
     pub fn emit(&mut self, way: usize, message: T) -> Result<(), Rejection> {
-        match self.ways.outlets.get_mut(way) {
-            Some(outlet) => {
-                outlet.push(envelope(message, self.cause));
-                Ok(())
-            }
-            None => Err(no_way(way, self.len())),
-        }
+        let header = header(&message, self.cause);
+        let weight = header.weight() + message.weight();
+        let outlet = self.ways.filling(way, true)?;
+        outlet.push_weighed(header, message, weight);
+        Ok(())
     }
 
     /// Sends a copy of the input on one way, header and identity included.
@@ -199,16 +267,10 @@ impl<T: Message> OutWays<'_, T> {
     where
         T: Clone,
     {
-        let ways = self.len();
-        let outlet = self
-            .ways
-            .outlets
-            .get_mut(way)
-            .ok_or_else(|| no_way(way, ways))?;
-        outlet.pending.push(Envelope {
-            header: input.header().clone(),
-            body: T::clone(input),
-        });
+        let (header, body) = (input.header().clone(), T::clone(input));
+        let weight = header.weight() + body.weight();
+        let outlet = self.ways.filling(way, false)?;
+        outlet.pending.push_weighed(header, body, weight);
         Ok(())
     }
 
@@ -218,20 +280,15 @@ impl<T: Message> OutWays<'_, T> {
     /// `no_route` if there is no such way; the input stays with the runtime.
     #[inline]
     pub fn forward(&mut self, way: usize, input: Input<'_, T>) -> Result<(), Rejection> {
-        match self.ways.outlets.get_mut(way) {
-            Some(outlet) => {
-                let header = input.header().clone();
-                outlet.pending.push(Envelope {
-                    header,
-                    body: input.take(),
-                });
-                Ok(())
-            }
-            None => Err(no_way(way, self.len())),
-        }
+        let header = input.header().clone();
+        let weight = header.weight() + input.weight();
+        let outlet = self.ways.filling(way, false)?;
+        outlet.pending.push_weighed(header, input.take(), weight);
+        Ok(())
     }
 }
 
+#[cold]
 fn no_way(way: usize, ways: usize) -> Rejection {
     Rejection::new(
         Reason::NoRoute,

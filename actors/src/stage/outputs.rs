@@ -39,8 +39,12 @@ pub trait Outputs: Send + 'static {
     fn is_heavy(&self) -> bool;
     /// Visits each output.
     fn each(&mut self, visit: &mut dyn FnMut(&mut dyn AnyOutlet));
+    /// Visits at least each output that holds something.
+    fn each_filled(&mut self, visit: &mut dyn FnMut(&mut dyn AnyOutlet)) {
+        self.each(visit);
+    }
     #[doc(hidden)]
-    fn each_ref<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn AnyOutlet));
+    fn each_filled_ref<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn AnyOutlet));
     #[doc(hidden)]
     fn declare(declare: &mut impl Declare, ways: usize) -> Self::Ports;
     #[doc(hidden)]
@@ -60,7 +64,7 @@ impl Outputs for () {
         false
     }
     fn each(&mut self, _: &mut dyn FnMut(&mut dyn AnyOutlet)) {}
-    fn each_ref<'a>(&'a self, _: &mut dyn FnMut(&'a dyn AnyOutlet)) {}
+    fn each_filled_ref<'a>(&'a self, _: &mut dyn FnMut(&'a dyn AnyOutlet)) {}
     fn declare(_: &mut impl Declare, _: usize) -> Self::Ports {}
     fn connect(_: &mut impl Connect) -> Self {}
 }
@@ -91,7 +95,7 @@ impl<T: Message> Outputs for Outlet<T> {
     fn each(&mut self, visit: &mut dyn FnMut(&mut dyn AnyOutlet)) {
         visit(self);
     }
-    fn each_ref<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn AnyOutlet)) {
+    fn each_filled_ref<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn AnyOutlet)) {
         visit(self);
     }
     fn declare(declare: &mut impl Declare, _: usize) -> Self::Ports {
@@ -109,25 +113,32 @@ impl<T: Message> Outputs for Ways<T> {
         OutWays { ways: self, cause }
     }
     fn mark(&mut self) {
-        self.outlets.iter_mut().for_each(Outputs::mark);
+        self.journal.clear();
     }
     fn rollback(&mut self) {
-        self.outlets.iter_mut().for_each(Outputs::rollback);
+        self.take_back();
     }
     fn pending(&self) -> usize {
-        self.outlets.iter().map(Outputs::pending).sum()
+        self.count
     }
     fn is_heavy(&self) -> bool {
-        self.outlets.iter().any(Outputs::is_heavy)
+        self.heavy
     }
     fn each(&mut self, visit: &mut dyn FnMut(&mut dyn AnyOutlet)) {
         for outlet in &mut self.outlets {
             visit(outlet);
         }
+        self.recount();
     }
-    fn each_ref<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn AnyOutlet)) {
-        for outlet in &self.outlets {
-            visit(outlet);
+    fn each_filled(&mut self, visit: &mut dyn FnMut(&mut dyn AnyOutlet)) {
+        for way in &self.filled {
+            visit(&mut self.outlets[*way]);
+        }
+        self.recount();
+    }
+    fn each_filled_ref<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn AnyOutlet)) {
+        for way in &self.filled {
+            visit(&self.outlets[*way]);
         }
     }
     fn declare(declare: &mut impl Declare, ways: usize) -> Self::Ports {
@@ -138,7 +149,7 @@ impl<T: Message> Outputs for Ways<T> {
         while wiring.has_more_outputs() {
             outlets.push(wiring.outlet::<T>());
         }
-        Self { outlets }
+        Self::of(outlets)
     }
 }
 
@@ -155,7 +166,7 @@ macro_rules! tuple_outputs {
             fn pending(&self) -> usize { 0 $(+ Outputs::pending(&self.$index))+ }
             fn is_heavy(&self) -> bool { false $(|| Outputs::is_heavy(&self.$index))+ }
             fn each(&mut self, visit: &mut dyn FnMut(&mut dyn AnyOutlet)) { $(visit(&mut self.$index);)+ }
-            fn each_ref<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn AnyOutlet)) { $(visit(&self.$index);)+ }
+            fn each_filled_ref<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn AnyOutlet)) { $(visit(&self.$index);)+ }
             fn declare(declare: &mut impl Declare, _: usize) -> Self::Ports { ($(declare.output::<$name>(),)+) }
             fn connect(wiring: &mut impl Connect) -> Self { ($(wiring.outlet::<$name>(),)+) }
         }

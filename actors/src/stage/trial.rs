@@ -1,7 +1,7 @@
 //! Trying a stage without a runtime: give it messages and time, look at outcomes and outputs.
 
 use super::{Context, Input, Lease, Leases, Outputs, Progress, Stage};
-use crate::message::{Envelope, Message, Outcome, Time};
+use crate::message::{Batch, Envelope, Message, Outcome, Time};
 
 /// Runs a stage by hand, under the tester's own time. For unit tests of stages and roles.
 ///
@@ -16,6 +16,7 @@ use crate::message::{Envelope, Message, Outcome, Time};
 pub struct Trial<S: Stage> {
     stage: S,
     outputs: S::Outputs,
+    hand: Batch<S::Input>,
     leases: Leases<S::Input>,
     settled: Vec<(Lease, Outcome)>,
     now: Time,
@@ -27,6 +28,7 @@ impl<S: Stage> Trial<S> {
         Self {
             stage,
             outputs,
+            hand: Batch::new(),
             leases: Leases::default(),
             settled: Vec::new(),
             now: Time::ZERO,
@@ -40,16 +42,17 @@ impl<S: Stage> Trial<S> {
 
     /// As [`Trial::give`], with a header of the tester's.
     pub fn give_envelope(&mut self, envelope: Envelope<S::Input>) -> Outcome {
-        let Envelope { header, body } = envelope;
-        let mut body = Some(body);
+        self.hand.push(envelope);
         self.outputs.mark();
-        let Some(input) = Input::new(&header, &mut body, &mut self.leases) else {
+        let Some(input) = Input::first_of(&mut self.hand, &mut self.leases) else {
             return Outcome::Done;
         };
+        let cause = input.header();
         let mut cx = Context::new(self.now, &mut self.settled);
         let outcome = self
             .stage
-            .handle(input, self.outputs.view(Some(&header)), &mut cx);
+            .handle(input, self.outputs.view(Some(cause)), &mut cx);
+        self.hand.advance();
         if matches!(outcome, Outcome::Retry(_) | Outcome::Reject(_)) {
             self.outputs.rollback();
         }
