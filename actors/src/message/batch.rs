@@ -1,6 +1,6 @@
 //! Messages that travel together.
 
-use super::buffer::{Body, Buffer};
+use super::buffer::{Body, Buffer, Then};
 use super::{Envelope, Header, Message, Time};
 
 /// Messages that travel together, in order, with what they share kept once.
@@ -71,14 +71,53 @@ impl<M: Message> Batch<M> {
     /// Appends a message.
     #[inline]
     pub fn push(&mut self, envelope: Envelope<M>) {
-        self.push_parts(envelope.header, envelope.body);
+        let weight = envelope.weight();
+        self.push_weighed(envelope.header, envelope.body, weight);
     }
 
-    /// As [`Batch::push`], for header and body that were not put together yet.
+    /// Appends an output that `cause` brings about, whose identity and key are set here.
     #[inline]
-    pub(crate) fn push_parts(&mut self, header: Header, body: M) {
-        let weight = header.weight() + body.weight();
-        self.push_weighed(header, body, weight);
+    pub(crate) fn push_child(
+        &mut self,
+        cause: Option<&Header>,
+        producer: u32,
+        sequence: u64,
+        body: M,
+    ) {
+        let key = body.key();
+        let finished = move |mut header: Header| {
+            if key.is_some() {
+                header.set_key(key);
+            }
+            header.set_identity(producer, 0, sequence);
+            header
+        };
+        match cause {
+            Some(cause) if cause.owns_memory() => {
+                let header = finished(cause.child());
+                let weight = header.weight() + body.weight();
+                self.push_weighed(header, body, weight);
+            }
+            Some(cause) => {
+                self.note(cause, size_of::<Header>() + body.weight());
+                self.items.push_with(|| finished(cause.child()), body);
+            }
+            None => {
+                self.bytes += size_of::<Header>() + body.weight();
+                self.items.push_with(|| finished(Header::new()), body);
+            }
+        }
+    }
+
+    /// Appends a message as it came to its handler. `weight` is that of header and body.
+    #[inline]
+    pub(crate) fn push_forwarded(&mut self, header: &Header, body: Body<'_, M>, weight: usize) {
+        if header.owns_memory() {
+            self.push_weighed(header.clone(), body.take(), weight);
+        } else {
+            self.note(header, weight);
+            self.items.push_forwarded(header, body);
+        }
     }
 
     #[inline]
@@ -144,10 +183,20 @@ impl<M: Message> Batch<M> {
 
     // ---- for a hand: messages are handled where they lie, and nobody asks for the bytes of what is left
 
-    /// The first message for its handler; `None` when there is none, or when its body was taken.
+    /// As [`Buffer::handle_each`].
     #[inline]
-    pub(crate) fn first(&mut self) -> Option<(&Header, Body<'_, M>)> {
-        self.items.first()
+    pub(crate) fn handle_each(
+        &mut self,
+        most: usize,
+        handle: impl FnMut(&Header, Body<'_, M>) -> Then,
+    ) {
+        self.items.handle_each(most, handle);
+        self.reset_if_empty();
+    }
+
+    /// As [`Buffer::take_at_handler`].
+    pub(crate) fn take_at_handler(&mut self) -> bool {
+        self.items.take_at_handler()
     }
 
     /// The header of the first message, also when its body was taken.
@@ -158,13 +207,6 @@ impl<M: Message> Batch<M> {
     /// Whether the body of the first message was taken.
     pub(crate) fn is_first_hollow(&self) -> bool {
         self.items.is_hollow()
-    }
-
-    /// The first message is done with.
-    #[inline]
-    pub(crate) fn advance(&mut self) {
-        self.items.advance();
-        self.reset_if_empty();
     }
 
     /// Takes the first message, without its body if that was taken before.

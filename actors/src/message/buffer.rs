@@ -23,6 +23,19 @@ pub(crate) struct Buffer<M> {
     head: usize,
     /// The body of the first message was taken, its header is still here.
     hollow: bool,
+    /// A panic in its handler left the first message behind.
+    at_handler: bool,
+}
+
+/// What becomes of a message once its handler has seen it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// It is done with, and the next one follows.
+    Next,
+    /// It is done with, and others have to wait.
+    Stop,
+    /// It stays the first one.
+    Stay,
 }
 
 impl<M> Default for Buffer<M> {
@@ -31,6 +44,7 @@ impl<M> Default for Buffer<M> {
             slots: Vec::new(),
             head: 0,
             hollow: false,
+            at_handler: false,
         }
     }
 }
@@ -75,22 +89,49 @@ impl<M> Buffer<M> {
         self.slots.capacity()
     }
 
-    /// Appends a message: header and body are written to their place one by one, so that they are not put together
-    /// elsewhere first.
+    /// Appends a message.
     #[inline]
     pub(crate) fn push(&mut self, header: Header, body: M) {
+        self.push_with(|| header, body);
+    }
+
+    /// Appends a message whose header is made at the last moment, so that it is written to its place and nowhere else.
+    #[inline]
+    pub(crate) fn push_with(&mut self, header: impl FnOnce() -> Header, body: M) {
+        let slot = self.vacant();
+        // SAFETY: the slot is the vacant one behind the last message; both fields are written before the length covers it.
+        unsafe {
+            ptr::addr_of_mut!((*slot).body).write(body);
+            ptr::addr_of_mut!((*slot).header).write(header());
+            self.slots.set_len(self.slots.len() + 1);
+        }
+    }
+
+    /// Appends a copy of a header, which owns no memory, and the body of its message.
+    #[inline]
+    pub(crate) fn push_forwarded(&mut self, header: &Header, body: Body<'_, M>) {
+        debug_assert!(!header.owns_memory(), "two headers would own it");
+        let slot = self.vacant();
+        // SAFETY: the slot is the vacant one behind the last message. A header that owns no memory may be copied bit by bit;
+        // the body is moved, and its old place marked as hollow. Both are written before the length covers the slot.
+        unsafe {
+            ptr::copy_nonoverlapping(header, ptr::addr_of_mut!((*slot).header), 1);
+            let to = ptr::addr_of_mut!((*slot).body).cast::<MaybeUninit<M>>();
+            ptr::copy_nonoverlapping(ptr::from_ref(body.slot), to, 1);
+            *body.hollow = true;
+            self.slots.set_len(self.slots.len() + 1);
+        }
+    }
+
+    /// The place behind the last message.
+    #[inline]
+    fn vacant(&mut self) -> *mut Envelope<M> {
         let length = self.slots.len();
         if length == self.slots.capacity() {
             self.grow();
         }
-        // SAFETY: `grow` made room for one more, so the slot at `length` is inside the allocation; both fields of the
-        // message are written before the length covers it.
-        unsafe {
-            let slot = self.slots.as_mut_ptr().add(length).cast::<Envelope<M>>();
-            ptr::addr_of_mut!((*slot).header).write(header);
-            ptr::addr_of_mut!((*slot).body).write(body);
-            self.slots.set_len(length + 1);
-        }
+        // SAFETY: `grow` makes room for one more, so the slot at `length` is inside the allocation.
+        unsafe { self.slots.as_mut_ptr().add(length).cast() }
     }
 
     #[cold]
@@ -110,22 +151,81 @@ impl<M> Buffer<M> {
         }
     }
 
-    /// The first message where it lies; `None` when there is none, or when its body was taken.
+    /// Gives each of the first `most` messages to `handle`, where it lies, until one stays or says stop. What of a message
+    /// was not taken is dropped once it is done with. A panic in `handle` leaves its message the first one.
     #[inline]
-    pub(crate) fn first(&mut self) -> Option<(&Header, Body<'_, M>)> {
+    pub(crate) fn handle_each(
+        &mut self,
+        most: usize,
+        mut handle: impl FnMut(&Header, Body<'_, M>) -> Then,
+    ) {
+        /// The place in the buffer, kept apart so that it can live in registers; written back in every case.
+        struct Place<'a, M> {
+            buffer: &'a mut Buffer<M>,
+            head: usize,
+            hollow: bool,
+            at_handler: bool,
+        }
+        impl<M> Drop for Place<'_, M> {
+            fn drop(&mut self) {
+                self.buffer.head = self.head;
+                self.buffer.hollow = self.hollow;
+                self.buffer.at_handler = self.at_handler;
+                self.buffer.rewind();
+            }
+        }
         if self.hollow {
-            return None;
+            return;
         }
-        let slot = self.slots.get_mut(self.head)?;
-        // SAFETY: the slots from `head` on hold messages, and this one is not hollow. Header and body are different
-        // fields, so a shared and an exclusive reference to them do not overlap; a `MaybeUninit<M>` has the layout of `M`.
-        unsafe {
-            let envelope = slot.as_mut_ptr();
-            let header = &*ptr::addr_of!((*envelope).header);
-            let body = &mut *ptr::addr_of_mut!((*envelope).body).cast::<MaybeUninit<M>>();
-            let hollow = &mut self.hollow;
-            Some((header, Body { slot: body, hollow }))
+        let slots = self.slots.as_mut_ptr();
+        let end = self.slots.len().min(self.head.saturating_add(most));
+        let mut place = Place {
+            head: self.head,
+            buffer: self,
+            hollow: false,
+            at_handler: false,
+        };
+        while place.head < end {
+            // SAFETY: the slot lies between `head` and the end, so it holds a message, and it is not hollow. Header and body
+            // are different fields, so a shared and an exclusive reference to them do not overlap; a `MaybeUninit<M>` has
+            // the layout of `M`. The buffer is not touched while they live: `place` only holds it.
+            let (header, slot) = unsafe {
+                let envelope = slots.add(place.head).cast::<Envelope<M>>();
+                let header = &*ptr::addr_of!((*envelope).header);
+                let body = ptr::addr_of_mut!((*envelope).body);
+                (header, &mut *body.cast::<MaybeUninit<M>>())
+            };
+            place.at_handler = true;
+            let hollow = &mut place.hollow;
+            let then = handle(header, Body { slot, hollow });
+            place.at_handler = false;
+            if matches!(then, Then::Stay) {
+                return;
+            }
+            let hollow = std::mem::take(&mut place.hollow);
+            let index = place.head;
+            // First of all, so that a `drop` that panics is not repeated.
+            place.head += 1;
+            // SAFETY: the slot held a message until `head` moved past it, with a body unless it was taken.
+            unsafe {
+                let envelope = slots.add(index).cast::<Envelope<M>>();
+                // Asked here, because the call alone costs more than the question.
+                if (*envelope).header.owns_memory() {
+                    ptr::drop_in_place(ptr::addr_of_mut!((*envelope).header));
+                }
+                if !hollow {
+                    ptr::drop_in_place(ptr::addr_of_mut!((*envelope).body));
+                }
+            }
+            if matches!(then, Then::Stop) {
+                return;
+            }
         }
+    }
+
+    /// Whether a panic left the first message at its handler; asked once.
+    pub(crate) fn take_at_handler(&mut self) -> bool {
+        std::mem::take(&mut self.at_handler)
     }
 
     /// The header of the first message, whether its body is there or not.
@@ -133,27 +233,6 @@ impl<M> Buffer<M> {
         let slot = self.slots.get_mut(self.head)?;
         // SAFETY: the slots from `head` on hold messages; a header is always there.
         unsafe { Some(&mut *ptr::addr_of_mut!((*slot.as_mut_ptr()).header)) }
-    }
-
-    /// Drops what is left of the first message.
-    #[inline]
-    pub(crate) fn advance(&mut self) {
-        let hollow = std::mem::take(&mut self.hollow);
-        let Some(slot) = self.slots.get_mut(self.head) else {
-            return;
-        };
-        let envelope = slot.as_mut_ptr();
-        // First of all, so that a `drop` that panics is not repeated.
-        self.head += 1;
-        // SAFETY: the slot held a message until `head` moved past it, with a body unless it was hollow.
-        unsafe {
-            if hollow {
-                ptr::drop_in_place(ptr::addr_of_mut!((*envelope).header));
-            } else {
-                ptr::drop_in_place(envelope);
-            }
-        }
-        self.rewind();
     }
 
     /// Takes the first message; the body is absent if it was taken before.
@@ -220,8 +299,8 @@ impl<M> Buffer<M> {
 
     /// Drops all messages, keeps the allocation.
     pub(crate) fn clear(&mut self) {
-        while self.len() > 0 {
-            self.advance();
+        while let Some(first) = self.take_first() {
+            drop(first);
         }
     }
 
@@ -269,8 +348,8 @@ mod tests {
         Push,
         PushFront,
         Look,
-        Take,
-        Advance,
+        Take(bool),
+        Handle(usize, usize),
         TakeFirst,
         PopBack,
         Move(usize),
@@ -282,8 +361,8 @@ mod tests {
             6 => Just(Step::Push),
             1 => Just(Step::PushFront),
             2 => Just(Step::Look),
-            2 => Just(Step::Take),
-            3 => Just(Step::Advance),
+            2 => any::<bool>().prop_map(Step::Take),
+            3 => (0..9_usize, 0..5_usize).prop_map(|(count, stop)| Step::Handle(count, stop)),
             1 => Just(Step::TakeFirst),
             1 => Just(Step::PopBack),
             1 => (0..9_usize).prop_map(Step::Move),
@@ -317,7 +396,11 @@ mod tests {
                         model.push_front((number, true));
                     }
                     Step::Look => {
-                        let seen = buffer.first().map(|(header, body)| (header.sequence(), **body));
+                        let mut seen = None;
+                        buffer.handle_each(9, |header, body| {
+                            seen = Some((header.sequence(), **body));
+                            Then::Stay
+                        });
                         let expected = model.front().filter(|(_, full)| *full).map(|(number, _)| (*number, 7));
                         prop_assert_eq!(seen, expected);
                         prop_assert_eq!(
@@ -325,15 +408,34 @@ mod tests {
                             model.front().map(|(number, _)| *number)
                         );
                     }
-                    Step::Take => {
-                        if let Some((_, body)) = buffer.first() {
-                            prop_assert_eq!(*body.take(), 7);
-                            model.front_mut().unwrap().1 = false;
+                    Step::Take(panics) => {
+                        let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                            buffer.handle_each(9, |_, body| {
+                                assert_eq!(*body.take(), 7);
+                                if panics {
+                                    std::panic::resume_unwind(Box::new(()));
+                                }
+                                Then::Stay
+                            });
+                        }));
+                        if !hollow && let Some(first) = model.front_mut() {
+                            first.1 = false;
+                            prop_assert_eq!(looked.is_err(), panics);
+                            prop_assert_eq!(buffer.take_at_handler(), panics);
                         }
                     }
-                    Step::Advance => {
-                        buffer.advance();
-                        model.pop_front();
+                    Step::Handle(count, stop) if !hollow => {
+                        let mut seen = Vec::new();
+                        buffer.handle_each(count, |header, body| {
+                            seen.push(header.sequence());
+                            if header.sequence().is_multiple_of(2) {
+                                drop(body.take());
+                            }
+                            if seen.len() == stop { Then::Stop } else { Then::Next }
+                        });
+                        let most = if stop == 0 { count } else { count.min(stop) };
+                        let handled = model.drain(..most.min(model.len()));
+                        prop_assert!(handled.map(|(number, _)| number).eq(seen));
                     }
                     Step::TakeFirst => {
                         let taken = buffer.take_first().map(|(header, body)| (header.sequence(), body.is_some()));

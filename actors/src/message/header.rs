@@ -7,17 +7,51 @@ use super::{Key, Time};
 /// The header of a message: at most 64 bytes; what most messages do not need lies behind one pointer.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Header {
-    producer: u32,
-    epoch: u32,
+    plain: Plain,
+    rest: Option<Box<Rest>>,
+}
+
+/// What every header has, in whole words, because it is copied for every output.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Plain {
     sequence: u64,
     key: u64,
     deadline: Option<std::num::NonZeroU64>,
     event_time: i64,
-    rest: Option<Box<Rest>>,
-    flags: Flags,
-    priority: u8,
-    hops: u8,
-    attempt: u8,
+    producer: u32,
+    epoch: u32,
+    small: Small,
+}
+
+/// Flags, priority, hops and attempt in one word.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Small(u64);
+
+impl Small {
+    const PRIORITY: u32 = 16;
+    const HOPS: u32 = 24;
+    const ATTEMPT: u32 = 32;
+
+    #[inline]
+    const fn flags(self) -> Flags {
+        let [low, high, ..] = self.0.to_le_bytes();
+        Flags(u16::from_le_bytes([low, high]))
+    }
+
+    #[inline]
+    const fn with_flags(self, flags: Flags) -> Self {
+        Self(self.0 & !0xffff | flags.0 as u64)
+    }
+
+    #[inline]
+    const fn byte(self, shift: u32) -> u8 {
+        self.0.to_le_bytes()[(shift / 8) as usize]
+    }
+
+    #[inline]
+    const fn with_byte(self, shift: u32, value: u8) -> Self {
+        Self(self.0 & !(0xff << shift) | (value as u64) << shift)
+    }
 }
 
 const _: () = assert!(
@@ -87,58 +121,52 @@ impl Header {
     #[inline]
     pub fn child(&self) -> Self {
         Self {
-            producer: 0,
-            epoch: 0,
-            sequence: 0,
-            key: self.key,
-            deadline: self.deadline,
-            event_time: self.event_time,
-            rest: match &self.rest {
-                Some(rest) if rest.trace.is_some() => Some(Box::new(Rest {
-                    trace: rest.trace,
-                    ..Rest::default()
-                })),
-                _ => None,
+            plain: Plain {
+                sequence: 0,
+                producer: 0,
+                epoch: 0,
+                small: self.plain.small.with_byte(Small::ATTEMPT, 0),
+                ..self.plain
             },
-            flags: self.flags,
-            priority: self.priority,
-            hops: self.hops,
-            attempt: 0,
+            rest: match &self.rest {
+                None => None,
+                Some(rest) => rest.child(),
+            },
         }
     }
 
     /// Who made it, as a handle local to its process (0: unknown).
     #[must_use]
     pub const fn producer(&self) -> u32 {
-        self.producer
+        self.plain.producer
     }
 
     /// The start of its producer that it belongs to.
     #[must_use]
     pub const fn epoch(&self) -> u32 {
-        self.epoch
+        self.plain.epoch
     }
 
     /// Its number among its producer's messages.
     #[must_use]
     pub const fn sequence(&self) -> u64 {
-        self.sequence
+        self.plain.sequence
     }
 
     /// Sets the identity: producer handle, the producer's epoch, sequence.
     #[inline]
     pub fn set_identity(&mut self, producer: u32, epoch: u32, sequence: u64) {
-        self.producer = producer;
-        self.epoch = epoch;
-        self.sequence = sequence;
+        self.plain.producer = producer;
+        self.plain.epoch = epoch;
+        self.plain.sequence = sequence;
     }
 
     /// Its key, if it has one.
     #[must_use]
     #[inline]
     pub const fn key(&self) -> Option<Key> {
-        if self.flags.0 & Flags::HAS_KEY != 0 {
-            Some(Key(self.key))
+        if self.plain.small.0 & Flags::HAS_KEY as u64 != 0 {
+            Some(Key(self.plain.key))
         } else {
             None
         }
@@ -149,12 +177,12 @@ impl Header {
     pub fn set_key(&mut self, key: Option<Key>) {
         match key {
             Some(Key(key)) => {
-                self.key = key;
-                self.flags.0 |= Flags::HAS_KEY;
+                self.plain.key = key;
+                self.plain.small.0 |= u64::from(Flags::HAS_KEY);
             }
             None => {
-                self.key = 0;
-                self.flags.0 &= !Flags::HAS_KEY;
+                self.plain.key = 0;
+                self.plain.small.0 &= !u64::from(Flags::HAS_KEY);
             }
         }
     }
@@ -163,28 +191,31 @@ impl Header {
     #[must_use]
     #[inline]
     pub fn deadline(&self) -> Option<Time> {
-        self.deadline
+        self.plain
+            .deadline
             .map(|nanoseconds| Time::from_nanos(nanoseconds.get()))
     }
 
     /// Sets or removes the deadline. A deadline at the origin of the clock is moved one nanosecond later.
     pub fn set_deadline(&mut self, deadline: Option<Time>) {
-        self.deadline = deadline.and_then(|time| std::num::NonZeroU64::new(time.as_nanos().max(1)));
+        self.plain.deadline =
+            deadline.and_then(|time| std::num::NonZeroU64::new(time.as_nanos().max(1)));
     }
 
     /// Whether its deadline has passed at `now`.
     #[must_use]
     #[inline]
     pub fn is_expired(&self, now: Time) -> bool {
-        self.deadline
+        self.plain
+            .deadline
             .is_some_and(|deadline| deadline.get() <= now.as_nanos())
     }
 
     /// When what it tells happened: nanoseconds since the Unix epoch.
     #[must_use]
     pub const fn event_time(&self) -> Option<i64> {
-        if self.flags.0 & Flags::HAS_EVENT_TIME != 0 {
-            Some(self.event_time)
+        if self.plain.small.0 & Flags::HAS_EVENT_TIME as u64 != 0 {
+            Some(self.plain.event_time)
         } else {
             None
         }
@@ -194,12 +225,12 @@ impl Header {
     pub fn set_event_time(&mut self, event_time: Option<i64>) {
         match event_time {
             Some(time) => {
-                self.event_time = time;
-                self.flags.0 |= Flags::HAS_EVENT_TIME;
+                self.plain.event_time = time;
+                self.plain.small.0 |= u64::from(Flags::HAS_EVENT_TIME);
             }
             None => {
-                self.event_time = 0;
-                self.flags.0 &= !Flags::HAS_EVENT_TIME;
+                self.plain.event_time = 0;
+                self.plain.small.0 &= !u64::from(Flags::HAS_EVENT_TIME);
             }
         }
     }
@@ -207,45 +238,46 @@ impl Header {
     /// Its flags.
     #[must_use]
     pub const fn flags(&self) -> Flags {
-        self.flags
+        self.plain.small.flags()
     }
 
     /// Sets the bits of `flags`.
     pub fn set_flags(&mut self, flags: Flags) {
-        self.flags.0 |= flags.0 & !(Flags::HAS_KEY | Flags::HAS_EVENT_TIME);
+        let new = flags.0 & !(Flags::HAS_KEY | Flags::HAS_EVENT_TIME);
+        self.plain.small = self.plain.small.with_flags(Flags(self.flags().0 | new));
     }
 
     /// Its priority; 0 is ordinary, higher is more urgent.
     #[must_use]
     pub const fn priority(&self) -> u8 {
-        self.priority
+        self.plain.small.byte(Small::PRIORITY)
     }
 
     /// Sets the priority.
     pub fn set_priority(&mut self, priority: u8) {
-        self.priority = priority;
+        self.plain.small = self.plain.small.with_byte(Small::PRIORITY, priority);
     }
 
     /// How many nodes it has passed.
     #[must_use]
     pub const fn hops(&self) -> u8 {
-        self.hops
+        self.plain.small.byte(Small::HOPS)
     }
 
     /// Sets the number of nodes passed.
     pub fn set_hops(&mut self, hops: u8) {
-        self.hops = hops;
+        self.plain.small = self.plain.small.with_byte(Small::HOPS, hops);
     }
 
     /// How many times it has been given to a handler and did not end there.
     #[must_use]
     pub const fn attempt(&self) -> u8 {
-        self.attempt
+        self.plain.small.byte(Small::ATTEMPT)
     }
 
     /// Sets the number of failed attempts.
     pub fn set_attempt(&mut self, attempt: u8) {
-        self.attempt = attempt;
+        self.plain.small = self.plain.small.with_byte(Small::ATTEMPT, attempt);
     }
 
     /// The rare rest, if there is one.
@@ -257,6 +289,12 @@ impl Header {
     /// The rare rest, made if there is none: this allocates.
     pub fn rest_mut(&mut self) -> &mut Rest {
         self.rest.get_or_insert_default()
+    }
+
+    /// Whether dropping it does anything.
+    #[inline]
+    pub(crate) fn owns_memory(&self) -> bool {
+        self.rest.is_some()
     }
 
     /// Bytes this header holds, itself included.
@@ -271,6 +309,18 @@ impl Header {
 }
 
 impl Rest {
+    /// What an output inherits of it.
+    #[cold]
+    fn child(&self) -> Option<Box<Self>> {
+        self.trace.map(|trace| {
+            Box::new(Self {
+                trace: Some(trace),
+                ..Self::default()
+            })
+        })
+    }
+
+    #[cold]
     fn weight(&self) -> usize {
         let labels: usize = self
             .labels
@@ -284,16 +334,16 @@ impl Rest {
 impl fmt::Debug for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Header")
-            .field("producer", &self.producer)
-            .field("epoch", &self.epoch)
-            .field("sequence", &self.sequence)
+            .field("producer", &self.plain.producer)
+            .field("epoch", &self.plain.epoch)
+            .field("sequence", &self.plain.sequence)
             .field("key", &self.key())
             .field("deadline", &self.deadline())
             .field("event_time", &self.event_time())
-            .field("flags", &self.flags)
-            .field("priority", &self.priority)
-            .field("hops", &self.hops)
-            .field("attempt", &self.attempt)
+            .field("flags", &self.flags())
+            .field("priority", &self.priority())
+            .field("hops", &self.hops())
+            .field("attempt", &self.attempt())
             .field("rest", &self.rest)
             .finish()
     }

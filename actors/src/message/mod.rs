@@ -18,7 +18,7 @@ mod time;
 mod weight;
 
 pub use batch::Batch;
-pub(crate) use buffer::Body;
+pub(crate) use buffer::{Body, Then};
 pub use envelope::Envelope;
 pub use header::{Flags, Header, Rest, TraceContext};
 pub use key::Key;

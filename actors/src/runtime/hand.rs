@@ -10,7 +10,9 @@ pub(super) struct Hand<M> {
     /// What is handled now. A message stays its first one until it is done with, so a panic finds it here.
     pub(super) batch: Batch<M>,
     pub(super) edge: EdgeId,
-    /// Messages at the front of `batch` that were handled; their outputs may still wait.
+    /// How many there were before messages were handled; a panic leaves the difference to be counted.
+    pub(super) before: usize,
+    /// Messages of `edge` that were handled and not entered in the books.
     pub(super) done: u64,
     /// Deferred messages that are to be handled again, in their order.
     pub(super) again: VecDeque<(EdgeId, Envelope<M>)>,
@@ -24,6 +26,7 @@ impl<M: Message> Hand<M> {
         Self {
             batch: Batch::new(),
             edge: EdgeId(0),
+            before: 0,
             done: 0,
             again: VecDeque::new(),
             aside: None,
@@ -33,6 +36,12 @@ impl<M: Message> Hand<M> {
 
     pub(super) fn is_empty(&self) -> bool {
         self.batch.is_empty() && self.again.is_empty() && self.aside.is_none()
+    }
+
+    /// Counts what was handled of the batch.
+    pub(super) fn count_done(&mut self) {
+        let left = self.batch.len();
+        self.done += std::mem::take(&mut self.before).saturating_sub(left) as u64;
     }
 
     /// Whether another batch must be turned to before the next message is handled.
@@ -45,6 +54,7 @@ impl<M: Message> Hand<M> {
     #[cold]
     pub(super) fn turn(&mut self) -> bool {
         debug_assert!(self.done == 0, "what is done belongs to the edge in hand");
+        self.before = 0;
         if let Some((edge, envelope)) = self.again.pop_front() {
             if !self.batch.is_empty() {
                 self.aside = Some((self.edge, std::mem::take(&mut self.batch)));

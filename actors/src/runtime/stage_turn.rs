@@ -6,7 +6,7 @@ use super::books::{Books, bury, settle_leases};
 use super::hand::Hand;
 use super::turn::{MAX_BATCH, MAX_TAKE, Next, Turn, TurnEnvironment, flush, guarded};
 use crate::channel::{Closed, EdgeId, Inlet, Settlement, Waits};
-use crate::message::{Envelope, Outcome, Reason, Rejection, Time};
+use crate::message::{Envelope, Outcome, Reason, Rejection, Then, Time};
 use crate::stage::{Context as StageContext, Held, Input, Lease, Leases, Outputs, Progress, Stage};
 use crate::telemetry::EdgeTelemetry;
 
@@ -18,8 +18,6 @@ pub(crate) struct StageTurn<S: Stage> {
     inlet: Option<Inlet<S::Input>>,
     ports: S::Outputs,
     hand: Hand<S::Input>,
-    /// The first message in hand is at its handler.
-    at_handler: bool,
     leases: Leases<S::Input>,
     settled: Vec<(Lease, Outcome)>,
     books: Books,
@@ -27,6 +25,12 @@ pub(crate) struct StageTurn<S: Stage> {
     finish_when_empty: bool,
     consumed: u64,
     emitted: u64,
+}
+
+/// Why a message was not simply done.
+enum Unusual {
+    Expired,
+    Outcome(Outcome),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,7 +56,6 @@ impl<S: Stage> StageTurn<S> {
             inlet: Some(inlet),
             ports,
             hand: Hand::new(),
-            at_handler: false,
             leases: Leases::default(),
             settled: Vec::new(),
             books: Books::new(telemetry),
@@ -65,49 +68,75 @@ impl<S: Stage> StageTurn<S> {
 
     /// Handles what is in hand until it is empty or enough outputs are collected.
     fn handle(&mut self, now: Time) {
-        let mut check_deadlines = self.hand.batch.may_hold_expired(now);
-        for _ in 0..MAX_BATCH {
-            if self.ports.pending() >= MAX_BATCH || self.ports.is_heavy() {
-                break;
-            }
+        let mut budget = MAX_BATCH;
+        while budget > 0 && self.ports.pending() < MAX_BATCH && !self.ports.is_heavy() {
             if self.hand.must_turn() {
                 self.note_done();
                 if !self.hand.turn() {
                     break;
                 }
-                check_deadlines = self.hand.batch.may_hold_expired(now);
             }
-            self.ports.mark();
-            let (Some(input), Some(stage)) = (
-                Input::first_of(&mut self.hand.batch, &mut self.leases),
-                &mut self.stage,
-            ) else {
-                break;
-            };
-            let cause = input.header();
-            if check_deadlines && cause.is_expired(now) {
-                self.books.of(self.hand.edge).expired += 1;
-                self.hand.batch.advance();
-                continue;
-            }
-            let mut cx = StageContext::new(now, &mut self.settled);
-            self.at_handler = true;
-            let outcome = stage.handle(input, self.ports.view(Some(cause)), &mut cx);
-            self.at_handler = false;
-            match outcome {
-                Outcome::Done => {
-                    self.leases.release_claim();
-                    // Counted first: what is left of it is dropped, and a `drop` may panic.
-                    self.hand.done += 1;
-                    self.hand.batch.advance();
-                }
-                other => self.not_done(other),
-            }
-            // Leases settled with `Retry` come before what is in hand, so that they keep their place in the order.
+            budget = self.handle_each(now, budget);
             if !self.settled.is_empty() {
+                // Leases settled with `Retry` come before what is in hand, so that they keep their place in the order.
                 self.settle_leases();
             }
         }
+    }
+
+    /// Handles messages of the batch in hand until one of them, or its outputs, asks for something else; gives what is left
+    /// of `budget`.
+    fn handle_each(&mut self, now: Time, budget: usize) -> usize {
+        let Self {
+            stage: Some(stage),
+            ports,
+            hand,
+            leases,
+            settled,
+            ..
+        } = self
+        else {
+            return 0;
+        };
+        let before = hand.batch.len();
+        hand.before = before;
+        let check_deadlines = hand.batch.may_hold_expired(now);
+        let mut unusual = None;
+        hand.batch.handle_each(budget, |header, body| {
+            if check_deadlines && header.is_expired(now) {
+                unusual = Some(Unusual::Expired);
+                return Then::Stay;
+            }
+            ports.mark();
+            let input = Input::new(header, body, leases);
+            let mut cx = StageContext::new(now, settled);
+            match stage.handle(input, ports.view(Some(header)), &mut cx) {
+                Outcome::Done => {}
+                outcome => {
+                    unusual = Some(Unusual::Outcome(outcome));
+                    return Then::Stay;
+                }
+            }
+            if leases.is_claimed() {
+                leases.release_claim();
+            }
+            if ports.pending() >= MAX_BATCH || ports.is_heavy() || !settled.is_empty() {
+                return Then::Stop;
+            }
+            Then::Next
+        });
+        hand.count_done();
+        let done = before - hand.batch.len();
+        match unusual {
+            None => {}
+            Some(Unusual::Expired) => {
+                self.books.of(self.hand.edge).expired += 1;
+                self.hand.batch.take_first();
+            }
+            Some(Unusual::Outcome(outcome)) => self.not_done(outcome),
+        }
+        // What stayed has had its try too.
+        budget.saturating_sub(done.max(1))
     }
 
     /// The first message in hand is not simply done.
@@ -194,7 +223,8 @@ impl<S: Stage> StageTurn<S> {
         self.ports.rollback();
         self.stage = None;
         self.settled.clear();
-        if std::mem::take(&mut self.at_handler) {
+        self.hand.count_done();
+        if self.hand.batch.take_at_handler() {
             self.bury(Rejection::new(Reason::Panic, "its handler panicked"));
         }
         for Held {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use crate::channel::EdgeId;
-use crate::message::{Batch, Body, Header, Message};
+use crate::message::{Body, Header, Message};
 
 /// One message at its handler: borrowed from the runtime until it is taken.
 pub struct Input<'a, M: Message> {
@@ -14,15 +14,13 @@ pub struct Input<'a, M: Message> {
 }
 
 impl<'a, M: Message> Input<'a, M> {
-    /// The first message of `hand`; `None` when there is none, or when its body was taken.
     #[inline]
-    pub(crate) fn first_of(hand: &'a mut Batch<M>, leases: &'a mut Leases<M>) -> Option<Self> {
-        let (header, body) = hand.first()?;
-        Some(Self {
+    pub(crate) fn new(header: &'a Header, body: Body<'a, M>, leases: &'a mut Leases<M>) -> Self {
+        Self {
             header,
             body,
             leases,
-        })
+        }
     }
 
     /// Its header.
@@ -37,6 +35,12 @@ impl<'a, M: Message> Input<'a, M> {
     #[inline]
     pub fn take(self) -> M {
         self.body.take()
+    }
+
+    /// Its header and the place of its body, to pass it on as it is.
+    #[inline]
+    pub(crate) fn into_parts(self) -> (&'a Header, Body<'a, M>) {
+        (self.header, self.body)
     }
 
     /// A lease on this message: return [`Outcome::Defer`](crate::Outcome::Defer) from the handler, and settle the lease
@@ -96,6 +100,12 @@ impl<M> Default for Leases<M> {
 }
 
 impl<M> Leases<M> {
+    /// Whether the message at the handler has a lease.
+    #[inline]
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.claimed.is_some()
+    }
+
     fn claim(&mut self) -> Lease {
         if let Some(lease) = self.claimed {
             return lease;
@@ -125,15 +135,7 @@ impl<M> Leases<M> {
     }
 
     /// The message was not deferred after all.
-    #[inline]
     pub(crate) fn release_claim(&mut self) {
-        if self.claimed.is_some() {
-            self.drop_claim();
-        }
-    }
-
-    #[cold]
-    fn drop_claim(&mut self) {
         if let Some(lease) = self.claimed.take() {
             self.slots.try_remove(lease.slot as usize);
         }

@@ -4,7 +4,7 @@ use std::task::Context as TaskContext;
 
 use super::{DeadLetters, Input};
 use crate::channel::{Closed, EdgeSender};
-use crate::message::{Batch, Envelope, Header, Key, Message, Reason, Rejection};
+use crate::message::{Batch, Envelope, Header, Message, Reason, Rejection};
 
 /// One output of a stage.
 pub struct Outlet<T: Message> {
@@ -13,6 +13,8 @@ pub struct Outlet<T: Message> {
     pub(super) producer: u32,
     pub(super) sequence: u64,
     pub(super) sequence_mark: u64,
+    /// Which mark of its [`Ways`] the mark belongs to.
+    marked: u64,
     pub(super) emitted: u64,
     pub(super) max_bytes: usize,
     pub(super) edge: Option<EdgeSender<T>>,
@@ -27,6 +29,7 @@ impl<T: Message> Default for Outlet<T> {
             producer: 0,
             sequence: 0,
             sequence_mark: 0,
+            marked: 0,
             emitted: 0,
             max_bytes: usize::MAX,
             edge: None,
@@ -64,25 +67,27 @@ impl<T: Message> Outlet<T> {
     }
 
     #[inline]
-    fn push(&mut self, header: Header, body: T) {
-        let weight = header.weight() + body.weight();
-        self.push_weighed(header, body, weight);
+    fn push(&mut self, cause: Option<&Header>, message: T) {
+        self.sequence += 1;
+        self.pending
+            .push_child(cause, self.producer, self.sequence, message);
+    }
+
+    /// Remembers how far outputs are good.
+    #[inline]
+    pub(super) fn set_mark(&mut self) {
+        self.mark = self.pending.len();
+        self.sequence_mark = self.sequence;
+    }
+
+    /// Takes back what was emitted since the mark.
+    pub(super) fn take_back(&mut self) {
+        self.pending.truncate(self.mark);
+        self.sequence = self.sequence_mark;
     }
 
     #[inline]
-    fn push_weighed(&mut self, mut header: Header, body: T, weight: usize) {
-        self.sequence += 1;
-        header.set_identity(self.producer, 0, self.sequence);
-        self.pending.push_weighed(header, body, weight);
-    }
-
-    /// Takes back what was emitted last: with a number of this outlet's own, or passed on with that of its producer.
-    fn take_back(&mut self, numbered: bool) {
-        self.pending.pop_back();
-        self.sequence -= u64::from(numbered);
-    }
-
-    fn is_heavy(&self) -> bool {
+    pub(super) fn is_heavy(&self) -> bool {
         self.pending.bytes() >= self.max_bytes
     }
 }
@@ -103,20 +108,24 @@ impl<'a, T: Message> Out<'a, T> {
     /// own comes first. One handler call should emit few: what it emits waits in memory until the turn ends.
     #[inline]
     pub fn emit(&mut self, message: T) {
-        self.outlet.push(header(&message, self.cause), message);
+        self.outlet.push(self.cause, message);
     }
 
     /// Adds an output with a header of the handler's making; identity is set here.
     #[inline]
     pub fn emit_envelope(&mut self, envelope: Envelope<T>) {
-        self.outlet.push(envelope.header, envelope.body);
+        let Envelope { mut header, body } = envelope;
+        self.outlet.sequence += 1;
+        header.set_identity(self.outlet.producer, 0, self.outlet.sequence);
+        self.outlet.pending.push(Envelope { header, body });
     }
 
     /// Passes the input on as it is: header (identity included) and body.
     #[inline]
     pub fn forward(&mut self, input: Input<'_, T>) {
-        let header = input.header().clone();
-        self.outlet.pending.push_parts(header, input.take());
+        let weight = input.header().weight() + input.weight();
+        let (header, body) = input.into_parts();
+        self.outlet.pending.push_forwarded(header, body, weight);
     }
 
     /// The header that an output emitted now would inherit from.
@@ -132,17 +141,6 @@ impl<'a, T: Message> Out<'a, T> {
     }
 }
 
-/// The header of an output: what its cause hands down, and a key of its own.
-#[inline]
-fn header<T: Message>(message: &T, cause: Option<&Header>) -> Header {
-    let own: Option<Key> = message.key();
-    let mut header = cause.map(Header::child).unwrap_or_default();
-    if own.is_some() {
-        header.set_key(own);
-    }
-    header
-}
-
 /// Several outputs of one type, chosen by number. What a message or a turn costs depends on the ways it uses, not on how
 /// many there are.
 pub struct Ways<T: Message> {
@@ -153,8 +151,9 @@ pub struct Ways<T: Message> {
     pub(super) count: usize,
     /// Whether one of them holds as many bytes as its edge may.
     pub(super) heavy: bool,
-    /// The way of each output since the mark, and whether it got a number of the outlet's own.
-    pub(super) journal: Vec<(usize, bool)>,
+    /// The number of the present mark. Outlets take it over with their first output after it, so that a mark costs the
+    /// same however many there are.
+    pub(super) marked: u64,
 }
 
 impl<T: Message> Ways<T> {
@@ -170,7 +169,7 @@ impl<T: Message> Ways<T> {
             filled: Vec::new(),
             count: 0,
             heavy: false,
-            journal: Vec::new(),
+            marked: 1,
         }
     }
 
@@ -182,39 +181,39 @@ impl<T: Message> Ways<T> {
         let taken = outlet.take_pending();
         self.count -= taken.len();
         self.filled.retain(|filled| *filled != way);
-        self.journal.clear();
         taken
     }
 
-    /// The outlet of a way to which one output is now added. From here on no code of the user's may run: where it panics,
-    /// what is noted here must be true.
+    /// Adds one output to a way.
     #[inline]
-    fn filling(&mut self, way: usize, numbered: bool) -> Result<&mut Outlet<T>, Rejection> {
+    fn filling(&mut self, way: usize, push: impl FnOnce(&mut Outlet<T>)) -> Result<(), Rejection> {
         let ways = self.outlets.len();
         let Some(outlet) = self.outlets.get_mut(way) else {
             return Err(no_way(way, ways));
         };
-        if outlet.pending.is_empty() {
-            self.filled.push(way);
+        if outlet.marked != self.marked {
+            outlet.marked = self.marked;
+            outlet.set_mark();
+            if outlet.pending.is_empty() {
+                self.filled.push(way);
+            }
         }
-        self.count += 1;
-        self.journal.push((way, numbered));
-        // What fills it up is seen with the next one, which is early enough: a bound is kept by the edge itself.
+        // Counted last: where the user's code panics in between, nothing was added.
+        push(outlet);
         self.heavy |= outlet.is_heavy();
-        Ok(outlet)
+        self.count += 1;
+        Ok(())
     }
 
     /// Takes back what was emitted since the mark.
     pub(super) fn take_back(&mut self) {
-        while let Some((way, numbered)) = self.journal.pop() {
-            let outlet = &mut self.outlets[way];
-            outlet.take_back(numbered);
-            self.count -= 1;
-            // It was empty before, so it entered the list last.
-            if outlet.pending.is_empty() {
-                self.filled.pop();
+        for way in &self.filled {
+            let outlet = &mut self.outlets[*way];
+            if outlet.marked == self.marked {
+                outlet.take_back();
             }
         }
+        self.recount();
     }
 
     /// Notes what is left after outlets were flushed or emptied.
@@ -224,7 +223,7 @@ impl<T: Message> Ways<T> {
         let filled = self.filled.iter().map(|way| &outlets[*way]);
         self.count = filled.clone().map(|outlet| outlet.pending.len()).sum();
         self.heavy = filled.clone().any(|outlet| outlet.is_heavy());
-        self.journal.clear();
+        self.marked += 1;
     }
 }
 
@@ -252,11 +251,8 @@ impl<T: Message> OutWays<'_, T> {
     /// # Errors
     /// `no_route` if there is no such way; the message is dropped with the attempt.
     pub fn emit(&mut self, way: usize, message: T) -> Result<(), Rejection> {
-        let header = header(&message, self.cause);
-        let weight = header.weight() + message.weight();
-        let outlet = self.ways.filling(way, true)?;
-        outlet.push_weighed(header, message, weight);
-        Ok(())
+        let cause = self.cause;
+        self.ways.filling(way, |outlet| outlet.push(cause, message))
     }
 
     /// Sends a copy of the input on one way, header and identity included.
@@ -269,9 +265,9 @@ impl<T: Message> OutWays<'_, T> {
     {
         let (header, body) = (input.header().clone(), T::clone(input));
         let weight = header.weight() + body.weight();
-        let outlet = self.ways.filling(way, false)?;
-        outlet.pending.push_weighed(header, body, weight);
-        Ok(())
+        self.ways.filling(way, |outlet| {
+            outlet.pending.push_weighed(header, body, weight)
+        })
     }
 
     /// Passes the input on as it is.
@@ -280,11 +276,11 @@ impl<T: Message> OutWays<'_, T> {
     /// `no_route` if there is no such way; the input stays with the runtime.
     #[inline]
     pub fn forward(&mut self, way: usize, input: Input<'_, T>) -> Result<(), Rejection> {
-        let header = input.header().clone();
-        let weight = header.weight() + input.weight();
-        let outlet = self.ways.filling(way, false)?;
-        outlet.pending.push_weighed(header, input.take(), weight);
-        Ok(())
+        let weight = input.header().weight() + input.weight();
+        let (header, body) = input.into_parts();
+        self.ways.filling(way, |outlet| {
+            outlet.pending.push_forwarded(header, body, weight)
+        })
     }
 }
 

@@ -57,9 +57,11 @@ impl Outputs for () {
     fn view<'a>(&'a mut self, _: Option<&'a Header>) -> Self::View<'a> {}
     fn mark(&mut self) {}
     fn rollback(&mut self) {}
+    #[inline]
     fn pending(&self) -> usize {
         0
     }
+    #[inline]
     fn is_heavy(&self) -> bool {
         false
     }
@@ -72,23 +74,25 @@ impl Outputs for () {
 impl<T: Message> Outputs for Outlet<T> {
     type View<'a> = Out<'a, T>;
     type Ports = Port<T>;
+    #[inline]
     fn view<'a>(&'a mut self, cause: Option<&'a Header>) -> Self::View<'a> {
         Out {
             outlet: self,
             cause,
         }
     }
+    #[inline]
     fn mark(&mut self) {
-        self.mark = self.pending.len();
-        self.sequence_mark = self.sequence;
+        self.set_mark();
     }
     fn rollback(&mut self) {
-        self.pending.truncate(self.mark);
-        self.sequence = self.sequence_mark;
+        self.take_back();
     }
+    #[inline]
     fn pending(&self) -> usize {
         self.pending.len()
     }
+    #[inline]
     fn is_heavy(&self) -> bool {
         self.pending.bytes() >= self.max_bytes
     }
@@ -109,18 +113,22 @@ impl<T: Message> Outputs for Outlet<T> {
 impl<T: Message> Outputs for Ways<T> {
     type View<'a> = OutWays<'a, T>;
     type Ports = Vec<Port<T>>;
+    #[inline]
     fn view<'a>(&'a mut self, cause: Option<&'a Header>) -> Self::View<'a> {
         OutWays { ways: self, cause }
     }
+    #[inline]
     fn mark(&mut self) {
-        self.journal.clear();
+        self.marked += 1;
     }
     fn rollback(&mut self) {
         self.take_back();
     }
+    #[inline]
     fn pending(&self) -> usize {
         self.count
     }
+    #[inline]
     fn is_heavy(&self) -> bool {
         self.heavy
     }
@@ -158,12 +166,16 @@ macro_rules! tuple_outputs {
         impl<$($name: Message),+> Outputs for ($(Outlet<$name>,)+) {
             type View<'a> = ($(Out<'a, $name>,)+);
             type Ports = ($(Port<$name>,)+);
+            #[inline]
             fn view<'a>(&'a mut self, cause: Option<&'a Header>) -> Self::View<'a> {
                 ($(Out { outlet: &mut self.$index, cause },)+)
             }
+            #[inline]
             fn mark(&mut self) { $(Outputs::mark(&mut self.$index);)+ }
             fn rollback(&mut self) { $(Outputs::rollback(&mut self.$index);)+ }
+            #[inline]
             fn pending(&self) -> usize { 0 $(+ Outputs::pending(&self.$index))+ }
+            #[inline]
             fn is_heavy(&self) -> bool { false $(|| Outputs::is_heavy(&self.$index))+ }
             fn each(&mut self, visit: &mut dyn FnMut(&mut dyn AnyOutlet)) { $(visit(&mut self.$index);)+ }
             fn each_filled_ref<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn AnyOutlet)) { $(visit(&self.$index);)+ }

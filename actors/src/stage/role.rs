@@ -30,13 +30,14 @@ pub fn from_iterator<I: IntoIterator>(items: I) -> FromIterator<I::IntoIter> {
 
 impl<O: Message, I: Iterator<Item = O> + Send + 'static> Producer<O> for FromIterator<I> {
     fn produce(&mut self, out: &mut Out<'_, O>, _: &mut Context<'_>) -> Progress {
-        match self.0.next() {
-            Some(item) => {
-                out.emit(item);
-                Progress::More
+        // A few at a time: the iterator is asked in a tight loop, and a turn's batch is not exceeded by much.
+        for _ in 0..16 {
+            match self.0.next() {
+                Some(item) => out.emit(item),
+                None => return Progress::Finished,
             }
-            None => Progress::Finished,
         }
+        Progress::More
     }
 }
 

@@ -1,7 +1,7 @@
 //! Trying a stage without a runtime: give it messages and time, look at outcomes and outputs.
 
 use super::{Context, Input, Lease, Leases, Outputs, Progress, Stage};
-use crate::message::{Batch, Envelope, Message, Outcome, Time};
+use crate::message::{Batch, Envelope, Message, Outcome, Then, Time};
 
 /// Runs a stage by hand, under the tester's own time. For unit tests of stages and roles.
 ///
@@ -44,15 +44,21 @@ impl<S: Stage> Trial<S> {
     pub fn give_envelope(&mut self, envelope: Envelope<S::Input>) -> Outcome {
         self.hand.push(envelope);
         self.outputs.mark();
-        let Some(input) = Input::first_of(&mut self.hand, &mut self.leases) else {
-            return Outcome::Done;
-        };
-        let cause = input.header();
-        let mut cx = Context::new(self.now, &mut self.settled);
-        let outcome = self
-            .stage
-            .handle(input, self.outputs.view(Some(cause)), &mut cx);
-        self.hand.advance();
+        let Self {
+            stage,
+            outputs,
+            leases,
+            settled,
+            now,
+            ..
+        } = self;
+        let mut outcome = Outcome::Done;
+        self.hand.handle_each(1, |header, body| {
+            let input = Input::new(header, body, leases);
+            let mut cx = Context::new(*now, settled);
+            outcome = stage.handle(input, outputs.view(Some(header)), &mut cx);
+            Then::Next
+        });
         if matches!(outcome, Outcome::Retry(_) | Outcome::Reject(_)) {
             self.outputs.rollback();
         }
