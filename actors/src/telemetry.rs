@@ -27,6 +27,11 @@ impl EdgeTelemetry {
         }
     }
 
+    /// Records that a batch was delivered.
+    pub(crate) fn delivered(&self, messages: u64) {
+        self.delivered.increment(messages);
+    }
+
     /// Records the outcomes of a batch.
     pub(crate) fn settled(&self, settlement: &Settlement) {
         self.delivered.increment(settlement.delivered);

@@ -1,27 +1,15 @@
 //! One edge inside an inbox: its queue, its bound, its counters, and who waits for room in it. Plain data
 //! under the inbox's lock.
 
-use std::collections::BTreeMap;
 use std::task::Waker;
 
+use super::line::{Line, Need};
 use super::queue::Queue;
 use super::{Capacity, Overflow};
 use crate::message::{Batch, EdgeCounts, Envelope, Message, ShedReason};
 
 /// Wakers to call after the lock is released.
 pub(super) type Wakers = smallvec::SmallVec<[Waker; 4]>;
-
-/// How much room a waiting sender asked for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Need {
-    pub(super) messages: usize,
-    pub(super) bytes: usize,
-}
-
-struct Waiter {
-    need: Need,
-    waker: Waker,
-}
 
 pub(super) struct Edge<M> {
     pub(super) queue: Queue<M>,
@@ -36,11 +24,8 @@ pub(super) struct Edge<M> {
     pub(super) counts: EdgeCounts,
     pub(super) in_hand: u64,
     pub(super) peak: usize,
-    // Tickets rise, so the order of the map is the order of arrival: the longest waiting comes first.
-    waiting: BTreeMap<u64, Waiter>,
-    granted: BTreeMap<u64, Need>,
+    waiting: Line,
     reserved: Need,
-    next_ticket: u64,
 }
 
 impl<M: Message> Edge<M> {
@@ -56,13 +41,8 @@ impl<M: Message> Edge<M> {
             counts: EdgeCounts::default(),
             in_hand: 0,
             peak: 0,
-            waiting: BTreeMap::new(),
-            granted: BTreeMap::new(),
-            reserved: Need {
-                messages: 0,
-                bytes: 0,
-            },
-            next_ticket: 0,
+            waiting: Line::default(),
+            reserved: Need::default(),
         }
     }
 
@@ -202,28 +182,11 @@ impl<M: Message> Edge<M> {
 
     /// Puts a sender at the end of the waiting ones, or renews its waker.
     pub(super) fn wait(&mut self, ticket: &mut Option<u64>, need: Need, waker: &Waker) {
-        match ticket.and_then(|ticket| self.waiting.get_mut(&ticket)) {
-            Some(waiter) => {
-                waiter.need = need;
-                waiter.waker.clone_from(waker);
-            }
-            None => {
-                let number = self.next_ticket;
-                self.next_ticket += 1;
-                *ticket = Some(number);
-                self.waiting.insert(
-                    number,
-                    Waiter {
-                        need,
-                        waker: waker.clone(),
-                    },
-                );
-            }
-        }
+        self.waiting.wait(ticket, need, waker);
     }
 
     pub(super) fn is_waiting(&self, ticket: u64) -> bool {
-        self.waiting.contains_key(&ticket)
+        self.waiting.is_waiting(ticket)
     }
 
     /// Reserves room at once if nobody waits longer and it is there.
@@ -237,10 +200,7 @@ impl<M: Message> Edge<M> {
 
     /// Ends a wait; gives the room that had been reserved for it, which is free again.
     pub(super) fn leave(&mut self, ticket: u64) -> Option<Need> {
-        if self.waiting.remove(&ticket).is_some() {
-            return None;
-        }
-        let need = self.granted.remove(&ticket)?;
+        let need = self.waiting.leave(ticket)?;
         self.release(need);
         Some(need)
     }
@@ -257,8 +217,7 @@ impl<M: Message> Edge<M> {
 
     /// Gives free room to those who wait longest, in their order; each is woken once, when it has its room.
     pub(super) fn grant(&mut self, wakers: &mut Wakers) {
-        while let Some(first) = self.waiting.first_entry() {
-            let need = first.get().need;
+        while let Some(need) = self.waiting.first() {
             let messages = self.queue.len() + self.reserved.messages;
             let bytes = self.queue.bytes() + self.reserved.bytes;
             let fits = messages == 0
@@ -267,18 +226,13 @@ impl<M: Message> Edge<M> {
             if !fits {
                 break;
             }
-            let (ticket, waiter) = first.remove_entry();
-            self.reserved.messages += need.messages;
-            self.reserved.bytes += need.bytes;
-            self.granted.insert(ticket, need);
-            wakers.push(waiter.waker);
+            self.hold(need);
+            wakers.extend(self.waiting.grant_first());
         }
     }
 
     /// Nobody will ever take anything: all who wait are woken to find out.
     pub(super) fn wake_all(&mut self, wakers: &mut Wakers) {
-        for (_, waiter) in std::mem::take(&mut self.waiting) {
-            wakers.push(waiter.waker);
-        }
+        wakers.extend(self.waiting.take_all());
     }
 }

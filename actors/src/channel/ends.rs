@@ -70,6 +70,20 @@ impl<M: Message> Inlet<M> {
         }
     }
 
+    /// As [`Inlet::settle`], when all of them were delivered, as most are.
+    pub(crate) fn settle_delivered(&self, edge: EdgeId, delivered: u64, in_hand: u64) {
+        match self {
+            Self::Channel(receiver) => receiver.settle_delivered(edge, delivered, in_hand),
+            Self::Thread(inbox) => {
+                let settlement = Settlement {
+                    delivered,
+                    ..Settlement::default()
+                };
+                inbox.settle(edge, &settlement, in_hand);
+            }
+        }
+    }
+
     /// Nothing more comes in; what is queued can still be taken.
     pub(crate) fn close(&mut self) {
         match self {

@@ -6,7 +6,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use super::edge::{Edge, Need, Wakers};
+use super::edge::{Edge, Wakers};
+use super::line::Need;
 use super::state::State;
 use super::{Capacity, Closed, EdgeStats, Overflow, SendError, Settlement, TrySendError};
 use crate::message::{Batch, Envelope, Message, Reason};
@@ -311,6 +312,14 @@ impl<M: Message> Core<M> {
             waker.wake();
         }
         Poll::Ready(Some(edge))
+    }
+
+    /// As [`Core::settle`], when all of them were delivered.
+    pub(super) fn settle_delivered(&self, edge: usize, delivered: u64, in_hand: u64) {
+        let mut state = self.lock();
+        let slot = &mut state.edges[edge];
+        slot.counts.delivered += delivered;
+        slot.in_hand = in_hand;
     }
 
     /// Counts outcomes of messages taken before, and notes how many of this edge the receiver still has in hand.

@@ -18,6 +18,7 @@ mod error;
 mod inbox;
 mod latest;
 mod lending;
+mod line;
 mod probe;
 mod queue;
 mod receiver;

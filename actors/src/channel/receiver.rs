@@ -144,6 +144,10 @@ impl<M: Message> Receiver<M> {
             .map(|edge| edge.map(EdgeId))
     }
 
+    pub(crate) fn settle_delivered(&self, edge: EdgeId, delivered: u64, in_hand: u64) {
+        self.core.settle_delivered(edge.0, delivered, in_hand);
+    }
+
     /// Counts how messages taken with [`Receiver::poll_take`] ended, and how many of this edge the caller still holds
     /// (counted by walking what it holds).
     pub fn settle(&self, edge: EdgeId, settlement: &Settlement, in_hand: u64) {

@@ -2,8 +2,9 @@
 
 use std::task::{Context, Poll};
 
-use super::edge::{Need, Wakers};
+use super::edge::Wakers;
 use super::inbox::Core;
+use super::line::Need;
 use super::{Closed, SendError};
 use crate::message::{Envelope, Message};
 

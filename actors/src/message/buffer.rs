@@ -162,13 +162,16 @@ impl<M> Buffer<M> {
         /// The place in the buffer, kept apart so that it can live in registers; written back in every case.
         struct Place<'a, M> {
             buffer: &'a mut Buffer<M>,
-            head: usize,
+            first: *mut Envelope<M>,
+            at: *mut Envelope<M>,
             hollow: bool,
             at_handler: bool,
         }
         impl<M> Drop for Place<'_, M> {
             fn drop(&mut self) {
-                self.buffer.head = self.head;
+                // SAFETY: both point into the buffer's one allocation, `at` not before `first`.
+                let passed = unsafe { self.at.offset_from(self.first) };
+                self.buffer.head += passed.unsigned_abs();
                 self.buffer.hollow = self.hollow;
                 self.buffer.at_handler = self.at_handler;
                 self.buffer.rewind();
@@ -177,20 +180,25 @@ impl<M> Buffer<M> {
         if self.hollow {
             return;
         }
-        let slots = self.slots.as_mut_ptr();
-        let end = self.slots.len().min(self.head.saturating_add(most));
+        let count = self.len().min(most);
+        // SAFETY: `head` is at most the length, and `count` messages lie behind it.
+        let (first, end) = unsafe {
+            let first = self.slots.as_mut_ptr().add(self.head).cast::<Envelope<M>>();
+            (first, first.add(count))
+        };
         let mut place = Place {
-            head: self.head,
             buffer: self,
+            first,
+            at: first,
             hollow: false,
             at_handler: false,
         };
-        while place.head < end {
+        while place.at < end {
+            let envelope = place.at;
             // SAFETY: the slot lies between `head` and the end, so it holds a message, and it is not hollow. Header and body
             // are different fields, so a shared and an exclusive reference to them do not overlap; a `MaybeUninit<M>` has
             // the layout of `M`. The buffer is not touched while they live: `place` only holds it.
             let (header, slot) = unsafe {
-                let envelope = slots.add(place.head).cast::<Envelope<M>>();
                 let header = &*ptr::addr_of!((*envelope).header);
                 let body = ptr::addr_of_mut!((*envelope).body);
                 (header, &mut *body.cast::<MaybeUninit<M>>())
@@ -203,12 +211,10 @@ impl<M> Buffer<M> {
                 return;
             }
             let hollow = std::mem::take(&mut place.hollow);
-            let index = place.head;
-            // First of all, so that a `drop` that panics is not repeated.
-            place.head += 1;
-            // SAFETY: the slot held a message until `head` moved past it, with a body unless it was taken.
+            // SAFETY: the slot held a message until `at` moves past it, with a body unless it was taken. It moves first of
+            // all, so that a `drop` that panics is not repeated.
             unsafe {
-                let envelope = slots.add(index).cast::<Envelope<M>>();
+                place.at = envelope.add(1);
                 // Asked here, because the call alone costs more than the question.
                 if (*envelope).header.owns_memory() {
                     ptr::drop_in_place(ptr::addr_of_mut!((*envelope).header));

@@ -10,8 +10,18 @@ use crate::telemetry::EdgeTelemetry;
 
 /// Outcomes that wait for the outputs to be accepted, by edge.
 pub(super) struct Books {
-    pub(super) edges: Vec<(Settlement, bool)>,
+    pub(super) edges: Vec<Book>,
     pub(super) telemetry: Vec<EdgeTelemetry>,
+}
+
+/// The outcomes of one edge's messages.
+#[derive(Clone, Default)]
+pub(super) struct Book {
+    pub(super) settlement: Settlement,
+    /// Whether there is anything to be told.
+    pub(super) touched: bool,
+    /// Whether there is more to tell than that messages were delivered.
+    pub(super) rare: bool,
 }
 
 impl Books {
@@ -22,14 +32,21 @@ impl Books {
         }
     }
 
-    pub(super) fn of(&mut self, edge: EdgeId) -> &mut Settlement {
+    /// The book of an edge about which something is to be told.
+    pub(super) fn touch(&mut self, edge: EdgeId) -> &mut Book {
         if self.edges.len() <= edge.0 {
-            self.edges
-                .resize(edge.0 + 1, (Settlement::default(), false));
+            self.edges.resize(edge.0 + 1, Book::default());
         }
-        let (settlement, touched) = &mut self.edges[edge.0];
-        *touched = true;
-        settlement
+        let book = &mut self.edges[edge.0];
+        book.touched = true;
+        book
+    }
+
+    /// For any outcome.
+    pub(super) fn of(&mut self, edge: EdgeId) -> &mut Settlement {
+        let book = self.touch(edge);
+        book.rare = true;
+        &mut book.settlement
     }
 }
 

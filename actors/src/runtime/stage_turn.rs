@@ -66,9 +66,9 @@ impl<S: Stage> StageTurn<S> {
         }
     }
 
-    /// Handles what is in hand until it is empty or enough outputs are collected.
-    fn handle(&mut self, now: Time) {
-        let mut budget = MAX_BATCH;
+    /// Handles what is in hand until it is empty, enough outputs are collected or `budget` messages were handled; gives what
+    /// is left of it.
+    fn handle(&mut self, now: Time, mut budget: usize) -> usize {
         while budget > 0 && self.ports.pending() < MAX_BATCH && !self.ports.is_heavy() {
             if self.hand.must_turn() {
                 self.note_done();
@@ -82,6 +82,7 @@ impl<S: Stage> StageTurn<S> {
                 self.settle_leases();
             }
         }
+        budget
     }
 
     /// Handles messages of the batch in hand until one of them, or its outputs, asks for something else; gives what is left
@@ -107,7 +108,9 @@ impl<S: Stage> StageTurn<S> {
                 unusual = Some(Unusual::Expired);
                 return Then::Stay;
             }
-            ports.mark();
+            if !S::EMITS_LAST {
+                ports.mark();
+            }
             let input = Input::new(header, body, leases);
             let mut cx = StageContext::new(now, settled);
             match stage.handle(input, ports.view(Some(header)), &mut cx) {
@@ -146,7 +149,7 @@ impl<S: Stage> StageTurn<S> {
             Outcome::Done => {}
             Outcome::Defer => self.defer(),
             Outcome::Retry(_) => {
-                self.ports.rollback();
+                self.take_back();
                 self.leases.release_claim();
                 // The message stays the first one; the loop gives it to the handler again.
                 if let Some(rejection) = self.count_attempt() {
@@ -154,10 +157,17 @@ impl<S: Stage> StageTurn<S> {
                 }
             }
             Outcome::Reject(rejection) => {
-                self.ports.rollback();
+                self.take_back();
                 self.leases.release_claim();
                 self.bury(rejection);
             }
+        }
+    }
+
+    /// Takes back what the first message in hand has emitted.
+    fn take_back(&mut self) {
+        if !S::EMITS_LAST {
+            self.ports.rollback();
         }
     }
 
@@ -213,18 +223,18 @@ impl<S: Stage> StageTurn<S> {
     fn note_done(&mut self) {
         let done = std::mem::take(&mut self.hand.done);
         if done > 0 {
-            self.books.of(self.hand.edge).delivered += done;
+            self.books.touch(self.hand.edge).settlement.delivered += done;
         }
     }
 
     /// After a panic: outputs of the attempt are taken back, the message at the handler is dead, what the lost stage held is
     /// handled again where its body is still here.
     fn clean_up(&mut self) {
-        self.ports.rollback();
         self.stage = None;
         self.settled.clear();
         self.hand.count_done();
         if self.hand.batch.take_at_handler() {
+            self.take_back();
             self.bury(Rejection::new(Reason::Panic, "its handler panicked"));
         }
         for Held {
@@ -258,19 +268,28 @@ impl<S: Stage> StageTurn<S> {
     fn settle(&mut self) {
         self.note_done();
         let Some(inlet) = &self.inlet else { return };
-        for (index, (settlement, touched)) in self.books.edges.iter_mut().enumerate() {
-            if !*touched {
+        for (index, book) in self.books.edges.iter_mut().enumerate() {
+            if !std::mem::take(&mut book.touched) {
                 continue;
             }
             let edge = EdgeId(index);
             let in_hand = self.hand.held_of(edge) + self.leases.held_of(edge);
-            inlet.settle(edge, settlement, in_hand);
-            self.consumed += settlement.total();
-            if let Some(telemetry) = self.books.telemetry.get(index) {
-                telemetry.settled(settlement);
+            let telemetry = self.books.telemetry.get(index);
+            if std::mem::take(&mut book.rare) {
+                inlet.settle(edge, &book.settlement, in_hand);
+                self.consumed += book.settlement.total();
+                if let Some(telemetry) = telemetry {
+                    telemetry.settled(&book.settlement);
+                }
+                book.settlement = Settlement::default();
+            } else {
+                let delivered = std::mem::take(&mut book.settlement.delivered);
+                inlet.settle_delivered(edge, delivered, in_hand);
+                self.consumed += delivered;
+                if let Some(telemetry) = telemetry {
+                    telemetry.delivered(delivered);
+                }
             }
-            *settlement = Settlement::default();
-            *touched = false;
         }
     }
 
@@ -304,38 +323,53 @@ impl<S: Stage> StageTurn<S> {
             let mut context = StageContext::new(now, &mut self.settled);
             let view = self.ports.view(None);
             if let Err(text) = guarded(|| stage.handle_timeout(view, &mut context)) {
+                self.ports.rollback();
                 self.clean_up();
                 return Next::Panicked(text);
             }
             self.settle_leases();
         }
-        if self.hand.is_empty() && self.phase == Phase::Open {
-            let Some(inlet) = &mut self.inlet else {
-                return Next::Finished;
-            };
-            match inlet.poll_take(cx, &mut self.hand.batch, MAX_TAKE) {
-                Poll::Ready(Some(edge)) => {
-                    self.hand.edge = edge;
-                    // Noted so that the edge is settled, and its hand counted, even if all of it is deferred.
-                    self.books.of(edge);
+        let mut budget = MAX_BATCH;
+        loop {
+            if self.hand.is_empty() && self.phase == Phase::Open {
+                let Some(inlet) = &mut self.inlet else {
+                    return Next::Finished;
+                };
+                match inlet.poll_take(cx, &mut self.hand.batch, MAX_TAKE) {
+                    Poll::Ready(Some(edge)) => {
+                        self.hand.edge = edge;
+                        // Noted so that the edge is settled, and its hand counted, even if all of it is deferred.
+                        self.books.touch(edge);
+                    }
+                    Poll::Ready(None) => self.phase = Phase::Finishing,
+                    Poll::Pending if self.finish_when_empty => {
+                        inlet.close();
+                        self.phase = Phase::Finishing;
+                    }
+                    Poll::Pending => return self.flush_and_wait(cx),
                 }
-                Poll::Ready(None) => self.phase = Phase::Finishing,
-                Poll::Pending if self.finish_when_empty => {
-                    inlet.close();
-                    self.phase = Phase::Finishing;
+            }
+            if self.hand.is_empty() {
+                // What was handled in this turn is sent before the end.
+                return if self.ports.pending() == 0 && self.phase == Phase::Finishing {
+                    self.finish(now)
+                } else {
+                    Next::Again
+                };
+            }
+            match guarded(|| self.handle(now, budget)) {
+                Ok(left) => budget = left,
+                Err(text) => {
+                    self.clean_up();
+                    return Next::Panicked(text);
                 }
-                Poll::Pending => return self.flush_and_wait(cx),
             }
-        }
-        if !self.hand.is_empty() {
-            if let Err(text) = guarded(|| self.handle(now)) {
-                self.clean_up();
-                return Next::Panicked(text);
+            // Small batches are handled together, as far as they are there and go together.
+            if budget == 0 || !self.hand.is_empty() || self.ports.pending() >= MAX_BATCH / 2 {
+                return Next::Again;
             }
-        } else if self.phase == Phase::Finishing {
-            return self.finish(now);
+            self.note_done();
         }
-        Next::Again
     }
 
     /// Sends what a timer emitted before sleeping.
@@ -356,6 +390,7 @@ impl<S: Stage> StageTurn<S> {
             let view = self.ports.view(None);
             match guarded(|| stage.finish(view, &mut context)) {
                 Err(text) => {
+                    self.ports.rollback();
                     self.clean_up();
                     return Next::Panicked(text);
                 }
@@ -423,11 +458,10 @@ impl<S: Stage> Turn for StageTurn<S> {
     fn cancel(&mut self) {
         self.note_done();
         // What was handled but whose outputs were not accepted is given up as well.
-        for (settlement, touched) in &mut self.books.edges {
-            if *touched {
-                let delivered = std::mem::take(&mut settlement.delivered);
-                settlement.cancelled += delivered;
-            }
+        for book in self.books.edges.iter_mut().filter(|book| book.touched) {
+            let delivered = std::mem::take(&mut book.settlement.delivered);
+            book.settlement.cancelled += delivered;
+            book.rare = true;
         }
         for (edge, count) in self.hand.give_up() {
             self.books.of(edge).cancelled += count;

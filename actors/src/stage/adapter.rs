@@ -95,6 +95,7 @@ pub struct RouterStage<R, I>(pub(crate) R, pub(crate) PhantomData<fn(I)>);
 impl<I: Message, R: Router<I>> Stage for RouterStage<R, I> {
     type Input = I;
     type Outputs = Ways<I>;
+    const EMITS_LAST: bool = true;
     fn handle(
         &mut self,
         input: Input<'_, I>,

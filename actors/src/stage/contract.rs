@@ -12,6 +12,10 @@ pub trait Stage: Send + 'static {
     /// What it gives: an [`Outlet`](super::Outlet), a tuple of them, [`Ways`](super::Ways), or `()`.
     type Outputs: Outputs;
 
+    /// Whether its handler emits at the very end, when nothing of its own can fail any more: then what it emitted never
+    /// has to be taken back, and the runtime need not remember where it began.
+    const EMITS_LAST: bool = false;
+
     /// Handles one message. `input` is borrowed from the runtime until the handler takes it.
     fn handle(
         &mut self,
