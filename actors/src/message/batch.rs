@@ -85,39 +85,51 @@ impl<M: Message> Batch<M> {
         body: M,
     ) {
         let key = body.key();
-        let finished = move |mut header: Header| {
+        let identify = move |header: &mut Header| {
             if key.is_some() {
                 header.set_key(key);
             }
             header.set_identity(producer, 0, sequence);
-            header
         };
         match cause {
             Some(cause) if cause.owns_memory() => {
-                let header = finished(cause.child());
+                let mut header = cause.child();
+                identify(&mut header);
                 let weight = header.weight() + body.weight();
                 self.push_weighed(header, body, weight);
             }
             Some(cause) => {
                 self.note(cause, size_of::<Header>() + body.weight());
-                self.items.push_with(|| finished(cause.child()), body);
+                let change = |header: &mut Header| {
+                    header.set_attempt(0);
+                    identify(header);
+                };
+                self.items.push_child(cause, change, body);
             }
             None => {
                 self.bytes += size_of::<Header>() + body.weight();
-                self.items.push_with(|| finished(Header::new()), body);
+                let mut header = Header::new();
+                identify(&mut header);
+                self.items.push(header, body);
             }
         }
     }
 
-    /// Appends a message as it came to its handler. `weight` is that of header and body.
+    /// Appends a message as it came to its handler.
     #[inline]
-    pub(crate) fn push_forwarded(&mut self, header: &Header, body: Body<'_, M>, weight: usize) {
+    pub(crate) fn push_forwarded(&mut self, header: &Header, body: Body<'_, M>) {
         if header.owns_memory() {
-            self.push_weighed(header.clone(), body.take(), weight);
+            self.push_copied(header, body);
         } else {
-            self.note(header, weight);
+            self.note(header, size_of::<Header>() + body.weight());
             self.items.push_forwarded(header, body);
         }
+    }
+
+    #[cold]
+    fn push_copied(&mut self, header: &Header, body: Body<'_, M>) {
+        let weight = header.weight() + body.weight();
+        self.push_weighed(header.clone(), body.take(), weight);
     }
 
     #[inline]

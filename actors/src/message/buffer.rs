@@ -92,17 +92,27 @@ impl<M> Buffer<M> {
     /// Appends a message.
     #[inline]
     pub(crate) fn push(&mut self, header: Header, body: M) {
-        self.push_with(|| header, body);
-    }
-
-    /// Appends a message whose header is made at the last moment, so that it is written to its place and nowhere else.
-    #[inline]
-    pub(crate) fn push_with(&mut self, header: impl FnOnce() -> Header, body: M) {
         let slot = self.vacant();
         // SAFETY: the slot is the vacant one behind the last message; both fields are written before the length covers it.
         unsafe {
             ptr::addr_of_mut!((*slot).body).write(body);
-            ptr::addr_of_mut!((*slot).header).write(header());
+            ptr::addr_of_mut!((*slot).header).write(header);
+            self.slots.set_len(self.slots.len() + 1);
+        }
+    }
+
+    /// Appends a message whose header is a copy of one that owns no memory, changed in its place.
+    #[inline]
+    pub(crate) fn push_child(&mut self, cause: &Header, change: impl FnOnce(&mut Header), body: M) {
+        debug_assert!(!cause.owns_memory(), "two headers would own it");
+        let slot = self.vacant();
+        // SAFETY: the slot is the vacant one behind the last message. A header that owns no memory may be copied bit by bit.
+        // Both fields are written before the length covers the slot; where `change` panics the body is dropped by no one.
+        unsafe {
+            ptr::addr_of_mut!((*slot).body).write(body);
+            let header = ptr::addr_of_mut!((*slot).header);
+            ptr::copy_nonoverlapping(cause, header, 1);
+            change(&mut *header);
             self.slots.set_len(self.slots.len() + 1);
         }
     }

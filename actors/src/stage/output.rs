@@ -123,9 +123,8 @@ impl<'a, T: Message> Out<'a, T> {
     /// Passes the input on as it is: header (identity included) and body.
     #[inline]
     pub fn forward(&mut self, input: Input<'_, T>) {
-        let weight = input.header().weight() + input.weight();
         let (header, body) = input.into_parts();
-        self.outlet.pending.push_forwarded(header, body, weight);
+        self.outlet.pending.push_forwarded(header, body);
     }
 
     /// The header that an output emitted now would inherit from.
@@ -276,11 +275,9 @@ impl<T: Message> OutWays<'_, T> {
     /// `no_route` if there is no such way; the input stays with the runtime.
     #[inline]
     pub fn forward(&mut self, way: usize, input: Input<'_, T>) -> Result<(), Rejection> {
-        let weight = input.header().weight() + input.weight();
         let (header, body) = input.into_parts();
-        self.ways.filling(way, |outlet| {
-            outlet.pending.push_forwarded(header, body, weight)
-        })
+        self.ways
+            .filling(way, |outlet| outlet.pending.push_forwarded(header, body))
     }
 }
 
