@@ -121,7 +121,7 @@ impl<M: Message> Edge<M> {
         } else {
             let mut moved = 0;
             while moved < limit
-                && let Some(weight) = batch.front().map(Envelope::weight)
+                && let Some(weight) = batch.first_weight()
                 && self.fits(Need {
                     messages: 1,
                     bytes: weight,
@@ -160,7 +160,7 @@ impl<M: Message> Edge<M> {
     /// What a sender of `batch` should wait for: not one place, which would wake it for every message, but half of
     /// the edge or the whole batch, whichever is less.
     pub(super) fn need_for(&self, batch: &Batch<M>) -> Need {
-        let first = batch.front().map_or(0, Envelope::weight);
+        let first = batch.first_weight().unwrap_or(0);
         let messages = batch.len().min(self.capacity.max_messages() / 2).max(1);
         if messages == 1
             || batch.bytes() / batch.len().max(1) * messages > self.capacity.max_bytes() / 2

@@ -48,12 +48,10 @@ impl<M: Message> Queue<M> {
         self.messages += 1;
         self.bytes += weight;
         match self.batches.back_mut() {
-            Some(last) if last.len() < BATCH => {
-                last.push_weighed(envelope.header, envelope.body, weight)
-            }
+            Some(last) if last.len() < BATCH => last.push_weighed(envelope, weight),
             _ => {
                 let mut batch = self.emptied.pop().unwrap_or_default();
-                batch.push_weighed(envelope.header, envelope.body, weight);
+                batch.push_weighed(envelope, weight);
                 self.batches.push_back(batch);
             }
         }

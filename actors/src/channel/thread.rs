@@ -14,7 +14,7 @@ use crossbeam_channel::{
 use super::Waits;
 use super::probe::{Probe, ProbeSource};
 use super::{Capacity, Closed, EdgeId, EdgeStats, Overflow, Settlement};
-use crate::message::{Batch, EdgeCounts, Envelope, Message, Reason};
+use crate::message::{Batch, EdgeCounts, Message, Reason};
 
 /// The most batches in flight on one edge; its messages are bounded by the gauge.
 const MAX_BATCHES: usize = 256;
@@ -176,14 +176,14 @@ impl<M: Message> ThreadSender<M> {
         {
             std::mem::swap(&mut part, batch);
         } else {
-            while let Some(weight) = batch.front().map(Envelope::weight)
+            while let Some(weight) = batch.first_weight()
                 && (self.gauge.fits(part.len() + 1, part.bytes() + weight))
                 && (part.is_empty()
                     || (part.len() < self.gauge.capacity.max_messages()
                         && part.bytes() + weight <= self.gauge.capacity.max_bytes()))
                 && let Some(envelope) = batch.pop()
             {
-                part.push_weighed(envelope.header, envelope.body, weight);
+                part.push_weighed(envelope, weight);
             }
         }
         if part.is_empty() {
@@ -334,6 +334,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::thread_wait::WakeChannel;
     use super::*;
+    use crate::message::Envelope;
 
     fn batch(range: std::ops::Range<u64>) -> Batch<u64> {
         range.collect()

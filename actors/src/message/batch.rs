@@ -1,13 +1,24 @@
 //! Messages that travel together.
+//!
+//! Most messages of a batch come from one producer and agree in all of their header but sequence and key. A batch holds
+//! what they agree in once; as soon as one differs, it holds it once per message, until the batch is empty again.
 
-use super::buffer::{Body, Buffer, Then};
+use std::collections::VecDeque;
+use std::iter;
+
+use super::buffer::{Body, Buffer, Row, Then, Visit};
+use super::header::Common;
 use super::{Envelope, Header, Message, Time};
 
 /// Messages that travel together, in order, with what they share kept once.
 ///
 /// Emptied batches keep their allocation: at steady state queues, hands and outputs swap the same few batches.
 pub struct Batch<M> {
-    items: Buffer<M>,
+    rows: Buffer<M>,
+    /// What all headers have in common, while `each` is empty.
+    common: Common,
+    /// What would be common, per message: as long as `rows`, or empty.
+    each: VecDeque<Common>,
     bytes: usize,
     earliest_deadline: Option<Time>,
 }
@@ -15,7 +26,9 @@ pub struct Batch<M> {
 impl<M> Default for Batch<M> {
     fn default() -> Self {
         Self {
-            items: Buffer::default(),
+            rows: Buffer::default(),
+            common: Common::default(),
+            each: VecDeque::new(),
             bytes: 0,
             earliest_deadline: None,
         }
@@ -33,14 +46,14 @@ impl<M: Message> Batch<M> {
     #[must_use]
     #[inline]
     pub fn len(&self) -> usize {
-        self.items.len()
+        self.rows.len()
     }
 
     /// Whether it holds none.
     #[must_use]
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.items.len() == 0
+        self.rows.len() == 0
     }
 
     /// Sum of the weights of its messages, in bytes.
@@ -52,7 +65,7 @@ impl<M: Message> Batch<M> {
 
     /// How many messages it has memory for.
     pub(crate) fn allocated(&self) -> usize {
-        self.items.allocated()
+        self.rows.allocated()
     }
 
     /// No message in it expires before this point. A lower bound: it may be earlier than the earliest still inside.
@@ -68,82 +81,72 @@ impl<M: Message> Batch<M> {
             .is_some_and(|deadline| deadline <= now)
     }
 
+    // ---- in
+
     /// Appends a message.
     #[inline]
     pub fn push(&mut self, envelope: Envelope<M>) {
         let weight = envelope.weight();
-        self.push_weighed(envelope.header, envelope.body, weight);
-    }
-
-    /// Appends an output that `cause` brings about, whose identity and key are set here.
-    #[inline]
-    pub(crate) fn push_child(
-        &mut self,
-        cause: Option<&Header>,
-        producer: u32,
-        sequence: u64,
-        body: M,
-    ) {
-        let key = body.key();
-        let identify = move |header: &mut Header| {
-            if key.is_some() {
-                header.set_key(key);
-            }
-            header.set_identity(producer, 0, sequence);
-        };
-        match cause {
-            Some(cause) if cause.owns_memory() => {
-                let mut header = cause.child();
-                identify(&mut header);
-                let weight = header.weight() + body.weight();
-                self.push_weighed(header, body, weight);
-            }
-            Some(cause) => {
-                self.note(cause, size_of::<Header>() + body.weight());
-                let change = |header: &mut Header| {
-                    header.set_attempt(0);
-                    identify(header);
-                };
-                self.items.push_child(cause, change, body);
-            }
-            None => {
-                self.bytes += size_of::<Header>() + body.weight();
-                let mut header = Header::new();
-                identify(&mut header);
-                self.items.push(header, body);
-            }
-        }
-    }
-
-    /// Appends a message as it came to its handler.
-    #[inline]
-    pub(crate) fn push_forwarded(&mut self, header: &Header, body: Body<'_, M>) {
-        if header.owns_memory() {
-            self.push_copied(header, body);
-        } else {
-            self.note(header, size_of::<Header>() + body.weight());
-            self.items.push_forwarded(header, body);
-        }
-    }
-
-    #[cold]
-    fn push_copied(&mut self, header: &Header, body: Body<'_, M>) {
-        let weight = header.weight() + body.weight();
-        self.push_weighed(header.clone(), body.take(), weight);
+        self.push_weighed(envelope, weight);
     }
 
     #[inline]
-    pub(crate) fn push_weighed(&mut self, header: Header, body: M, weight: usize) {
-        self.note(&header, weight);
-        self.items.push(header, body);
-    }
-
-    #[inline]
-    fn note(&mut self, header: &Header, weight: usize) {
+    pub(crate) fn push_weighed(&mut self, envelope: Envelope<M>, weight: usize) {
+        let Envelope { header, body } = envelope;
+        let (sequence, key) = (header.sequence, header.key);
         self.bytes += weight;
-        if let Some(deadline) = header.deadline() {
-            self.note_deadline(Some(deadline));
+        self.note_common(header.common);
+        self.rows.push(sequence, key, body);
+    }
+
+    /// Notes what the next message has in common with the others, or not.
+    #[inline]
+    fn note_common(&mut self, common: Common) {
+        if self.each.is_empty() && common == self.common && !self.is_empty() {
+            return;
         }
+        self.note_deadline(common.deadline());
+        if self.is_empty() && common.is_plain() {
+            self.common = common;
+        } else {
+            self.tell_apart();
+            self.each.push_back(common);
+        }
+    }
+
+    /// From here on what was common is held per message.
+    fn tell_apart(&mut self) {
+        if self.each.is_empty() {
+            let copies = iter::repeat_with(|| self.common.clone()).take(self.rows.len());
+            self.each.extend(copies);
+        }
+    }
+
+    /// Says what the next message has in common with others or not: the first half of adding it. Whether all agree now, so
+    /// that what agrees with this one agrees with all.
+    pub(crate) fn announce(&mut self, header: Header) -> bool {
+        self.bytes += header.common.heap_size();
+        self.note_common(header.common);
+        self.each.is_empty()
+    }
+
+    /// Appends a message that was announced, or agrees with the last one in what is common.
+    #[inline]
+    pub(crate) fn push_row(&mut self, sequence: u64, key: u64, body: M, weight: usize) {
+        self.bytes += Header::WEIGHT + weight;
+        self.rows.push(sequence, key, body);
+    }
+
+    /// As [`Batch::push_row`], with a body that is moved from where it lies.
+    #[inline]
+    pub(crate) fn push_moved(
+        &mut self,
+        (sequence, key): (u64, u64),
+        body: Body<'_, M>,
+        weight: usize,
+    ) {
+        self.bytes += Header::WEIGHT + weight;
+        self.rows.push_moved(sequence, key, body);
     }
 
     fn note_deadline(&mut self, deadline: Option<Time>) {
@@ -155,15 +158,43 @@ impl<M: Message> Batch<M> {
 
     /// Puts a message before all others: for one that is to be handled again.
     pub fn push_front(&mut self, envelope: Envelope<M>) {
-        self.note(&envelope.header, envelope.weight());
-        self.items.push_front(envelope);
+        if self.is_empty() {
+            self.push(envelope);
+            return;
+        }
+        self.bytes += envelope.weight();
+        let Envelope { header, body } = envelope;
+        let (sequence, key) = (header.sequence, header.key);
+        self.note_deadline(header.common.deadline());
+        if !self.each.is_empty() || header.common != self.common {
+            self.tell_apart();
+            self.each.push_front(header.common);
+        }
+        let row = Row {
+            sequence,
+            key,
+            body,
+        };
+        self.rows.push_front(row);
+    }
+
+    // ---- out
+
+    /// What would be common, of the first message, which leaves.
+    fn first_common(&mut self) -> Common {
+        self.each.pop_front().unwrap_or_else(|| self.common.clone())
     }
 
     /// Takes the first message.
-    #[inline]
     pub fn pop(&mut self) -> Option<Envelope<M>> {
-        let (header, Some(body)) = self.items.take_first()? else {
+        let (sequence, key, Some(body)) = self.rows.take_first()? else {
             unreachable!("bodies are only taken from a hand, which is never popped");
+        };
+        let header = Header {
+            sequence,
+            key,
+            common: self.first_common(),
+            run: 0,
         };
         let envelope = Envelope { header, body };
         self.bytes = self.bytes.saturating_sub(envelope.weight());
@@ -173,7 +204,18 @@ impl<M: Message> Batch<M> {
 
     /// Takes the last message.
     pub fn pop_back(&mut self) -> Option<Envelope<M>> {
-        let envelope = self.items.pop_back()?;
+        let row = self.rows.pop_back()?;
+        let common = self.each.pop_back();
+        let header = Header {
+            sequence: row.sequence,
+            key: row.key,
+            common: common.unwrap_or_else(|| self.common.clone()),
+            run: 0,
+        };
+        let envelope = Envelope {
+            header,
+            body: row.body,
+        };
         self.bytes = self.bytes.saturating_sub(envelope.weight());
         self.reset_if_empty();
         Some(envelope)
@@ -181,62 +223,91 @@ impl<M: Message> Batch<M> {
 
     #[inline]
     fn reset_if_empty(&mut self) {
-        if self.items.len() == 0 {
+        if self.rows.len() == 0 {
             self.bytes = 0;
             self.earliest_deadline = None;
         }
     }
 
-    /// The first message.
-    #[must_use]
-    pub fn front(&self) -> Option<&Envelope<M>> {
-        self.items.as_slice().first()
+    /// The weight of the first message.
+    pub(crate) fn first_weight(&self) -> Option<usize> {
+        let row = self.rows.as_slice().first()?;
+        let rest = self.each.front().map_or(0, Common::heap_size);
+        Some(Header::WEIGHT + rest + row.body.weight())
     }
 
     // ---- for a hand: messages are handled where they lie, and nobody asks for the bytes of what is left
 
-    /// As [`Buffer::handle_each`].
+    /// Gives each of the first `most` messages to `handler`, until one stays or says stop. What of a message was not taken
+    /// is dropped once it is done with; a panic leaves its message the first one. `run` names this run of messages: no
+    /// other run that the same outputs see has the same name.
     #[inline]
-    pub(crate) fn handle_each(
-        &mut self,
-        most: usize,
-        handle: impl FnMut(&Header, Body<'_, M>) -> Then,
-    ) {
-        self.items.handle_each(most, handle);
+    pub(crate) fn handle_each(&mut self, run: u64, most: usize, handler: &mut impl Handle<M>) {
+        if self.each.is_empty() {
+            let header = Header {
+                sequence: 0,
+                key: 0,
+                common: self.common.clone(),
+                run,
+            };
+            let mut uniform = Uniform { header, handler };
+            self.rows.visit_each(most, &mut uniform);
+        } else {
+            let header = Header::new();
+            let each = &mut self.each;
+            let mut apart = Apart {
+                header,
+                each,
+                lent: false,
+                handler,
+            };
+            self.rows.visit_each(most, &mut apart);
+        }
         self.reset_if_empty();
     }
 
     /// As [`Buffer::take_at_handler`].
     pub(crate) fn take_at_handler(&mut self) -> bool {
-        self.items.take_at_handler()
+        self.rows.take_at_handler()
     }
 
-    /// The header of the first message, also when its body was taken.
-    pub(crate) fn first_header_mut(&mut self) -> Option<&mut Header> {
-        self.items.first_header_mut()
+    /// One more attempt at the first message has failed: how many have.
+    pub(crate) fn count_attempt(&mut self) -> u8 {
+        self.tell_apart();
+        let Some(first) = self.each.front_mut() else {
+            return 0;
+        };
+        first.count_attempt()
     }
 
     /// Whether the body of the first message was taken.
     pub(crate) fn is_first_hollow(&self) -> bool {
-        self.items.is_hollow()
+        self.rows.is_hollow()
     }
 
     /// Takes the first message, without its body if that was taken before.
     pub(crate) fn take_first(&mut self) -> Option<(Header, Option<M>)> {
-        let taken = self.items.take_first();
+        let (sequence, key, body) = self.rows.take_first()?;
+        let header = Header {
+            sequence,
+            key,
+            common: self.first_common(),
+            run: 0,
+        };
         self.reset_if_empty();
-        taken
+        Some((header, body))
     }
+
+    // ---- between batches
 
     /// Moves everything from `other` to the end of this batch; when this one is empty, only pointers move.
     pub fn append(&mut self, other: &mut Self) {
         if self.is_empty() {
             std::mem::swap(self, other);
-            return;
+        } else {
+            self.take_from(other, other.len(), other.bytes);
+            other.reset_if_empty();
         }
-        self.bytes += std::mem::take(&mut other.bytes);
-        self.note_deadline(other.earliest_deadline.take());
-        other.items.move_to(&mut self.items, usize::MAX);
     }
 
     /// Moves up to `max` messages to the end of `to`; when everything goes into an empty batch, only pointers move.
@@ -246,14 +317,28 @@ impl<M: Message> Batch<M> {
             to.append(self);
             return count;
         }
-        let moved = &self.items.as_slice()[..count];
-        let bytes: usize = moved.iter().map(Envelope::weight).sum();
-        self.items.move_to(&mut to.items, count);
-        self.bytes = self.bytes.saturating_sub(bytes);
-        to.bytes += bytes;
-        // Both keep the lower bound: which messages set it is not worth finding out.
-        to.note_deadline(self.earliest_deadline);
+        let moved = self.rows.as_slice()[..count].iter();
+        let bodies: usize = moved.map(|row| row.body.weight()).sum();
+        let rests: usize = self.each.iter().take(count).map(Common::heap_size).sum();
+        to.take_from(self, count, count * Header::WEIGHT + bodies + rests);
         count
+    }
+
+    /// Takes the first `count` messages of `other`, of so many bytes. Both keep the lower bound of the deadlines: which
+    /// messages set it is not worth finding out.
+    fn take_from(&mut self, other: &mut Self, count: usize, bytes: usize) {
+        if self.is_empty() {
+            self.common = other.common.clone();
+        }
+        if !self.each.is_empty() || !other.each.is_empty() || self.common != other.common {
+            self.tell_apart();
+            other.tell_apart();
+            self.each.extend(other.each.drain(..count));
+        }
+        other.rows.move_to(&mut self.rows, count);
+        self.bytes += bytes;
+        other.bytes = other.bytes.saturating_sub(bytes);
+        self.note_deadline(other.earliest_deadline);
     }
 
     /// Keeps the first `length` messages and drops the others.
@@ -265,30 +350,116 @@ impl<M: Message> Batch<M> {
 
     /// Drops all messages, keeps the allocation.
     pub fn clear(&mut self) {
-        self.items.clear();
+        self.each.clear();
+        self.rows.clear();
         self.reset_if_empty();
-    }
-
-    /// The messages in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Envelope<M>> {
-        self.items.as_slice().iter()
-    }
-
-    /// The headers can be changed in place, the bodies too as long as their weight stays the same.
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Envelope<M>> {
-        self.items.as_mut_slice().iter_mut()
     }
 
     /// Takes all messages out, in order. Those that the iterator has not given stay.
     pub fn drain(&mut self) -> impl Iterator<Item = Envelope<M>> + '_ {
-        std::iter::from_fn(|| self.pop())
+        iter::from_fn(|| self.pop())
+    }
+
+    /// The messages in order, with headers put together for this look.
+    pub fn iter(&self) -> impl Iterator<Item = (Header, &M)> {
+        let rows = self.rows.as_slice().iter().enumerate();
+        rows.map(|(index, row)| {
+            let header = Header {
+                sequence: row.sequence,
+                key: row.key,
+                common: self.each.get(index).unwrap_or(&self.common).clone(),
+                run: 0,
+            };
+            (header, &row.body)
+        })
+    }
+
+    /// Gives all messages the identity of one producer, with rising sequence.
+    pub(crate) fn identify(&mut self, producer: u32, first: u64) {
+        for (sequence, row) in (first..).zip(self.rows.as_mut_slice()) {
+            row.sequence = sequence;
+        }
+        for common in self.each.iter_mut().chain([&mut self.common]) {
+            common.set_producer(producer);
+        }
+    }
+}
+
+/// Whoever handles messages one by one. A trait and not a closure, so that the compiler can be told to build it into each
+/// loop.
+pub(crate) trait Handle<M> {
+    fn handle(&mut self, header: &Header, body: Body<'_, M>) -> Then;
+}
+
+/// Puts headers together that differ in sequence and key only.
+struct Uniform<'a, H> {
+    header: Header,
+    handler: &'a mut H,
+}
+
+impl<M, H: Handle<M>> Visit<M> for Uniform<'_, H> {
+    #[inline(always)]
+    fn visit(&mut self, sequence: u64, key: u64, body: Body<'_, M>) -> Then {
+        self.header.sequence = sequence;
+        self.header.key = key;
+        self.handler.handle(&self.header, body)
+    }
+}
+
+/// Puts headers together that are held one by one.
+struct Apart<'a, H> {
+    header: Header,
+    each: &'a mut VecDeque<Common>,
+    /// What is held of the first message is in `header` now.
+    lent: bool,
+    handler: &'a mut H,
+}
+
+impl<M, H: Handle<M>> Visit<M> for Apart<'_, H> {
+    #[inline(always)]
+    fn visit(&mut self, sequence: u64, key: u64, body: Body<'_, M>) -> Then {
+        self.lend(sequence, key);
+        let then = self.handler.handle(&self.header, body);
+        self.give_back(then);
+        then
+    }
+}
+
+impl<H> Apart<'_, H> {
+    fn lend(&mut self, sequence: u64, key: u64) {
+        self.header.sequence = sequence;
+        self.header.key = key;
+        if let Some(first) = self.each.front_mut() {
+            self.header.common = std::mem::take(first);
+            self.lent = true;
+        }
+    }
+
+    fn give_back(&mut self, then: Then) {
+        self.lent = false;
+        if then != Then::Stay {
+            self.each.pop_front();
+        } else if let Some(first) = self.each.front_mut() {
+            *first = std::mem::take(&mut self.header.common);
+        }
+    }
+}
+
+impl<H> Drop for Apart<'_, H> {
+    fn drop(&mut self) {
+        // The handler has panicked: its message stays the first one, whole.
+        if self.lent {
+            self.give_back(Then::Stay);
+        }
     }
 }
 
 impl<M: Message + Clone> Clone for Batch<M> {
     fn clone(&self) -> Self {
         Self {
-            items: self.items.clone(),
+            rows: self.rows.clone(),
+            common: self.common.clone(),
+            each: self.each.clone(),
             bytes: self.bytes,
             earliest_deadline: self.earliest_deadline,
         }

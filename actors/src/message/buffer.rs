@@ -1,10 +1,10 @@
-//! Messages in a row, handled where they lie: the one place where the engine manages memory by hand.
+//! Bodies in a row, each with what of its header is its own, handled where they lie: the one place where the engine
+//! manages memory by hand.
 //!
-//! A stage sees each message in the buffer it arrived in, may take the body out of it, and leaves the rest behind. The
-//! safe alternatives cost a copy of every message before it is handled, or a tag in every body and a second walk over
-//! the emptied ones.
+//! A stage sees each body in the buffer it arrived in and may take it out. The safe alternatives cost a copy of every
+//! message before it is handled, or a tag in every body and a second walk over the emptied ones.
 //!
-//! Invariant: the slots from `head` on hold messages, those before it hold nothing, and only the body of the one at `head`
+//! Invariant: the slots from `head` on hold rows, those before it hold nothing, and only the body of the one at `head`
 //! may be absent: exactly while `hollow` is set.
 
 #![allow(
@@ -16,14 +16,19 @@ use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::ptr;
 
-use super::{Envelope, Header};
+/// One message, without what it has in common with others.
+pub(super) struct Row<M> {
+    pub(super) sequence: u64,
+    pub(super) key: u64,
+    pub(super) body: M,
+}
 
 pub(crate) struct Buffer<M> {
-    slots: Vec<MaybeUninit<Envelope<M>>>,
+    slots: Vec<MaybeUninit<Row<M>>>,
     head: usize,
-    /// The body of the first message was taken, its header is still here.
+    /// The body of the first row was taken, the rest of it is still here.
     hollow: bool,
-    /// A panic in its handler left the first message behind.
+    /// A panic in its handler left the first row behind.
     at_handler: bool,
 }
 
@@ -38,6 +43,11 @@ pub(crate) enum Then {
     Stay,
 }
 
+/// Whoever is given rows one by one. A trait and not a closure, so that the compiler can be told to build it into each loop.
+pub(super) trait Visit<M> {
+    fn visit(&mut self, sequence: u64, key: u64, body: Body<'_, M>) -> Then;
+}
+
 impl<M> Default for Buffer<M> {
     fn default() -> Self {
         Self {
@@ -49,7 +59,7 @@ impl<M> Default for Buffer<M> {
     }
 }
 
-/// The body of the first message, until it is taken.
+/// The body of the first row, until it is taken.
 pub(crate) struct Body<'a, M> {
     slot: &'a mut MaybeUninit<M>,
     hollow: &'a mut bool,
@@ -84,48 +94,34 @@ impl<M> Buffer<M> {
         self.hollow
     }
 
-    /// How many messages fit without a new allocation.
+    /// How many rows fit without a new allocation.
     pub(crate) fn allocated(&self) -> usize {
         self.slots.capacity()
     }
 
-    /// Appends a message.
+    /// Appends a row: what belongs to it is written to its place one by one, so that it is not put together elsewhere
+    /// first.
     #[inline]
-    pub(crate) fn push(&mut self, header: Header, body: M) {
+    pub(super) fn push(&mut self, sequence: u64, key: u64, body: M) {
         let slot = self.vacant();
-        // SAFETY: the slot is the vacant one behind the last message; both fields are written before the length covers it.
+        // SAFETY: the slot is the vacant one behind the last row; all fields are written before the length covers it.
         unsafe {
+            ptr::addr_of_mut!((*slot).sequence).write(sequence);
+            ptr::addr_of_mut!((*slot).key).write(key);
             ptr::addr_of_mut!((*slot).body).write(body);
-            ptr::addr_of_mut!((*slot).header).write(header);
             self.slots.set_len(self.slots.len() + 1);
         }
     }
 
-    /// Appends a message whose header is a copy of one that owns no memory, changed in its place.
+    /// Appends a row with a body that is moved from where it lies.
     #[inline]
-    pub(crate) fn push_child(&mut self, cause: &Header, change: impl FnOnce(&mut Header), body: M) {
-        debug_assert!(!cause.owns_memory(), "two headers would own it");
+    pub(super) fn push_moved(&mut self, sequence: u64, key: u64, body: Body<'_, M>) {
         let slot = self.vacant();
-        // SAFETY: the slot is the vacant one behind the last message. A header that owns no memory may be copied bit by bit.
-        // Both fields are written before the length covers the slot; where `change` panics the body is dropped by no one.
+        // SAFETY: the slot is the vacant one behind the last row. The body is moved, and its old place marked as hollow.
+        // All fields are written before the length covers the slot.
         unsafe {
-            ptr::addr_of_mut!((*slot).body).write(body);
-            let header = ptr::addr_of_mut!((*slot).header);
-            ptr::copy_nonoverlapping(cause, header, 1);
-            change(&mut *header);
-            self.slots.set_len(self.slots.len() + 1);
-        }
-    }
-
-    /// Appends a copy of a header, which owns no memory, and the body of its message.
-    #[inline]
-    pub(crate) fn push_forwarded(&mut self, header: &Header, body: Body<'_, M>) {
-        debug_assert!(!header.owns_memory(), "two headers would own it");
-        let slot = self.vacant();
-        // SAFETY: the slot is the vacant one behind the last message. A header that owns no memory may be copied bit by bit;
-        // the body is moved, and its old place marked as hollow. Both are written before the length covers the slot.
-        unsafe {
-            ptr::copy_nonoverlapping(header, ptr::addr_of_mut!((*slot).header), 1);
+            ptr::addr_of_mut!((*slot).sequence).write(sequence);
+            ptr::addr_of_mut!((*slot).key).write(key);
             let to = ptr::addr_of_mut!((*slot).body).cast::<MaybeUninit<M>>();
             ptr::copy_nonoverlapping(ptr::from_ref(body.slot), to, 1);
             *body.hollow = true;
@@ -133,9 +129,9 @@ impl<M> Buffer<M> {
         }
     }
 
-    /// The place behind the last message.
+    /// The place behind the last row.
     #[inline]
-    fn vacant(&mut self) -> *mut Envelope<M> {
+    fn vacant(&mut self) -> *mut Row<M> {
         let length = self.slots.len();
         if length == self.slots.capacity() {
             self.grow();
@@ -149,31 +145,27 @@ impl<M> Buffer<M> {
         self.slots.reserve(1);
     }
 
-    /// Puts a message before all others. Not while the first one is hollow.
-    pub(crate) fn push_front(&mut self, envelope: Envelope<M>) {
-        debug_assert!(!self.hollow, "a hollow message is the first one");
+    /// Puts a row before all others. Not while the first one is hollow.
+    pub(super) fn push_front(&mut self, row: Row<M>) {
+        debug_assert!(!self.hollow, "a hollow row is the first one");
         match self.head.checked_sub(1) {
             Some(head) => {
-                self.slots[head] = MaybeUninit::new(envelope);
+                self.slots[head] = MaybeUninit::new(row);
                 self.head = head;
             }
-            None => self.slots.insert(0, MaybeUninit::new(envelope)),
+            None => self.slots.insert(0, MaybeUninit::new(row)),
         }
     }
 
-    /// Gives each of the first `most` messages to `handle`, where it lies, until one stays or says stop. What of a message
-    /// was not taken is dropped once it is done with. A panic in `handle` leaves its message the first one.
+    /// Gives each of the first `most` rows to `visitor`, sequence, key and body, where it lies, until one stays or says stop.
+    /// A body that was not taken is dropped once its row is done with. A panic in it leaves its row the first one.
     #[inline]
-    pub(crate) fn handle_each(
-        &mut self,
-        most: usize,
-        mut handle: impl FnMut(&Header, Body<'_, M>) -> Then,
-    ) {
+    pub(super) fn visit_each(&mut self, most: usize, visitor: &mut impl Visit<M>) {
         /// The place in the buffer, kept apart so that it can live in registers; written back in every case.
         struct Place<'a, M> {
             buffer: &'a mut Buffer<M>,
-            first: *mut Envelope<M>,
-            at: *mut Envelope<M>,
+            first: *mut Row<M>,
+            at: *mut Row<M>,
             hollow: bool,
             at_handler: bool,
         }
@@ -193,7 +185,7 @@ impl<M> Buffer<M> {
         let count = self.len().min(most);
         // SAFETY: `head` is at most the length, and `count` messages lie behind it.
         let (first, end) = unsafe {
-            let first = self.slots.as_mut_ptr().add(self.head).cast::<Envelope<M>>();
+            let first = self.slots.as_mut_ptr().add(self.head).cast::<Row<M>>();
             (first, first.add(count))
         };
         let mut place = Place {
@@ -204,33 +196,27 @@ impl<M> Buffer<M> {
             at_handler: false,
         };
         while place.at < end {
-            let envelope = place.at;
-            // SAFETY: the slot lies between `head` and the end, so it holds a message, and it is not hollow. Header and body
-            // are different fields, so a shared and an exclusive reference to them do not overlap; a `MaybeUninit<M>` has
-            // the layout of `M`. The buffer is not touched while they live: `place` only holds it.
-            let (header, slot) = unsafe {
-                let header = &*ptr::addr_of!((*envelope).header);
-                let body = ptr::addr_of_mut!((*envelope).body);
-                (header, &mut *body.cast::<MaybeUninit<M>>())
+            let row = place.at;
+            // SAFETY: the slot lies between `head` and the end, so it holds a row, and it is not hollow. A `MaybeUninit<M>` has
+            // the layout of `M`. The buffer is not touched while the reference lives: `place` only holds it.
+            let (sequence, key, slot) = unsafe {
+                let body = ptr::addr_of_mut!((*row).body).cast::<MaybeUninit<M>>();
+                ((*row).sequence, (*row).key, &mut *body)
             };
             place.at_handler = true;
             let hollow = &mut place.hollow;
-            let then = handle(header, Body { slot, hollow });
+            let then = visitor.visit(sequence, key, Body { slot, hollow });
             place.at_handler = false;
             if matches!(then, Then::Stay) {
                 return;
             }
             let hollow = std::mem::take(&mut place.hollow);
-            // SAFETY: the slot held a message until `at` moves past it, with a body unless it was taken. It moves first of
-            // all, so that a `drop` that panics is not repeated.
+            // SAFETY: the slot held a row until `at` moves past it, with a body unless it was taken. It moves first of all, so
+            // that a `drop` that panics is not repeated.
             unsafe {
-                place.at = envelope.add(1);
-                // Asked here, because the call alone costs more than the question.
-                if (*envelope).header.owns_memory() {
-                    ptr::drop_in_place(ptr::addr_of_mut!((*envelope).header));
-                }
+                place.at = row.add(1);
                 if !hollow {
-                    ptr::drop_in_place(ptr::addr_of_mut!((*envelope).body));
+                    ptr::drop_in_place(ptr::addr_of_mut!((*row).body));
                 }
             }
             if matches!(then, Then::Stop) {
@@ -239,28 +225,19 @@ impl<M> Buffer<M> {
         }
     }
 
-    /// Whether a panic left the first message at its handler; asked once.
+    /// Whether a panic left the first row at its handler; asked once.
     pub(crate) fn take_at_handler(&mut self) -> bool {
         std::mem::take(&mut self.at_handler)
     }
 
-    /// The header of the first message, whether its body is there or not.
-    pub(crate) fn first_header_mut(&mut self) -> Option<&mut Header> {
-        let slot = self.slots.get_mut(self.head)?;
-        // SAFETY: the slots from `head` on hold messages; a header is always there.
-        unsafe { Some(&mut *ptr::addr_of_mut!((*slot.as_mut_ptr()).header)) }
-    }
-
-    /// Takes the first message; the body is absent if it was taken before.
+    /// Takes the first row, sequence, key and body; the body is absent if it was taken before.
     #[inline]
-    pub(crate) fn take_first(&mut self) -> Option<(Header, Option<M>)> {
-        let slot = self.slots.get(self.head)?.as_ptr();
-        // SAFETY: the slot holds a message, with a body unless it is hollow; `head` moves past it, so nothing is read
-        // twice.
+    pub(super) fn take_first(&mut self) -> Option<(u64, u64, Option<M>)> {
+        let row = self.slots.get(self.head)?.as_ptr();
+        // SAFETY: the slot holds a row, with a body unless it is hollow; `head` moves past it, so nothing is read twice.
         let taken = unsafe {
-            let header = ptr::addr_of!((*slot).header).read();
-            let body = (!self.hollow).then(|| ptr::addr_of!((*slot).body).read());
-            (header, body)
+            let body = (!self.hollow).then(|| ptr::addr_of!((*row).body).read());
+            ((*row).sequence, (*row).key, body)
         };
         self.hollow = false;
         self.head += 1;
@@ -268,9 +245,9 @@ impl<M> Buffer<M> {
         Some(taken)
     }
 
-    /// Takes the last message. Not while the first one is hollow.
-    pub(crate) fn pop_back(&mut self) -> Option<Envelope<M>> {
-        debug_assert!(!self.hollow, "a hollow message is handled first");
+    /// Takes the last row. Not while the first one is hollow.
+    pub(super) fn pop_back(&mut self) -> Option<Row<M>> {
+        debug_assert!(!self.hollow, "a hollow row is handled first");
         if self.len() == 0 {
             return None;
         }
@@ -280,29 +257,29 @@ impl<M> Buffer<M> {
         Some(unsafe { slot.assume_init() })
     }
 
-    /// The messages in order. Not while the first one is hollow.
-    pub(crate) fn as_slice(&self) -> &[Envelope<M>] {
-        debug_assert!(!self.hollow, "a hollow message cannot be looked at");
+    /// The rows in order. Not while the first one is hollow.
+    pub(super) fn as_slice(&self) -> &[Row<M>] {
+        debug_assert!(!self.hollow, "a hollow row cannot be looked at");
         let slots = &self.slots[self.head + usize::from(self.hollow)..];
-        // SAFETY: the slots from `head` on hold messages, a hollow one is left out; `MaybeUninit<T>` has the layout of `T`.
-        unsafe { &*(ptr::from_ref(slots) as *const [Envelope<M>]) }
+        // SAFETY: the slots from `head` on hold rows, a hollow one is left out; `MaybeUninit<T>` has the layout of `T`.
+        unsafe { &*(ptr::from_ref(slots) as *const [Row<M>]) }
     }
 
     /// As [`Buffer::as_slice`], to change them.
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [Envelope<M>] {
-        debug_assert!(!self.hollow, "a hollow message cannot be looked at");
+    pub(super) fn as_mut_slice(&mut self) -> &mut [Row<M>] {
+        debug_assert!(!self.hollow, "a hollow row cannot be looked at");
         let slots = &mut self.slots[self.head + usize::from(self.hollow)..];
         // SAFETY: as for `as_slice`.
-        unsafe { &mut *(ptr::from_mut(slots) as *mut [Envelope<M>]) }
+        unsafe { &mut *(ptr::from_mut(slots) as *mut [Row<M>]) }
     }
 
-    /// Moves the first `count` messages to the end of `to`. Not while the first one is hollow.
+    /// Moves the first `count` rows to the end of `to`. Not while the first one is hollow.
     pub(crate) fn move_to(&mut self, to: &mut Self, count: usize) {
-        debug_assert!(!self.hollow, "a hollow message cannot be moved");
+        debug_assert!(!self.hollow, "a hollow row cannot be moved");
         let count = count.min(self.len());
         to.slots.reserve(count);
         let length = to.slots.len();
-        // SAFETY: `count` messages lie behind `head`, room for them was reserved, and the two allocations are different.
+        // SAFETY: `count` rows lie behind `head`, room for them was reserved, and the two allocations are different.
         // `head` moves past what was copied, so that nothing has two owners.
         unsafe {
             let from = self.slots.as_ptr().add(self.head);
@@ -313,7 +290,7 @@ impl<M> Buffer<M> {
         self.rewind();
     }
 
-    /// Drops all messages, keeps the allocation.
+    /// Drops all rows, keeps the allocation.
     pub(crate) fn clear(&mut self) {
         while let Some(first) = self.take_first() {
             drop(first);
@@ -340,8 +317,8 @@ impl<M> Drop for Buffer<M> {
 impl<M: Clone> Clone for Buffer<M> {
     fn clone(&self) -> Self {
         let mut clone = Self::default();
-        for envelope in self.as_slice() {
-            clone.push(envelope.header.clone(), envelope.body.clone());
+        for row in self.as_slice() {
+            clone.push(row.sequence, row.key, row.body.clone());
         }
         clone
     }
@@ -358,6 +335,15 @@ mod tests {
     use super::*;
 
     type Body = Arc<u32>;
+
+    /// A closure as a visitor.
+    struct With<F>(F);
+
+    impl<M, F: FnMut(u64, u64, super::Body<'_, M>) -> Then> Visit<M> for With<F> {
+        fn visit(&mut self, sequence: u64, key: u64, body: super::Body<'_, M>) -> Then {
+            (self.0)(sequence, key, body)
+        }
+    }
 
     #[derive(Clone, Debug)]
     enum Step {
@@ -398,41 +384,35 @@ mod tests {
             let mut model = VecDeque::<(u64, bool)>::new();
             let mut moved = Buffer::<Body>::default();
             for (number, step) in (1_u64..).zip(steps) {
-                let mut header = Header::new();
-                header.set_identity(0, 0, number);
                 let hollow = model.front().is_some_and(|(_, full)| !full);
                 match step {
                     Step::Push => {
-                        buffer.push(header, Arc::clone(&source));
+                        buffer.push(number, 1, Arc::clone(&source));
                         model.push_back((number, true));
                     }
                     Step::PushFront if !hollow => {
-                        let body = Arc::clone(&source);
-                        buffer.push_front(Envelope { header, body });
+                        let (sequence, body) = (number, Arc::clone(&source));
+                        buffer.push_front(Row { sequence, key: 1, body });
                         model.push_front((number, true));
                     }
                     Step::Look => {
                         let mut seen = None;
-                        buffer.handle_each(9, |header, body| {
-                            seen = Some((header.sequence(), **body));
+                        buffer.visit_each(9, &mut With(|sequence, _, body: super::Body<'_, Body>| {
+                            seen = Some((sequence, **body));
                             Then::Stay
-                        });
+                        }));
                         let expected = model.front().filter(|(_, full)| *full).map(|(number, _)| (*number, 7));
                         prop_assert_eq!(seen, expected);
-                        prop_assert_eq!(
-                            buffer.first_header_mut().map(|header| header.sequence()),
-                            model.front().map(|(number, _)| *number)
-                        );
                     }
                     Step::Take(panics) => {
                         let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                            buffer.handle_each(9, |_, body| {
+                            buffer.visit_each(9, &mut With(|_, _, body: super::Body<'_, Body>| {
                                 assert_eq!(*body.take(), 7);
                                 if panics {
                                     std::panic::resume_unwind(Box::new(()));
                                 }
                                 Then::Stay
-                            });
+                            }));
                         }));
                         if !hollow && let Some(first) = model.front_mut() {
                             first.1 = false;
@@ -442,23 +422,25 @@ mod tests {
                     }
                     Step::Handle(count, stop) if !hollow => {
                         let mut seen = Vec::new();
-                        buffer.handle_each(count, |header, body| {
-                            seen.push(header.sequence());
-                            if header.sequence().is_multiple_of(2) {
-                                drop(body.take());
+                        buffer.visit_each(count, &mut With(|sequence, key, body: super::Body<'_, Body>| {
+                            seen.push(sequence);
+                            match sequence % 3 {
+                                0 => drop(body.take()),
+                                1 => moved.push_moved(sequence, key, body),
+                                _ => {}
                             }
                             if seen.len() == stop { Then::Stop } else { Then::Next }
-                        });
+                        }));
                         let most = if stop == 0 { count } else { count.min(stop) };
                         let handled = model.drain(..most.min(model.len()));
                         prop_assert!(handled.map(|(number, _)| number).eq(seen));
                     }
                     Step::TakeFirst => {
-                        let taken = buffer.take_first().map(|(header, body)| (header.sequence(), body.is_some()));
+                        let taken = buffer.take_first().map(|(sequence, _, body)| (sequence, body.is_some()));
                         prop_assert_eq!(taken, model.pop_front());
                     }
                     Step::PopBack if !hollow => {
-                        let taken = buffer.pop_back().map(|envelope| envelope.header.sequence());
+                        let taken = buffer.pop_back().map(|row| row.sequence);
                         prop_assert_eq!(taken, model.pop_back().map(|(number, _)| number));
                     }
                     Step::Move(count) if !hollow => {
@@ -477,7 +459,7 @@ mod tests {
                 if model.front().is_none_or(|(_, full)| *full) {
                     let clone = buffer.clone();
                     let numbers = |buffer: &Buffer<Body>| {
-                        buffer.as_slice().iter().map(|envelope| envelope.header.sequence()).collect::<Vec<_>>()
+                        buffer.as_slice().iter().map(|row| row.sequence).collect::<Vec<_>>()
                     };
                     prop_assert_eq!(numbers(&clone), numbers(&buffer));
                     prop_assert!(model.iter().map(|(number, _)| *number).eq(numbers(&buffer)));
@@ -499,7 +481,7 @@ mod tests {
         let source = Arc::new(1);
         let mut buffer = Buffer::default();
         for bad in [false, true, false] {
-            buffer.push(Header::new(), Bad(Arc::clone(&source), bad));
+            buffer.push(1, 1, Bad(Arc::clone(&source), bad));
         }
         let cleared = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| buffer.clear()));
         assert!(cleared.is_err());

@@ -5,23 +5,87 @@ use std::fmt;
 use super::{Key, Time};
 
 /// The header of a message: at most 64 bytes; what most messages do not need lies behind one pointer.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Default)]
 pub struct Header {
-    plain: Plain,
-    rest: Option<Box<Rest>>,
+    pub(super) sequence: u64,
+    pub(super) key: u64,
+    pub(super) common: Common,
+    /// Names, at the handler of a batch, what all its headers have in common, so that outputs need not compare it; 0 is
+    /// no name. Copies have none.
+    pub(super) run: u64,
 }
 
-/// What every header has, in whole words, because it is copied for every output.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Plain {
-    sequence: u64,
-    key: u64,
+/// What messages that travel together usually have in common: a batch holds it once as long as they do.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct Common {
     deadline: Option<std::num::NonZeroU64>,
     event_time: i64,
     producer: u32,
     epoch: u32,
     small: Small,
+    rest: Option<Box<Rest>>,
 }
+
+impl Common {
+    /// Whether it owns no memory: then it may stand for many messages.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        self.rest.is_none()
+    }
+
+    #[inline]
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.deadline
+            .map(|nanoseconds| Time::from_nanos(nanoseconds.get()))
+    }
+
+    /// Bytes that it holds beside itself.
+    #[inline]
+    pub(super) fn heap_size(&self) -> usize {
+        match &self.rest {
+            None => 0,
+            Some(rest) => rest.weight(),
+        }
+    }
+
+    /// One more attempt has failed: how many have.
+    pub(super) fn count_attempt(&mut self) -> u8 {
+        let attempts = self.small.byte(Small::ATTEMPT).saturating_add(1);
+        self.small = self.small.with_byte(Small::ATTEMPT, attempts);
+        attempts
+    }
+
+    pub(super) fn set_producer(&mut self, producer: u32) {
+        self.producer = producer;
+        self.epoch = 0;
+    }
+}
+
+impl Clone for Header {
+    #[inline]
+    fn clone(&self) -> Self {
+        Self {
+            sequence: self.sequence,
+            key: self.key,
+            common: self.common.clone(),
+            run: 0,
+        }
+    }
+}
+
+impl PartialEq for Header {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            sequence,
+            key,
+            common,
+            run: _,
+        } = self;
+        (sequence, key, common) == (&other.sequence, &other.key, &other.common)
+    }
+}
+
+impl Eq for Header {}
 
 /// Flags, priority, hops and attempt in one word.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -118,55 +182,61 @@ impl Header {
     /// The header of an output that this message causes: key, deadline, event time, priority, hops and trace
     /// are inherited; identity and attempt are not.
     #[must_use]
-    #[inline]
     pub fn child(&self) -> Self {
+        let common = &self.common;
         Self {
-            plain: Plain {
-                sequence: 0,
+            sequence: 0,
+            key: self.key,
+            common: Common {
                 producer: 0,
                 epoch: 0,
-                small: self.plain.small.with_byte(Small::ATTEMPT, 0),
-                ..self.plain
+                deadline: common.deadline,
+                event_time: common.event_time,
+                small: common.small.with_byte(Small::ATTEMPT, 0),
+                rest: common.rest.as_ref().and_then(|rest| rest.child()),
             },
-            rest: match &self.rest {
-                None => None,
-                Some(rest) => rest.child(),
-            },
+            run: 0,
         }
     }
 
     /// Who made it, as a handle local to its process (0: unknown).
     #[must_use]
     pub const fn producer(&self) -> u32 {
-        self.plain.producer
+        self.common.producer
     }
 
     /// The start of its producer that it belongs to.
     #[must_use]
     pub const fn epoch(&self) -> u32 {
-        self.plain.epoch
+        self.common.epoch
     }
 
     /// Its number among its producer's messages.
     #[must_use]
     pub const fn sequence(&self) -> u64 {
-        self.plain.sequence
+        self.sequence
+    }
+
+    /// The name of the run of messages it stands for at a handler; 0: none.
+    #[inline]
+    pub(crate) fn run(&self) -> u64 {
+        self.run
     }
 
     /// Sets the identity: producer handle, the producer's epoch, sequence.
     #[inline]
     pub fn set_identity(&mut self, producer: u32, epoch: u32, sequence: u64) {
-        self.plain.producer = producer;
-        self.plain.epoch = epoch;
-        self.plain.sequence = sequence;
+        self.common.producer = producer;
+        self.common.epoch = epoch;
+        self.sequence = sequence;
     }
 
     /// Its key, if it has one.
     #[must_use]
     #[inline]
     pub const fn key(&self) -> Option<Key> {
-        if self.plain.small.0 & Flags::HAS_KEY as u64 != 0 {
-            Some(Key(self.plain.key))
+        if self.common.small.0 & Flags::HAS_KEY as u64 != 0 {
+            Some(Key(self.key))
         } else {
             None
         }
@@ -177,12 +247,12 @@ impl Header {
     pub fn set_key(&mut self, key: Option<Key>) {
         match key {
             Some(Key(key)) => {
-                self.plain.key = key;
-                self.plain.small.0 |= u64::from(Flags::HAS_KEY);
+                self.key = key;
+                self.common.small.0 |= u64::from(Flags::HAS_KEY);
             }
             None => {
-                self.plain.key = 0;
-                self.plain.small.0 &= !u64::from(Flags::HAS_KEY);
+                self.key = 0;
+                self.common.small.0 &= !u64::from(Flags::HAS_KEY);
             }
         }
     }
@@ -191,14 +261,12 @@ impl Header {
     #[must_use]
     #[inline]
     pub fn deadline(&self) -> Option<Time> {
-        self.plain
-            .deadline
-            .map(|nanoseconds| Time::from_nanos(nanoseconds.get()))
+        self.common.deadline()
     }
 
     /// Sets or removes the deadline. A deadline at the origin of the clock is moved one nanosecond later.
     pub fn set_deadline(&mut self, deadline: Option<Time>) {
-        self.plain.deadline =
+        self.common.deadline =
             deadline.and_then(|time| std::num::NonZeroU64::new(time.as_nanos().max(1)));
     }
 
@@ -206,7 +274,7 @@ impl Header {
     #[must_use]
     #[inline]
     pub fn is_expired(&self, now: Time) -> bool {
-        self.plain
+        self.common
             .deadline
             .is_some_and(|deadline| deadline.get() <= now.as_nanos())
     }
@@ -214,8 +282,8 @@ impl Header {
     /// When what it tells happened: nanoseconds since the Unix epoch.
     #[must_use]
     pub const fn event_time(&self) -> Option<i64> {
-        if self.plain.small.0 & Flags::HAS_EVENT_TIME as u64 != 0 {
-            Some(self.plain.event_time)
+        if self.common.small.0 & Flags::HAS_EVENT_TIME as u64 != 0 {
+            Some(self.common.event_time)
         } else {
             None
         }
@@ -225,12 +293,12 @@ impl Header {
     pub fn set_event_time(&mut self, event_time: Option<i64>) {
         match event_time {
             Some(time) => {
-                self.plain.event_time = time;
-                self.plain.small.0 |= u64::from(Flags::HAS_EVENT_TIME);
+                self.common.event_time = time;
+                self.common.small.0 |= u64::from(Flags::HAS_EVENT_TIME);
             }
             None => {
-                self.plain.event_time = 0;
-                self.plain.small.0 &= !u64::from(Flags::HAS_EVENT_TIME);
+                self.common.event_time = 0;
+                self.common.small.0 &= !u64::from(Flags::HAS_EVENT_TIME);
             }
         }
     }
@@ -238,79 +306,72 @@ impl Header {
     /// Its flags.
     #[must_use]
     pub const fn flags(&self) -> Flags {
-        self.plain.small.flags()
+        self.common.small.flags()
     }
 
     /// Sets the bits of `flags`.
     pub fn set_flags(&mut self, flags: Flags) {
         let new = flags.0 & !(Flags::HAS_KEY | Flags::HAS_EVENT_TIME);
-        self.plain.small = self.plain.small.with_flags(Flags(self.flags().0 | new));
+        self.common.small = self.common.small.with_flags(Flags(self.flags().0 | new));
     }
 
     /// Its priority; 0 is ordinary, higher is more urgent.
     #[must_use]
     pub const fn priority(&self) -> u8 {
-        self.plain.small.byte(Small::PRIORITY)
+        self.common.small.byte(Small::PRIORITY)
     }
 
     /// Sets the priority.
     pub fn set_priority(&mut self, priority: u8) {
-        self.plain.small = self.plain.small.with_byte(Small::PRIORITY, priority);
+        self.common.small = self.common.small.with_byte(Small::PRIORITY, priority);
     }
 
     /// How many nodes it has passed.
     #[must_use]
     pub const fn hops(&self) -> u8 {
-        self.plain.small.byte(Small::HOPS)
+        self.common.small.byte(Small::HOPS)
     }
 
     /// Sets the number of nodes passed.
     pub fn set_hops(&mut self, hops: u8) {
-        self.plain.small = self.plain.small.with_byte(Small::HOPS, hops);
+        self.common.small = self.common.small.with_byte(Small::HOPS, hops);
     }
 
     /// How many times it has been given to a handler and did not end there.
     #[must_use]
     pub const fn attempt(&self) -> u8 {
-        self.plain.small.byte(Small::ATTEMPT)
+        self.common.small.byte(Small::ATTEMPT)
     }
 
     /// Sets the number of failed attempts.
     pub fn set_attempt(&mut self, attempt: u8) {
-        self.plain.small = self.plain.small.with_byte(Small::ATTEMPT, attempt);
+        self.common.small = self.common.small.with_byte(Small::ATTEMPT, attempt);
     }
 
     /// The rare rest, if there is one.
     #[must_use]
     pub fn rest(&self) -> Option<&Rest> {
-        self.rest.as_deref()
+        self.common.rest.as_deref()
     }
 
     /// The rare rest, made if there is none: this allocates.
     pub fn rest_mut(&mut self) -> &mut Rest {
-        self.rest.get_or_insert_default()
+        self.common.rest.get_or_insert_default()
     }
 
-    /// Whether dropping it does anything.
-    #[inline]
-    pub(crate) fn owns_memory(&self) -> bool {
-        self.rest.is_some()
-    }
+    /// Bytes a header counts for beside its rest.
+    pub(super) const WEIGHT: usize = size_of::<Self>() - size_of::<u64>();
 
-    /// Bytes this header holds, itself included.
+    /// Bytes this header counts for in a bound, itself included.
     #[must_use]
     #[inline]
     pub fn weight(&self) -> usize {
-        match &self.rest {
-            None => size_of::<Self>(),
-            Some(rest) => size_of::<Self>() + rest.weight(),
-        }
+        Self::WEIGHT + self.common.heap_size()
     }
 }
 
 impl Rest {
     /// What an output inherits of it.
-    #[cold]
     fn child(&self) -> Option<Box<Self>> {
         self.trace.map(|trace| {
             Box::new(Self {
@@ -334,9 +395,9 @@ impl Rest {
 impl fmt::Debug for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Header")
-            .field("producer", &self.plain.producer)
-            .field("epoch", &self.plain.epoch)
-            .field("sequence", &self.plain.sequence)
+            .field("producer", &self.common.producer)
+            .field("epoch", &self.common.epoch)
+            .field("sequence", &self.sequence)
             .field("key", &self.key())
             .field("deadline", &self.deadline())
             .field("event_time", &self.event_time())
@@ -344,7 +405,7 @@ impl fmt::Debug for Header {
             .field("priority", &self.priority())
             .field("hops", &self.hops())
             .field("attempt", &self.attempt())
-            .field("rest", &self.rest)
+            .field("rest", &self.common.rest)
             .finish()
     }
 }

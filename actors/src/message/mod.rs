@@ -18,6 +18,7 @@ mod time;
 mod weight;
 
 pub use batch::Batch;
+pub(crate) use batch::Handle;
 pub(crate) use buffer::{Body, Then};
 pub use envelope::Envelope;
 pub use header::{Flags, Header, Rest, TraceContext};

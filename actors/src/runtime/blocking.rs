@@ -113,9 +113,7 @@ impl<M: Message> Emitter<M> {
     pub fn send_batch(&self, batch: &mut Batch<M>) -> Result<(), Stopped<()>> {
         let before = batch.len();
         let first = self.sequence.fetch_add(before as u64, Ordering::Relaxed) + 1;
-        for (sequence, envelope) in (first..).zip(batch.iter_mut()) {
-            envelope.header.set_identity(self.producer, 0, sequence);
-        }
+        batch.identify(self.producer, first);
         let result = self.sender.blocking_send_batch(batch);
         let sent = (before - batch.len()) as u64;
         self.accepted.add(sent);

@@ -6,7 +6,7 @@ use super::books::{Books, bury, settle_leases};
 use super::hand::Hand;
 use super::turn::{MAX_BATCH, MAX_TAKE, Next, Turn, TurnEnvironment, flush, guarded};
 use crate::channel::{Closed, EdgeId, Inlet, Settlement, Waits};
-use crate::message::{Envelope, Outcome, Reason, Rejection, Then, Time};
+use crate::message::{Body, Envelope, Handle, Header, Outcome, Reason, Rejection, Then, Time};
 use crate::stage::{Context as StageContext, Held, Input, Lease, Leases, Outputs, Progress, Stage};
 use crate::telemetry::EdgeTelemetry;
 
@@ -25,12 +25,57 @@ pub(crate) struct StageTurn<S: Stage> {
     finish_when_empty: bool,
     consumed: u64,
     emitted: u64,
+    /// Names runs of messages for the outputs.
+    runs: u64,
 }
 
 /// Why a message was not simply done.
 enum Unusual {
     Expired,
     Outcome(Outcome),
+}
+
+/// What one message after the other needs of a turn.
+struct Stint<'a, S: Stage> {
+    stage: &'a mut S,
+    ports: &'a mut S::Outputs,
+    leases: &'a mut Leases<S::Input>,
+    settled: &'a mut Vec<(Lease, Outcome)>,
+    now: Time,
+    check_deadlines: bool,
+    unusual: Option<Unusual>,
+}
+
+impl<S: Stage> Handle<S::Input> for Stint<'_, S> {
+    #[inline(always)]
+    fn handle(&mut self, header: &Header, body: Body<'_, S::Input>) -> Then {
+        if self.check_deadlines && header.is_expired(self.now) {
+            self.unusual = Some(Unusual::Expired);
+            return Then::Stay;
+        }
+        if !S::EMITS_LAST {
+            self.ports.mark();
+        }
+        let input = Input::new(header, body, self.leases);
+        let mut cx = StageContext::new(self.now, self.settled);
+        match self
+            .stage
+            .handle(input, self.ports.view(Some(header)), &mut cx)
+        {
+            Outcome::Done => {}
+            outcome => {
+                self.unusual = Some(Unusual::Outcome(outcome));
+                return Then::Stay;
+            }
+        }
+        if self.leases.is_claimed() {
+            self.leases.release_claim();
+        }
+        if self.ports.pending() >= MAX_BATCH || self.ports.is_heavy() || !self.settled.is_empty() {
+            return Then::Stop;
+        }
+        Then::Next
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -63,6 +108,7 @@ impl<S: Stage> StageTurn<S> {
             finish_when_empty: false,
             consumed: 0,
             emitted: 0,
+            runs: 0,
         }
     }
 
@@ -94,6 +140,7 @@ impl<S: Stage> StageTurn<S> {
             hand,
             leases,
             settled,
+            runs,
             ..
         } = self
         else {
@@ -101,33 +148,18 @@ impl<S: Stage> StageTurn<S> {
         };
         let before = hand.batch.len();
         hand.before = before;
-        let check_deadlines = hand.batch.may_hold_expired(now);
-        let mut unusual = None;
-        hand.batch.handle_each(budget, |header, body| {
-            if check_deadlines && header.is_expired(now) {
-                unusual = Some(Unusual::Expired);
-                return Then::Stay;
-            }
-            if !S::EMITS_LAST {
-                ports.mark();
-            }
-            let input = Input::new(header, body, leases);
-            let mut cx = StageContext::new(now, settled);
-            match stage.handle(input, ports.view(Some(header)), &mut cx) {
-                Outcome::Done => {}
-                outcome => {
-                    unusual = Some(Unusual::Outcome(outcome));
-                    return Then::Stay;
-                }
-            }
-            if leases.is_claimed() {
-                leases.release_claim();
-            }
-            if ports.pending() >= MAX_BATCH || ports.is_heavy() || !settled.is_empty() {
-                return Then::Stop;
-            }
-            Then::Next
-        });
+        let mut stint = Stint {
+            stage,
+            ports,
+            leases,
+            settled,
+            now,
+            check_deadlines: hand.batch.may_hold_expired(now),
+            unusual: None,
+        };
+        *runs += 1;
+        hand.batch.handle_each(*runs, budget, &mut stint);
+        let unusual = stint.unusual;
         hand.count_done();
         let done = before - hand.batch.len();
         match unusual {
@@ -173,17 +205,14 @@ impl<S: Stage> StageTurn<S> {
 
     /// Notes one more failed attempt of the first message; says why when it was the last.
     fn count_attempt(&mut self) -> Option<Rejection> {
-        let hollow = self.hand.batch.is_first_hollow();
-        let header = self.hand.batch.first_header_mut()?;
-        header.set_attempt(header.attempt().saturating_add(1));
-        if hollow {
+        let attempts = self.hand.batch.count_attempt();
+        if self.hand.batch.is_first_hollow() {
             return Some(Rejection::new(
                 Reason::MaxDeliver,
                 "its handler took the body and asked for another attempt",
             ));
         }
-        (header.attempt() >= self.environment.max_deliver)
-            .then(|| Rejection::from(Reason::MaxDeliver))
+        (attempts >= self.environment.max_deliver).then(|| Rejection::from(Reason::MaxDeliver))
     }
 
     fn defer(&mut self) {

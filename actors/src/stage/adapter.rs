@@ -24,6 +24,7 @@ pub struct ProcessorStage<P, I, O>(pub(crate) P, pub(crate) PhantomData<fn(I) ->
 impl<I: Message, O: Message, P: Processor<I, O>> Stage for ProcessorStage<P, I, O> {
     type Input = I;
     type Outputs = Outlet<O>;
+    #[inline(always)]
     fn handle(
         &mut self,
         input: Input<'_, I>,
@@ -49,6 +50,7 @@ pub struct AggregatorStage<A, I, O>(pub(crate) A, pub(crate) PhantomData<fn(I) -
 impl<I: Message, O: Message, A: Aggregator<I, O>> Stage for AggregatorStage<A, I, O> {
     type Input = I;
     type Outputs = Outlet<O>;
+    #[inline(always)]
     fn handle(
         &mut self,
         input: Input<'_, I>,
@@ -74,6 +76,7 @@ pub struct ConsumerStage<C, I>(pub(crate) C, pub(crate) PhantomData<fn(I)>);
 impl<I: Message, C: Consumer<I>> Stage for ConsumerStage<C, I> {
     type Input = I;
     type Outputs = ();
+    #[inline(always)]
     fn handle(&mut self, input: Input<'_, I>, (): (), cx: &mut Context<'_>) -> Outcome {
         self.0.consume(input, cx)
     }
@@ -96,6 +99,8 @@ impl<I: Message, R: Router<I>> Stage for RouterStage<R, I> {
     type Input = I;
     type Outputs = Ways<I>;
     const EMITS_LAST: bool = true;
+    // Small, and built into more than one loop: without being told the compiler leaves a call per message.
+    #[inline(always)]
     fn handle(
         &mut self,
         input: Input<'_, I>,

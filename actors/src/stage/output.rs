@@ -4,7 +4,36 @@ use std::task::Context as TaskContext;
 
 use super::{DeadLetters, Input};
 use crate::channel::{Closed, EdgeSender};
-use crate::message::{Batch, Envelope, Header, Message, Reason, Rejection};
+use crate::message::{Batch, Envelope, Header, Key, Message, Reason, Rejection};
+
+/// Where a header comes from, as a number: two headers of one kind differ in sequence and key only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Alike(u64);
+
+impl Alike {
+    /// From nothing that is known. Nothing is ever found to be alike it, because a run without a name is never noted.
+    const NONE: Self = Self(0);
+
+    /// The name of no run: nothing caused it.
+    const UNCAUSED: u64 = u64::MAX >> 2;
+
+    /// Caused by a message of this run, with a key of its own or not.
+    #[inline]
+    fn of_child(run: u64, keyed: bool) -> Self {
+        Self(run << 2 | if keyed { 1 } else { 2 })
+    }
+
+    /// Passed on from this run.
+    #[inline]
+    fn of_forwarded(run: u64) -> Self {
+        Self(run << 2 | 3)
+    }
+
+    /// What may be noted: nothing where the run has no name.
+    fn noted(self) -> Self {
+        if self.0 >> 2 == 0 { Self::NONE } else { self }
+    }
+}
 
 /// One output of a stage.
 pub struct Outlet<T: Message> {
@@ -15,6 +44,8 @@ pub struct Outlet<T: Message> {
     pub(super) sequence_mark: u64,
     /// Which mark of its [`Ways`] the mark belongs to.
     marked: u64,
+    /// Outputs of this kind agree with those in `pending` in all of their header but sequence and key.
+    alike: Alike,
     pub(super) emitted: u64,
     pub(super) max_bytes: usize,
     pub(super) edge: Option<EdgeSender<T>>,
@@ -30,6 +61,7 @@ impl<T: Message> Default for Outlet<T> {
             sequence: 0,
             sequence_mark: 0,
             marked: 0,
+            alike: Alike::NONE,
             emitted: 0,
             max_bytes: usize::MAX,
             edge: None,
@@ -63,14 +95,57 @@ impl<T: Message> Outlet<T> {
     /// Takes what was emitted and not sent.
     pub fn take_pending(&mut self) -> Batch<T> {
         self.mark = 0;
+        self.alike = Alike::NONE;
         std::mem::take(&mut self.pending)
     }
 
+    /// Adds an output of this stage's own.
     #[inline]
     fn push(&mut self, cause: Option<&Header>, message: T) {
+        let (own, weight) = (message.key(), message.weight());
+        let alike = Alike::of_child(cause.map_or(Alike::UNCAUSED, Header::run), own.is_some());
         self.sequence += 1;
-        self.pending
-            .push_child(cause, self.producer, self.sequence, message);
+        if alike != self.alike {
+            self.announce_child(cause, own, alike);
+        }
+        let key = own.or(cause.and_then(Header::key));
+        let key = key.map_or(0, Key::value);
+        self.pending.push_row(self.sequence, key, message, weight);
+    }
+
+    /// Passes a message on as it is.
+    #[inline(always)]
+    fn forward(&mut self, input: Input<'_, T>) {
+        let weight = input.weight();
+        let (header, body) = input.into_parts();
+        let alike = Alike::of_forwarded(header.run());
+        if alike != self.alike {
+            self.announce(header.clone(), alike);
+        }
+        let identity = (header.sequence(), header.key().map_or(0, Key::value));
+        self.pending.push_moved(identity, body, weight);
+    }
+
+    #[inline(never)]
+    fn announce_child(&mut self, cause: Option<&Header>, own: Option<Key>, alike: Alike) {
+        let mut header = cause.map(Header::child).unwrap_or_default();
+        if own.is_some() {
+            header.set_key(own);
+        }
+        header.set_identity(self.producer, 0, self.sequence);
+        self.announce(header, alike);
+    }
+
+    #[inline(never)]
+    fn announce(&mut self, header: Header, alike: Alike) {
+        let uniform = self.pending.announce(header);
+        self.alike = if uniform { alike.noted() } else { Alike::NONE };
+    }
+
+    /// Adds an output of whose header nothing is known.
+    fn push_envelope(&mut self, envelope: Envelope<T>) {
+        self.pending.push(envelope);
+        self.alike = Alike::NONE;
     }
 
     /// Remembers how far outputs are good.
@@ -83,6 +158,7 @@ impl<T: Message> Outlet<T> {
     /// Takes back what was emitted since the mark.
     pub(super) fn take_back(&mut self) {
         self.pending.truncate(self.mark);
+        self.alike = Alike::NONE;
         self.sequence = self.sequence_mark;
     }
 
@@ -117,14 +193,13 @@ impl<'a, T: Message> Out<'a, T> {
         let Envelope { mut header, body } = envelope;
         self.outlet.sequence += 1;
         header.set_identity(self.outlet.producer, 0, self.outlet.sequence);
-        self.outlet.pending.push(Envelope { header, body });
+        self.outlet.push_envelope(Envelope { header, body });
     }
 
     /// Passes the input on as it is: header (identity included) and body.
     #[inline]
     pub fn forward(&mut self, input: Input<'_, T>) {
-        let (header, body) = input.into_parts();
-        self.outlet.pending.push_forwarded(header, body);
+        self.outlet.forward(input);
     }
 
     /// The header that an output emitted now would inherit from.
@@ -183,9 +258,10 @@ impl<T: Message> Ways<T> {
         taken
     }
 
-    /// Adds one output to a way.
-    #[inline]
-    fn filling(&mut self, way: usize, push: impl FnOnce(&mut Outlet<T>)) -> Result<(), Rejection> {
+    /// The outlet of a way to which an output is to be added; then it is [counted](Self::count_one). Where the user's code
+    /// panics in between, nothing was added.
+    #[inline(always)]
+    fn open(&mut self, way: usize) -> Result<&mut Outlet<T>, Rejection> {
         let ways = self.outlets.len();
         let Some(outlet) = self.outlets.get_mut(way) else {
             return Err(no_way(way, ways));
@@ -197,11 +273,14 @@ impl<T: Message> Ways<T> {
                 self.filled.push(way);
             }
         }
-        // Counted last: where the user's code panics in between, nothing was added.
-        push(outlet);
-        self.heavy |= outlet.is_heavy();
+        Ok(outlet)
+    }
+
+    /// Counts an output that was added to an outlet, which now is heavy or not.
+    #[inline(always)]
+    fn count_one(&mut self, heavy: bool) {
+        self.heavy |= heavy;
         self.count += 1;
-        Ok(())
     }
 
     /// Takes back what was emitted since the mark.
@@ -250,8 +329,11 @@ impl<T: Message> OutWays<'_, T> {
     /// # Errors
     /// `no_route` if there is no such way; the message is dropped with the attempt.
     pub fn emit(&mut self, way: usize, message: T) -> Result<(), Rejection> {
-        let cause = self.cause;
-        self.ways.filling(way, |outlet| outlet.push(cause, message))
+        let outlet = self.ways.open(way)?;
+        outlet.push(self.cause, message);
+        let heavy = outlet.is_heavy();
+        self.ways.count_one(heavy);
+        Ok(())
     }
 
     /// Sends a copy of the input on one way, header and identity included.
@@ -263,21 +345,24 @@ impl<T: Message> OutWays<'_, T> {
         T: Clone,
     {
         let (header, body) = (input.header().clone(), T::clone(input));
-        let weight = header.weight() + body.weight();
-        self.ways.filling(way, |outlet| {
-            outlet.pending.push_weighed(header, body, weight)
-        })
+        let outlet = self.ways.open(way)?;
+        outlet.push_envelope(Envelope { header, body });
+        let heavy = outlet.is_heavy();
+        self.ways.count_one(heavy);
+        Ok(())
     }
 
     /// Passes the input on as it is.
     ///
     /// # Errors
     /// `no_route` if there is no such way; the input stays with the runtime.
-    #[inline]
+    #[inline(always)]
     pub fn forward(&mut self, way: usize, input: Input<'_, T>) -> Result<(), Rejection> {
-        let (header, body) = input.into_parts();
-        self.ways
-            .filling(way, |outlet| outlet.pending.push_forwarded(header, body))
+        let outlet = self.ways.open(way)?;
+        outlet.forward(input);
+        let heavy = outlet.is_heavy();
+        self.ways.count_one(heavy);
+        Ok(())
     }
 }
 
@@ -326,6 +411,7 @@ impl<T: Message> AnyOutlet for Outlet<T> {
         let Some(edge) = &mut self.edge else {
             return Ok(true);
         };
+        self.alike = Alike::NONE;
         let (moved, result) = edge.poll_send_batch(cx, &mut self.pending);
         self.emitted += moved as u64;
         if moved > 0

@@ -1,7 +1,7 @@
 //! Trying a stage without a runtime: give it messages and time, look at outcomes and outputs.
 
 use super::{Context, Input, Lease, Leases, Outputs, Progress, Stage};
-use crate::message::{Batch, Envelope, Message, Outcome, Then, Time};
+use crate::message::{Batch, Body, Envelope, Handle, Header, Message, Outcome, Then, Time};
 
 /// Runs a stage by hand, under the tester's own time. For unit tests of stages and roles.
 ///
@@ -17,9 +17,28 @@ pub struct Trial<S: Stage> {
     stage: S,
     outputs: S::Outputs,
     hand: Batch<S::Input>,
+    runs: u64,
     leases: Leases<S::Input>,
     settled: Vec<(Lease, Outcome)>,
     now: Time,
+}
+
+/// Handles one message.
+struct Once<'a, S: Stage> {
+    stage: &'a mut S,
+    outputs: &'a mut S::Outputs,
+    leases: &'a mut Leases<S::Input>,
+    cx: Context<'a>,
+    outcome: Outcome,
+}
+
+impl<S: Stage> Handle<S::Input> for Once<'_, S> {
+    fn handle(&mut self, header: &Header, body: Body<'_, S::Input>) -> Then {
+        let input = Input::new(header, body, self.leases);
+        let view = self.outputs.view(Some(header));
+        self.outcome = self.stage.handle(input, view, &mut self.cx);
+        Then::Next
+    }
 }
 
 impl<S: Stage> Trial<S> {
@@ -29,6 +48,7 @@ impl<S: Stage> Trial<S> {
             stage,
             outputs,
             hand: Batch::new(),
+            runs: 0,
             leases: Leases::default(),
             settled: Vec::new(),
             now: Time::ZERO,
@@ -44,21 +64,16 @@ impl<S: Stage> Trial<S> {
     pub fn give_envelope(&mut self, envelope: Envelope<S::Input>) -> Outcome {
         self.hand.push(envelope);
         self.outputs.mark();
-        let Self {
-            stage,
-            outputs,
-            leases,
-            settled,
-            now,
-            ..
-        } = self;
-        let mut outcome = Outcome::Done;
-        self.hand.handle_each(1, |header, body| {
-            let input = Input::new(header, body, leases);
-            let mut cx = Context::new(*now, settled);
-            outcome = stage.handle(input, outputs.view(Some(header)), &mut cx);
-            Then::Next
-        });
+        let mut once = Once {
+            stage: &mut self.stage,
+            outputs: &mut self.outputs,
+            leases: &mut self.leases,
+            cx: Context::new(self.now, &mut self.settled),
+            outcome: Outcome::Done,
+        };
+        self.runs += 1;
+        self.hand.handle_each(self.runs, 1, &mut once);
+        let outcome = once.outcome;
         if matches!(outcome, Outcome::Retry(_) | Outcome::Reject(_)) {
             self.outputs.rollback();
         }
@@ -169,7 +184,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Header, Key, Reason};
+    use crate::message::{Key, Reason};
     use crate::stage::{Out, RouterStage, Ways, by_key, fold};
 
     #[test]
@@ -242,8 +257,8 @@ mod tests {
             let keys = |round: u64| {
                 batch
                     .iter()
-                    .filter(|e| e.body == round)
-                    .map(|e| e.header.key())
+                    .filter(|(_, body)| **body == round)
+                    .map(|(header, _)| header.key())
                     .collect::<Vec<_>>()
             };
             assert!(keys(0).len() > 10);
