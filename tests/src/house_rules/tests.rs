@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
-use super::rules::{DEBTS, RULES, bounds, circles, doors, floors, lengths, readers, sleeps};
+use super::rules::{
+    DEBTS, RULES, bounds, circles, doors, floors, lengths, readers, sleeps, unchecked,
+};
 use super::source::{Source, sources};
 
 fn planted(path: &str, text: &str) -> Vec<Source> {
@@ -213,6 +215,13 @@ fn a_test_that_sleeps_is_found() {
         "the one place that may pause"
     );
     assert_eq!(polled("router/node/tests/command_line/killed.rs"), 1);
+}
+
+#[test]
+fn unsafe_code_in_other_files_is_found() {
+    let found = |path| unchecked(&planted(path, "    unsafe { *pointer }")).len();
+    assert_eq!(found("actors/src/channel/inbox.rs"), 1);
+    assert_eq!(found("actors/src/message/buffer.rs"), 0);
 }
 
 #[test]
