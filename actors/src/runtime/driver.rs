@@ -1,15 +1,12 @@
 //! Runs the turns of one stage and carries out its commands in between.
 
 use std::sync::Arc;
-use std::task::Context;
+use std::task::{Context, Waker};
 
 use super::control::{Control, StageStatus};
 use super::turn::{Next, Turn};
 use crate::channel::Waits;
 use crate::message::{Clock, Time};
-
-/// Turns in a row before others get their chance.
-const TURNS_IN_A_ROW: usize = 4;
 
 /// Whom a driver tells what happens to its stage. Must not block.
 pub(crate) trait DriverEvents: Send + Sync {
@@ -19,13 +16,23 @@ pub(crate) trait DriverEvents: Send + Sync {
     fn ended(&self, stage: usize);
 }
 
-/// What the driver waits for.
+/// What one turn came to.
+pub(crate) enum Ran {
+    /// There is more to do now.
+    Again,
+    /// It waits, its own timer until then.
+    Idle(Option<Time>),
+    /// The stage is over.
+    Over,
+}
+
+/// What the runner of one or several stages waits for.
 pub(crate) enum Step {
     /// Wakers are registered; look again at this time at the latest.
     Wait(Option<Time>),
     /// There is more to do, but others should have their chance.
     Yield,
-    /// The stage is over.
+    /// All are over.
     Over,
 }
 
@@ -35,6 +42,8 @@ pub(crate) struct Driver {
     control: Arc<Control>,
     clock: Arc<dyn Clock>,
     events: Arc<dyn DriverEvents>,
+    /// What was said last of what the stage is doing.
+    said: StageStatus,
     paused: bool,
     panicked: bool,
     over: bool,
@@ -54,6 +63,7 @@ impl Driver {
             control,
             clock,
             events,
+            said: StageStatus::Created,
             paused: false,
             panicked: false,
             over: false,
@@ -64,47 +74,50 @@ impl Driver {
         &*self.clock
     }
 
-    /// Runs until it has to wait.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Step {
-        if self.over {
-            return Step::Over;
+    /// Runs one turn.
+    pub(crate) fn run(&mut self, now: Time, cx: &mut Context<'_>) -> Ran {
+        if self.over || (self.control.has_changed() && self.obey()) {
+            return Ran::Over;
         }
-        for _ in 0..TURNS_IN_A_ROW {
-            if self.control.has_changed() && self.obey() {
-                return Step::Over;
-            }
-            if self.paused || self.panicked {
-                if !self.panicked {
-                    self.control.set_status(StageStatus::Paused);
-                }
-                if self.control.listen(cx.waker()) {
-                    return Step::Wait(None);
-                }
-                continue;
-            }
-            let now = self.clock.now();
-            self.control.enter(now);
-            self.control.set_status(StageStatus::Running);
-            let next = self.turn.turn(now, cx);
-            self.control.leave(self.turn.totals());
-            match next {
-                Next::Again => {}
-                Next::Wait { until } => {
-                    self.control.set_status(StageStatus::Waiting);
-                    if self.control.listen(cx.waker()) {
-                        return Step::Wait(until);
-                    }
-                }
-                Next::Panicked(text) => {
-                    self.panicked = true;
-                    self.control.note_panic(text);
-                    self.events.panicked(self.index);
-                }
-                Next::Finished => return self.end(StageStatus::Finished),
-                Next::Cancelled => return self.end(StageStatus::Stopped),
-            }
+        if self.panicked {
+            return Ran::Idle(None);
         }
-        Step::Yield
+        if self.paused {
+            self.say(StageStatus::Paused);
+            return Ran::Idle(None);
+        }
+        self.say(StageStatus::Running);
+        self.control.enter(now);
+        let next = self.turn.turn(now, cx);
+        self.control.leave(self.turn.totals());
+        match next {
+            Next::Again => Ran::Again,
+            Next::Wait { until } => Ran::Idle(until),
+            Next::Panicked(text) => {
+                self.panicked = true;
+                self.said = StageStatus::Panicked;
+                self.control.note_panic(text);
+                self.events.panicked(self.index);
+                Ran::Idle(None)
+            }
+            Next::Finished => self.end(StageStatus::Finished),
+            Next::Cancelled => self.end(StageStatus::Stopped),
+        }
+    }
+
+    /// Asks to be woken by the next command. `false`: one has come already.
+    pub(crate) fn listen(&mut self, waker: &Waker) -> bool {
+        if !self.paused && !self.panicked {
+            self.say(StageStatus::Waiting);
+        }
+        self.control.listen(waker)
+    }
+
+    fn say(&mut self, status: StageStatus) {
+        if self.said != status {
+            self.said = status;
+            self.control.set_status(status);
+        }
     }
 
     /// Carries out what was told; whether the stage is over.
@@ -136,12 +149,12 @@ impl Driver {
         false
     }
 
-    fn end(&mut self, status: StageStatus) -> Step {
+    fn end(&mut self, status: StageStatus) -> Ran {
         self.over = true;
         if self.control.end(status) {
             self.events.ended(self.index);
         }
-        Step::Over
+        Ran::Over
     }
 
     pub(crate) fn register<'a>(&'a self, waits: &mut Waits<'a>) {

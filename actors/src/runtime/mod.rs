@@ -1,7 +1,8 @@
 //! What drives stages: one turn at a time, on tasks or on threads.
 //!
 //! A turn (sans-IO) takes a batch, lets the stage handle it, flushes the outputs and settles the inputs, and says what it
-//! waits for. A driver runs turns and reads the stage's commands in between; a task or a thread runs the driver.
+//! waits for. A driver runs turns and reads the stage's commands in between; a group gives one driver or several their
+//! turns; a task or a thread runs the group.
 //!
 //! Invariants:
 //! * a stage that waits for an output takes nothing more; its other outputs are flushed all the same;
@@ -12,6 +13,7 @@ mod blocking;
 mod books;
 mod control;
 mod driver;
+mod group;
 mod hand;
 mod runner;
 mod source_turn;
@@ -23,7 +25,8 @@ pub use blocking::{Emitter, Stopped};
 pub use control::StageStatus;
 pub(crate) use control::{Command, Control};
 pub(crate) use driver::{Driver, DriverEvents};
+pub(crate) use group::Group;
 pub(crate) use runner::{run_on_thread, task};
 pub(crate) use source_turn::SourceTurn;
 pub(crate) use stage_turn::StageTurn;
-pub(crate) use turn::{Turn, TurnEnvironment};
+pub(crate) use turn::{MAX_BATCH, MAX_FUSED_BATCH, Turn, TurnEnvironment};

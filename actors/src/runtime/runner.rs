@@ -5,19 +5,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::driver::{Driver, Step};
+use super::driver::Step;
+use super::group::Group;
 use crate::channel::{Waits, WakeChannel};
 
-/// A stage as a future. Needs a tokio runtime with time when the stage uses timers.
-pub(crate) fn task(driver: Driver) -> impl Future<Output = ()> + Send {
-    StageTask {
-        driver,
-        sleep: None,
-    }
+/// Stages as a future. Needs a tokio runtime with time when one of them uses timers.
+pub(crate) fn task(group: Group) -> impl Future<Output = ()> + Send {
+    StageTask { group, sleep: None }
 }
 
 struct StageTask {
-    driver: Driver,
+    group: Group,
     sleep: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
@@ -26,7 +24,7 @@ impl Future for StageTask {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            match self.driver.poll(cx) {
+            match self.group.poll(cx) {
                 Step::Over => return Poll::Ready(()),
                 Step::Yield => {
                     cx.waker().wake_by_ref();
@@ -37,7 +35,7 @@ impl Future for StageTask {
                     return Poll::Pending;
                 }
                 Step::Wait(Some(until)) => {
-                    let left = until.saturating_since(self.driver.clock().now());
+                    let left = until.saturating_since(self.group.now());
                     let mut sleep = Box::pin(tokio::time::sleep(left));
                     if sleep.as_mut().poll(cx).is_ready() {
                         if left.is_zero() {
@@ -54,19 +52,19 @@ impl Future for StageTask {
     }
 }
 
-/// Runs a stage on this thread until it is over.
-pub(crate) fn run_on_thread(mut driver: Driver) {
+/// Runs stages on this thread until they are over.
+pub(crate) fn run_on_thread(mut group: Group) {
     let (waker, wake) = WakeChannel::pair();
     let mut cx = Context::from_waker(&waker);
     loop {
-        match driver.poll(&mut cx) {
+        match group.poll(&mut cx) {
             Step::Over => return,
             Step::Yield => {}
             Step::Wait(until) => {
                 let timeout: Option<Duration> =
-                    until.map(|until| until.saturating_since(driver.clock().now()));
+                    until.map(|until| until.saturating_since(group.now()));
                 let mut waits = Waits::new(&wake);
-                driver.register(&mut waits);
+                group.register(&mut waits);
                 waits.sleep(timeout);
             }
         }

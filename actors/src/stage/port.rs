@@ -13,6 +13,7 @@ pub struct Port<M: Message> {
     pub(crate) capacity: Option<Capacity>,
     pub(crate) overflow: Option<Overflow>,
     pub(crate) name: Option<String>,
+    pub(crate) fused: bool,
     pub(crate) message: PhantomData<fn() -> M>,
 }
 
@@ -24,6 +25,7 @@ impl<M: Message> Port<M> {
             capacity: None,
             overflow: None,
             name: None,
+            fused: false,
             message: PhantomData,
         }
     }
@@ -37,6 +39,14 @@ impl<M: Message> Port<M> {
     /// What the edge from here does when it is full; otherwise [`Overflow::Wait`].
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = Some(overflow);
+        self
+    }
+
+    /// Asks that the stages at both ends of the edge from here run in one task, their turns following each other: right
+    /// where both are cheap, or where what one gives should be taken while it is in the cache. Has no effect where one of
+    /// them runs on a thread of its own.
+    pub fn fused(mut self) -> Self {
+        self.fused = true;
         self
     }
 

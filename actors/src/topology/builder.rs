@@ -29,6 +29,8 @@ pub(super) struct EdgeDraft {
     pub(super) type_id: TypeId,
     pub(super) feedback: Option<String>,
     pub(super) removed: bool,
+    /// Its port asks that both ends share a task.
+    pub(super) fused: bool,
 }
 
 pub(super) struct StageDraft {
@@ -359,6 +361,7 @@ impl Topology {
             }
         }
         let edge = &mut self.edges[feedback.edge];
+        edge.fused |= port.fused;
         edge.from = from;
         edge.capacity = port.capacity.or(edge.capacity);
         edge.overflow = port.overflow.unwrap_or(edge.overflow);
@@ -423,6 +426,7 @@ impl Topology {
             type_id: TypeId::of::<M>(),
             feedback: None,
             removed: false,
+            fused: false,
         });
         self.edges.len() - 1
     }
@@ -439,6 +443,7 @@ impl Topology {
         edge.capacity = port.capacity.or(edge.capacity);
         edge.overflow = port.overflow.unwrap_or(edge.overflow);
         edge.name = port.name.or(edge.name.take());
+        edge.fused |= port.fused;
         Some(port.edge)
     }
 }

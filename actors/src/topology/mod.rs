@@ -8,10 +8,12 @@
 //! Invariants:
 //! * the same topology gives the same outputs and the same ledger wherever its stages run;
 //! * a drain goes from producers to consumers and ends with nothing held and residual 0;
+//! * outcomes and ledger do not depend on which stages are fused;
 //! * the ledgers of the parts of a topology merge to the ledger of the whole.
 
 mod builder;
 mod check;
+mod fusion;
 mod part;
 mod plan;
 mod planning;
@@ -26,6 +28,7 @@ mod wiring;
 pub use crate::stage::Port;
 pub use builder::Topology;
 pub use check::CheckError;
+pub use fusion::Fusion;
 pub use plan::{EdgePlan, End, Placement, Plan, Role, StagePlan};
 pub use port::{Feedback, IntoPorts, Ports};
 pub use report::{EdgeReport, Report, StageReport};

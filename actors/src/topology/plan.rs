@@ -106,6 +106,8 @@ pub struct EdgePlan {
     pub type_id: TypeId,
     /// Whether it closes a loop.
     pub feedback: bool,
+    /// Whether the stages at its ends share a task.
+    pub fused: bool,
 }
 
 /// A topology as data.
@@ -179,7 +181,9 @@ impl Plan {
             let (from, to) = (end(&edge.from, "i"), end(&edge.to, "o"));
             let label = format!("{}, {}", edge.kind.name, edge.capacity.max_messages())
                 .replace('"', "#quot;");
-            let _ = writeln!(text, "  {from} -->|\"{label}\"| {to}");
+            // A thick arrow: nobody is woken across it.
+            let arrow = if edge.fused { "==>" } else { "-->" };
+            let _ = writeln!(text, "  {from} {arrow}|\"{label}\"| {to}");
         }
         text
     }
@@ -199,14 +203,15 @@ impl Plan {
         for edge in &self.edges {
             let _ = writeln!(
                 text,
-                "  {} -> {} [label={}];",
+                "  {} -> {} [label={}{}];",
                 quoted(self.end_name(&edge.from)),
                 quoted(self.end_name(&edge.to)),
                 quoted(&format!(
                     "{}, {}",
                     edge.kind.name,
                     edge.capacity.max_messages()
-                ))
+                )),
+                if edge.fused { ", style=bold" } else { "" }
             );
         }
         text.push_str("}\n");
@@ -233,14 +238,15 @@ impl Plan {
             .iter()
             .map(|edge| {
                 format!(
-                    "{{\"name\":{},\"from\":{},\"to\":{},\"kind\":{},\"messages\":{},\"bytes\":{},\"overflow\":{}}}",
+                    "{{\"name\":{},\"from\":{},\"to\":{},\"kind\":{},\"messages\":{},\"bytes\":{},\"overflow\":{},\"fused\":{}}}",
                     quoted(&edge.name),
                     quoted(self.end_name(&edge.from)),
                     quoted(self.end_name(&edge.to)),
                     quoted(edge.kind.name),
                     edge.capacity.max_messages(),
                     edge.capacity.max_bytes(),
-                    quoted(edge.overflow.name())
+                    quoted(edge.overflow.name()),
+                    edge.fused
                 )
             })
             .collect();
@@ -293,7 +299,9 @@ impl fmt::Display for Plan {
             if edge.overflow != Overflow::Wait {
                 write!(f, ", {}", edge.overflow)?;
             }
-            writeln!(f, "{}]", if edge.feedback { ", closes a loop" } else { "" })
+            let fused = if edge.fused { ", fused" } else { "" };
+            let loop_end = if edge.feedback { ", closes a loop" } else { "" };
+            writeln!(f, "{fused}{loop_end}]")
         };
         for open in self
             .edges

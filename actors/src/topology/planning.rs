@@ -2,6 +2,7 @@
 
 use super::builder::{EdgeDraft, Topology};
 use super::check::{self, CheckError};
+use super::fusion;
 use super::plan::{EdgePlan, End, Plan};
 
 impl Topology {
@@ -10,6 +11,7 @@ impl Topology {
     pub fn plan(&self) -> Plan {
         let mut position = vec![usize::MAX; self.edges.len()];
         let mut edges: Vec<EdgePlan> = Vec::new();
+        let mut asked = Vec::new();
         for (index, draft) in self
             .edges
             .iter()
@@ -26,7 +28,9 @@ impl Topology {
                 kind: draft.kind,
                 type_id: draft.type_id,
                 feedback: draft.feedback.is_some(),
+                fused: false,
             });
+            asked.push(draft.fused);
         }
         let stages = self.stages.iter().map(|draft| {
             let mut plan = draft.plan.clone();
@@ -35,13 +39,15 @@ impl Topology {
             }
             plan
         });
-        Plan {
+        let mut plan = Plan {
             name: self.name.clone(),
             placement: self.settings.placement,
             stages: stages.collect(),
             edges,
             dead_letter_bytes: self.settings.dead_letters.bytes,
-        }
+        };
+        fusion::decide(&mut plan, self.settings.fusion, &asked);
+        plan
     }
 
     /// Checks everything that can be known before the start, and gives the plan.

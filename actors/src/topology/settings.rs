@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::builder::Topology;
 use super::check::CheckError;
+use super::fusion::Fusion;
 use super::plan::Placement;
 use crate::channel::Capacity;
 use crate::message::{Clock, SystemClock};
@@ -17,6 +18,7 @@ pub(super) type Hook = Arc<dyn Fn(&DeadLetter) + Send + Sync>;
 pub(super) struct Settings {
     pub(super) placement: Placement,
     pub(super) capacity: Capacity,
+    pub(super) fusion: Fusion,
     pub(super) policy: RestartPolicy,
     pub(super) max_deliver: u8,
     pub(super) stuck_after: Duration,
@@ -30,6 +32,7 @@ impl Default for Settings {
         Self {
             placement: Placement::default(),
             capacity: Capacity::default(),
+            fusion: Fusion::default(),
             policy: RestartPolicy::default(),
             max_deliver: 5,
             stuck_after: Duration::from_secs(5),

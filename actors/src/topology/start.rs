@@ -17,7 +17,8 @@ use super::shared::{EdgeEntry, Shared};
 use super::wiring::{Boundary, Wiring};
 use crate::channel::latest;
 use crate::runtime::{
-    BlockingRun, Control, Driver, DriverEvents, TurnEnvironment, run_on_thread, task,
+    BlockingRun, Control, Driver, DriverEvents, Group, MAX_BATCH, MAX_FUSED_BATCH, TurnEnvironment,
+    run_on_thread, task,
 };
 use crate::stage::DeadLetters;
 use crate::supervisor::{Supervised, supervise};
@@ -161,6 +162,11 @@ impl Topology {
         let mut controls = Vec::new();
         // Stages of this part get numbers of their own, from 0.
         let mut number = vec![usize::MAX; plan.stages.len()];
+        let groups = plan.groups_of(|stage| included[stage]);
+        let mut fused = vec![false; plan.stages.len()];
+        for group in groups.iter().filter(|group| group.len() > 1) {
+            group.iter().for_each(|stage| fused[*stage] = true);
+        }
         for (stage, part) in parts
             .into_iter()
             .enumerate()
@@ -172,6 +178,11 @@ impl Topology {
                 stage: name,
                 dead_letters: dead_letters.clone(),
                 max_deliver: settings.max_deliver,
+                max_batch: if fused[stage] {
+                    MAX_FUSED_BATCH
+                } else {
+                    MAX_BATCH
+                },
             };
             wiring.begin(stage);
             let runnable = part.connect(&mut wiring, environment, &control);
@@ -219,7 +230,11 @@ impl Topology {
         };
         // The slot is new, so it is empty.
         let _ = shared.nudge.set(nudge);
-        launch(&shared, runnables, &settings, handle)?;
+        let groups = groups.iter().map(|group| {
+            let stages = group.iter().map(|stage| number[*stage]);
+            stages.collect::<Vec<_>>()
+        });
+        launch(&shared, runnables, groups.collect(), &settings, handle)?;
         Ok((running, boundaries))
     }
 }
@@ -267,15 +282,17 @@ fn edges_of(
 fn launch(
     shared: &Arc<Shared>,
     runnables: Vec<(Runnable, bool)>,
+    groups: Vec<Vec<usize>>,
     settings: &Settings,
     handle: Option<tokio::runtime::Handle>,
 ) -> Result<(), StartError> {
     let events = || Arc::clone(shared) as Arc<dyn DriverEvents>;
     let mut threads: Vec<(String, Box<dyn FnOnce() + Send>)> = Vec::new();
-    let mut together = Vec::new();
+    let mut drivers: Vec<Option<Driver>> = Vec::new();
     for (index, (runnable, on_thread)) in runnables.into_iter().enumerate() {
         let control = Arc::clone(&shared.controls[index]);
         let name = format!("mcpbus-{}", control.name);
+        drivers.push(None);
         match runnable {
             Runnable::Blocking { run, close } => {
                 shared
@@ -296,17 +313,26 @@ fn launch(
                 let driver =
                     Driver::new(index, turn, control, Arc::clone(&settings.clock), events());
                 if on_thread {
-                    threads.push((name, Box::new(move || run_on_thread(driver))));
+                    let group = Group::from(vec![driver]);
+                    threads.push((name, Box::new(move || run_on_thread(group))));
                 } else {
-                    together.push(driver);
+                    drivers[index] = Some(driver);
                 }
             }
         }
     }
+    let mut together = Vec::new();
+    for group in groups {
+        let members = group.into_iter().filter_map(|index| drivers[index].take());
+        let members: Vec<Driver> = members.collect();
+        if !members.is_empty() {
+            together.push(Group::from(members));
+        }
+    }
     match handle {
         Some(handle) => {
-            for driver in together {
-                handle.spawn(task(driver));
+            for group in together {
+                handle.spawn(task(group));
             }
         }
         None if together.is_empty() => {}
@@ -320,7 +346,7 @@ fn launch(
                 Box::new(move || {
                     let tasks: Vec<_> = together
                         .into_iter()
-                        .map(|driver| runtime.spawn(task(driver)))
+                        .map(|group| runtime.spawn(task(group)))
                         .collect();
                     runtime.block_on(async {
                         for task in tasks {
