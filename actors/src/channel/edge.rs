@@ -5,11 +5,9 @@ use std::task::Waker;
 
 use super::line::{Line, Need};
 use super::queue::Queue;
+use super::wakers::Wakers;
 use super::{Capacity, Overflow};
 use crate::message::{Batch, EdgeCounts, Envelope, Message, ShedReason};
-
-/// Wakers to call after the lock is released.
-pub(super) type Wakers = smallvec::SmallVec<[Waker; 4]>;
 
 pub(super) struct Edge<M> {
     pub(super) queue: Queue<M>,
@@ -227,12 +225,14 @@ impl<M: Message> Edge<M> {
                 break;
             }
             self.hold(need);
-            wakers.extend(self.waiting.grant_first());
+            wakers.add(self.waiting.grant_first());
         }
     }
 
     /// Nobody will ever take anything: all who wait are woken to find out.
     pub(super) fn wake_all(&mut self, wakers: &mut Wakers) {
-        wakers.extend(self.waiting.take_all());
+        self.waiting
+            .take_all()
+            .for_each(|waker| wakers.add(Some(waker)));
     }
 }

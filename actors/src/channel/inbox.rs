@@ -6,9 +6,10 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use super::edge::{Edge, Wakers};
+use super::edge::Edge;
 use super::line::Need;
 use super::state::State;
+use super::wakers::Wakers;
 use super::{Capacity, Closed, EdgeStats, Overflow, SendError, Settlement, TrySendError};
 use crate::message::{Batch, Envelope, Message, Reason};
 
@@ -78,11 +79,9 @@ impl<M: Message> Core<M> {
             if slot.senders > 0 {
                 state.open_edges -= 1;
             }
-            wakers.extend(state.receiver.take());
+            wakers.add(state.receiver.take());
         }
-        for waker in wakers {
-            waker.wake();
-        }
+        wakers.wake();
     }
 
     pub(super) fn room(&self, edge: usize) -> (usize, usize) {
@@ -237,9 +236,7 @@ impl<M: Message> Core<M> {
         let result = self
             .lock()
             .send_batch(edge, batch, ticket, cx, &mut dropped, &mut wakers);
-        for waker in wakers {
-            waker.wake();
-        }
+        wakers.wake();
         result
     }
 
@@ -252,9 +249,7 @@ impl<M: Message> Core<M> {
             slot.leave(ticket);
             slot.grant(&mut wakers);
         }
-        for waker in wakers {
-            waker.wake();
-        }
+        wakers.wake();
     }
 
     /// Takes up to `max` messages of one ready edge into `batch` (which keeps what it has). Edges take turns.
@@ -308,9 +303,7 @@ impl<M: Message> Core<M> {
         state.queued -= taken;
         state.edges[edge].grant(&mut wakers);
         drop(state);
-        for waker in wakers {
-            waker.wake();
-        }
+        wakers.wake();
         Poll::Ready(Some(edge))
     }
 
@@ -363,11 +356,9 @@ impl<M: Message> Core<M> {
             for edge in &mut state.edges {
                 edge.wake_all(&mut wakers);
             }
-            wakers.extend(state.receiver.take());
+            wakers.add(state.receiver.take());
         }
-        for waker in wakers {
-            waker.wake();
-        }
+        wakers.wake();
     }
 
     /// The receiver is gone: what is queued is given up and counted as cancelled.

@@ -5,9 +5,9 @@ use std::sync::{Arc, PoisonError};
 use std::task::Context;
 
 use super::Closed;
-use super::edge::Wakers;
 use super::inbox::Core;
 use super::state::Lent;
+use super::wakers::Wakers;
 use crate::message::Message;
 
 impl<M: Message> Core<M> {
@@ -41,9 +41,7 @@ impl<M: Message> Core<M> {
             }
             result
         };
-        for waker in wakers {
-            waker.wake();
-        }
+        wakers.wake();
         result
     }
 

@@ -31,6 +31,7 @@ mod stats;
 mod tests;
 mod thread;
 mod thread_wait;
+mod wakers;
 
 pub use buffered::Buffered;
 pub use capacity::{Capacity, Overflow};

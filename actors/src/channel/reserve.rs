@@ -2,9 +2,9 @@
 
 use std::task::{Context, Poll};
 
-use super::edge::Wakers;
 use super::inbox::Core;
 use super::line::Need;
+use super::wakers::Wakers;
 use super::{Closed, SendError};
 use crate::message::{Envelope, Message};
 
@@ -64,11 +64,9 @@ impl<M: Message> Core<M> {
             }
         };
         state.edges[edge].grant(&mut wakers);
-        wakers.extend(state.list(edge));
+        wakers.add(state.list(edge));
         drop(state);
-        for waker in wakers {
-            waker.wake();
-        }
+        wakers.wake();
         result
     }
 }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
 
-use super::edge::{Edge, Wakers};
+use super::edge::Edge;
+use super::wakers::Wakers;
 use super::{Closed, Overflow};
 use crate::message::{Batch, Envelope, Message};
 
@@ -130,7 +131,7 @@ impl<M: Message> State<M> {
         // What is left of a grant, or came free since, may suffice for those who wait, this one included.
         slot.grant(wakers);
         self.queued = self.queued + slot.queue.len() - before;
-        wakers.extend(self.list(edge));
+        wakers.add(self.list(edge));
         (moved, Ok(finished))
     }
 

@@ -15,22 +15,72 @@ use super::{Envelope, Header, Message, Time};
 /// Emptied batches keep their allocation: at steady state queues, hands and outputs swap the same few batches.
 pub struct Batch<M> {
     rows: Buffer<M>,
+    bytes: usize,
+    /// Behind a pointer, since it is looked at once a batch, and batches change hands often.
+    heads: Option<Box<Heads>>,
+}
+
+/// What of the headers does not stand with each message.
+#[derive(Clone, Default)]
+struct Heads {
     /// What all headers have in common, while `each` is empty.
     common: Common,
-    /// What would be common, per message: as long as `rows`, or empty.
+    /// What would be common, per message: as many as there are, or none.
     each: VecDeque<Common>,
-    bytes: usize,
     earliest_deadline: Option<Time>,
+}
+
+impl Heads {
+    fn note_deadline(&mut self, deadline: Option<Time>) {
+        self.earliest_deadline = match (self.earliest_deadline, deadline) {
+            (Some(mine), Some(theirs)) => Some(mine.min(theirs)),
+            (mine, theirs) => mine.or(theirs),
+        };
+    }
+
+    /// Notes what the message after the first `before` has in common with them, or not.
+    fn note_common(&mut self, common: Common, before: usize) {
+        if self.each.is_empty() && before > 0 && common == self.common {
+            return;
+        }
+        self.note_deadline(common.deadline());
+        if before == 0 && common.is_plain() {
+            self.common = common;
+        } else {
+            self.tell_apart(before);
+            self.each.push_back(common);
+        }
+    }
+
+    /// From here on what `count` messages have in common is held per message.
+    fn tell_apart(&mut self, count: usize) {
+        if self.each.is_empty() {
+            let copies = iter::repeat_with(|| self.common.clone()).take(count);
+            self.each.extend(copies);
+        }
+    }
+
+    /// What would be common, of the first message, which leaves.
+    fn take_first(&mut self) -> Common {
+        self.each.pop_front().unwrap_or_else(|| self.common.clone())
+    }
+
+    /// What would be common, of the last message, which leaves.
+    fn take_last(&mut self) -> Common {
+        self.each.pop_back().unwrap_or_else(|| self.common.clone())
+    }
+
+    fn of(&self, index: usize) -> &Common {
+        self.each.get(index).unwrap_or(&self.common)
+    }
 }
 
 impl<M> Default for Batch<M> {
     fn default() -> Self {
         Self {
             rows: Buffer::default(),
-            common: Common::default(),
-            each: VecDeque::new(),
             bytes: 0,
-            earliest_deadline: None,
+            heads: None,
         }
     }
 }
@@ -71,13 +121,13 @@ impl<M: Message> Batch<M> {
     /// No message in it expires before this point. A lower bound: it may be earlier than the earliest still inside.
     #[must_use]
     pub fn earliest_deadline(&self) -> Option<Time> {
-        self.earliest_deadline
+        self.heads.as_ref()?.earliest_deadline
     }
 
     /// Whether some message in it may have expired at `now`: one comparison for the whole batch.
     #[must_use]
     pub fn may_hold_expired(&self, now: Time) -> bool {
-        self.earliest_deadline
+        self.earliest_deadline()
             .is_some_and(|deadline| deadline <= now)
     }
 
@@ -95,39 +145,23 @@ impl<M: Message> Batch<M> {
         let Envelope { header, body } = envelope;
         let (sequence, key) = (header.sequence, header.key);
         self.bytes += weight;
-        self.note_common(header.common);
+        let before = self.rows.len();
+        self.heads().note_common(header.common, before);
         self.rows.push(sequence, key, body);
     }
 
-    /// Notes what the next message has in common with the others, or not.
-    #[inline]
-    fn note_common(&mut self, common: Common) {
-        if self.each.is_empty() && common == self.common && !self.is_empty() {
-            return;
-        }
-        self.note_deadline(common.deadline());
-        if self.is_empty() && common.is_plain() {
-            self.common = common;
-        } else {
-            self.tell_apart();
-            self.each.push_back(common);
-        }
-    }
-
-    /// From here on what was common is held per message.
-    fn tell_apart(&mut self) {
-        if self.each.is_empty() {
-            let copies = iter::repeat_with(|| self.common.clone()).take(self.rows.len());
-            self.each.extend(copies);
-        }
+    fn heads(&mut self) -> &mut Heads {
+        self.heads.get_or_insert_default()
     }
 
     /// Says what the next message has in common with others or not: the first half of adding it. Whether all agree now, so
     /// that what agrees with this one agrees with all.
     pub(crate) fn announce(&mut self, header: Header) -> bool {
         self.bytes += header.common.heap_size();
-        self.note_common(header.common);
-        self.each.is_empty()
+        let before = self.rows.len();
+        let heads = self.heads();
+        heads.note_common(header.common, before);
+        heads.each.is_empty()
     }
 
     /// Appends a message that was announced, or agrees with the last one in what is common.
@@ -149,13 +183,6 @@ impl<M: Message> Batch<M> {
         self.rows.push_moved(sequence, key, body);
     }
 
-    fn note_deadline(&mut self, deadline: Option<Time>) {
-        self.earliest_deadline = match (self.earliest_deadline, deadline) {
-            (Some(mine), Some(theirs)) => Some(mine.min(theirs)),
-            (mine, theirs) => mine.or(theirs),
-        };
-    }
-
     /// Puts a message before all others: for one that is to be handled again.
     pub fn push_front(&mut self, envelope: Envelope<M>) {
         if self.is_empty() {
@@ -165,10 +192,12 @@ impl<M: Message> Batch<M> {
         self.bytes += envelope.weight();
         let Envelope { header, body } = envelope;
         let (sequence, key) = (header.sequence, header.key);
-        self.note_deadline(header.common.deadline());
-        if !self.each.is_empty() || header.common != self.common {
-            self.tell_apart();
-            self.each.push_front(header.common);
+        let count = self.rows.len();
+        let heads = self.heads();
+        heads.note_deadline(header.common.deadline());
+        if !heads.each.is_empty() || header.common != heads.common {
+            heads.tell_apart(count);
+            heads.each.push_front(header.common);
         }
         let row = Row {
             sequence,
@@ -180,11 +209,6 @@ impl<M: Message> Batch<M> {
 
     // ---- out
 
-    /// What would be common, of the first message, which leaves.
-    fn first_common(&mut self) -> Common {
-        self.each.pop_front().unwrap_or_else(|| self.common.clone())
-    }
-
     /// Takes the first message.
     pub fn pop(&mut self) -> Option<Envelope<M>> {
         let (sequence, key, Some(body)) = self.rows.take_first()? else {
@@ -193,7 +217,7 @@ impl<M: Message> Batch<M> {
         let header = Header {
             sequence,
             key,
-            common: self.first_common(),
+            common: self.heads().take_first(),
             run: 0,
         };
         let envelope = Envelope { header, body };
@@ -205,11 +229,10 @@ impl<M: Message> Batch<M> {
     /// Takes the last message.
     pub fn pop_back(&mut self) -> Option<Envelope<M>> {
         let row = self.rows.pop_back()?;
-        let common = self.each.pop_back();
         let header = Header {
             sequence: row.sequence,
             key: row.key,
-            common: common.unwrap_or_else(|| self.common.clone()),
+            common: self.heads().take_last(),
             run: 0,
         };
         let envelope = Envelope {
@@ -225,14 +248,17 @@ impl<M: Message> Batch<M> {
     fn reset_if_empty(&mut self) {
         if self.rows.len() == 0 {
             self.bytes = 0;
-            self.earliest_deadline = None;
+            if let Some(heads) = &mut self.heads {
+                heads.earliest_deadline = None;
+            }
         }
     }
 
     /// The weight of the first message.
     pub(crate) fn first_weight(&self) -> Option<usize> {
         let row = self.rows.as_slice().first()?;
-        let rest = self.each.front().map_or(0, Common::heap_size);
+        let heads = self.heads.as_ref();
+        let rest = heads.map_or(0, |heads| heads.of(0).heap_size());
         Some(Header::WEIGHT + rest + row.body.weight())
     }
 
@@ -243,18 +269,19 @@ impl<M: Message> Batch<M> {
     /// other run that the same outputs see has the same name.
     #[inline]
     pub(crate) fn handle_each(&mut self, run: u64, most: usize, handler: &mut impl Handle<M>) {
-        if self.each.is_empty() {
+        let heads = self.heads.get_or_insert_default();
+        if heads.each.is_empty() {
             let header = Header {
                 sequence: 0,
                 key: 0,
-                common: self.common.clone(),
+                common: heads.common.clone(),
                 run,
             };
             let mut uniform = Uniform { header, handler };
             self.rows.visit_each(most, &mut uniform);
         } else {
             let header = Header::new();
-            let each = &mut self.each;
+            let each = &mut heads.each;
             let mut apart = Apart {
                 header,
                 each,
@@ -273,8 +300,10 @@ impl<M: Message> Batch<M> {
 
     /// One more attempt at the first message has failed: how many have.
     pub(crate) fn count_attempt(&mut self) -> u8 {
-        self.tell_apart();
-        let Some(first) = self.each.front_mut() else {
+        let count = self.rows.len();
+        let heads = self.heads();
+        heads.tell_apart(count);
+        let Some(first) = heads.each.front_mut() else {
             return 0;
         };
         first.count_attempt()
@@ -291,7 +320,7 @@ impl<M: Message> Batch<M> {
         let header = Header {
             sequence,
             key,
-            common: self.first_common(),
+            common: self.heads().take_first(),
             run: 0,
         };
         self.reset_if_empty();
@@ -319,7 +348,8 @@ impl<M: Message> Batch<M> {
         }
         let moved = self.rows.as_slice()[..count].iter();
         let bodies: usize = moved.map(|row| row.body.weight()).sum();
-        let rests: usize = self.each.iter().take(count).map(Common::heap_size).sum();
+        let heads = self.heads.iter().flat_map(|heads| heads.each.iter());
+        let rests: usize = heads.take(count).map(Common::heap_size).sum();
         to.take_from(self, count, count * Header::WEIGHT + bodies + rests);
         count
     }
@@ -327,18 +357,20 @@ impl<M: Message> Batch<M> {
     /// Takes the first `count` messages of `other`, of so many bytes. Both keep the lower bound of the deadlines: which
     /// messages set it is not worth finding out.
     fn take_from(&mut self, other: &mut Self, count: usize, bytes: usize) {
-        if self.is_empty() {
-            self.common = other.common.clone();
+        let (mine, theirs) = (self.rows.len(), other.rows.len());
+        let (heads, from) = (self.heads(), other.heads());
+        if mine == 0 {
+            heads.common = from.common.clone();
         }
-        if !self.each.is_empty() || !other.each.is_empty() || self.common != other.common {
-            self.tell_apart();
-            other.tell_apart();
-            self.each.extend(other.each.drain(..count));
+        if !heads.each.is_empty() || !from.each.is_empty() || heads.common != from.common {
+            heads.tell_apart(mine);
+            from.tell_apart(theirs);
+            heads.each.extend(from.each.drain(..count));
         }
+        heads.note_deadline(from.earliest_deadline);
         other.rows.move_to(&mut self.rows, count);
         self.bytes += bytes;
         other.bytes = other.bytes.saturating_sub(bytes);
-        self.note_deadline(other.earliest_deadline);
     }
 
     /// Keeps the first `length` messages and drops the others.
@@ -350,7 +382,9 @@ impl<M: Message> Batch<M> {
 
     /// Drops all messages, keeps the allocation.
     pub fn clear(&mut self) {
-        self.each.clear();
+        if let Some(heads) = &mut self.heads {
+            heads.each.clear();
+        }
         self.rows.clear();
         self.reset_if_empty();
     }
@@ -362,12 +396,13 @@ impl<M: Message> Batch<M> {
 
     /// The messages in order, with headers put together for this look.
     pub fn iter(&self) -> impl Iterator<Item = (Header, &M)> {
+        let heads = self.heads.as_deref();
         let rows = self.rows.as_slice().iter().enumerate();
-        rows.map(|(index, row)| {
+        rows.map(move |(index, row)| {
             let header = Header {
                 sequence: row.sequence,
                 key: row.key,
-                common: self.each.get(index).unwrap_or(&self.common).clone(),
+                common: heads.map_or_else(Common::default, |heads| heads.of(index).clone()),
                 run: 0,
             };
             (header, &row.body)
@@ -379,7 +414,8 @@ impl<M: Message> Batch<M> {
         for (sequence, row) in (first..).zip(self.rows.as_mut_slice()) {
             row.sequence = sequence;
         }
-        for common in self.each.iter_mut().chain([&mut self.common]) {
+        let heads = self.heads();
+        for common in heads.each.iter_mut().chain([&mut heads.common]) {
             common.set_producer(producer);
         }
     }
@@ -458,10 +494,8 @@ impl<M: Message + Clone> Clone for Batch<M> {
     fn clone(&self) -> Self {
         Self {
             rows: self.rows.clone(),
-            common: self.common.clone(),
-            each: self.each.clone(),
             bytes: self.bytes,
-            earliest_deadline: self.earliest_deadline,
+            heads: self.heads.clone(),
         }
     }
 }
