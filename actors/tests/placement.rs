@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use mcpbus_actors::channel::{Capacity, Receiver, Sender};
 use mcpbus_actors::stage::Out;
-use mcpbus_actors::topology::{Boundary, Direction, Placement, Topology};
+use mcpbus_actors::topology::{Boundary, Direction, Fusion, Placement, Topology};
 use mcpbus_actors::{Batch, Ledger, Message, Outcome, Reason};
 
 #[derive(Clone, Debug, Message, PartialEq)]
@@ -58,15 +58,15 @@ fn expected() -> u64 {
         .sum()
 }
 
-fn run(placement: Placement, capacity: usize) -> Ledger {
+fn run(placement: Placement, fusion: Fusion, capacity: usize) -> Ledger {
     let results = Arc::new(Mutex::new(Vec::new()));
     let mut t = build(&results, capacity);
-    t.placement(placement);
+    t.placement(placement).fusion(fusion);
     let report = t.run_blocking().unwrap();
     assert_eq!(
         *results.lock().unwrap(),
         [expected()],
-        "{placement:?}\n{report}"
+        "{placement:?} {fusion:?}\n{report}"
     );
     assert_eq!(report.ledger.residual(), 0, "{report}");
     assert_eq!(report.ledger.total().held, 0, "{report}");
@@ -78,7 +78,7 @@ fn run(placement: Placement, capacity: usize) -> Ledger {
 #[test]
 fn outputs_and_ledger_are_equal_in_every_placement() {
     for capacity in [1, 3, 1024] {
-        let one = run(Placement::OneThread, capacity);
+        let one = run(Placement::OneThread, Fusion::Automatic, capacity);
         assert_eq!(one.edge("source->parity").unwrap().delivered, 5000);
         assert_eq!(
             one.edge("parity->double")
@@ -87,8 +87,11 @@ fn outputs_and_ledger_are_equal_in_every_placement() {
                 .get(Reason::Rejected),
             500
         );
-        assert_eq!(one, run(Placement::Tasks, capacity));
-        assert_eq!(one, run(Placement::Threads, capacity));
+        for placement in [Placement::OneThread, Placement::Tasks, Placement::Threads] {
+            for fusion in [Fusion::Automatic, Fusion::Asked] {
+                assert_eq!(one, run(placement, fusion, capacity));
+            }
+        }
     }
 }
 
@@ -131,7 +134,7 @@ fn carry<M: Message>(
 
 #[test]
 fn the_ledgers_of_two_parts_merge_to_the_ledger_of_the_whole() {
-    let whole = run(Placement::Threads, 64);
+    let whole = run(Placement::Threads, Fusion::Automatic, 64);
     let results = Arc::new(Mutex::new(Vec::new()));
     let first = ["source", "parity", "triple"];
     let part = |here: bool| {

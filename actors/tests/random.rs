@@ -1,4 +1,4 @@
-//! Random acyclic topologies with tiny edges: no deadlock, everything accounted for, in every placement.
+//! Random acyclic topologies with small edges: no deadlock, everything accounted for, in every placement, however fused.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mcpbus_actors::channel::Capacity;
 use mcpbus_actors::stage::{Out, by_key, round_robin};
-use mcpbus_actors::topology::{Placement, Port, Topology};
+use mcpbus_actors::topology::{Fusion, Placement, Port, Topology};
 use mcpbus_actors::{Outcome, Reason};
 use proptest::prelude::*;
 
@@ -33,17 +33,25 @@ fn take(ports: &mut Vec<Port<u64>>, at: usize) -> Port<u64> {
     ports.swap_remove(index)
 }
 
-fn build(shapes: &[Shape], capacity: usize, threads: u8, sum: &Arc<AtomicU64>) -> Topology {
+fn build(
+    shapes: &[Shape],
+    capacity: usize,
+    (threads, fused): (u8, u8),
+    sum: &Arc<AtomicU64>,
+) -> Topology {
     let mut t = Topology::new("random");
     t.default_capacity(Capacity::messages(capacity));
     let mut ports: Vec<Port<u64>> = (0..2)
-        .map(|n| t.produce_iter(&format!("source{n}"), 0..150u64))
+        .map(|n| t.produce_iter(&format!("source{n}"), 0..600u64))
         .collect();
     for (index, shape) in shapes.iter().enumerate() {
         let name = format!("stage{index}");
         match *shape {
             Shape::Process { source, emits } => {
-                let port = take(&mut ports, source);
+                let mut port = take(&mut ports, source);
+                if fused & (1 << index) != 0 {
+                    port = port.fused();
+                }
                 ports.push(
                     t.process(&name, port, move |n: &u64, out: &mut Out<'_, u64>| {
                         if n % 17 == 16 {
@@ -94,12 +102,23 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn nothing_is_lost_and_nothing_stands_still(shapes in shapes(), capacity in 1..4usize, threads in any::<u8>()) {
+    fn nothing_is_lost_and_nothing_stands_still(
+        shapes in shapes(),
+        capacity in prop_oneof![3 => 1..4usize, 1 => 4..600usize],
+        threads in any::<u8>(),
+        fused in any::<u8>(),
+    ) {
         let mut reference = None;
-        for placement in [Placement::OneThread, Placement::Tasks, Placement::Threads] {
+        let placements = [
+            (Placement::OneThread, Fusion::Automatic),
+            (Placement::OneThread, Fusion::Asked),
+            (Placement::Tasks, Fusion::Automatic),
+            (Placement::Threads, Fusion::Automatic),
+        ];
+        for (placement, fusion) in placements {
             let sum = Arc::new(AtomicU64::new(u64::MAX));
-            let mut t = build(&shapes, capacity, threads, &sum);
-            t.placement(placement);
+            let mut t = build(&shapes, capacity, (threads, fused), &sum);
+            t.placement(placement).fusion(fusion);
             let mut ledger = t.run_blocking().unwrap().ledger;
             prop_assert_eq!(ledger.residual(), 0, "{}", ledger);
             prop_assert_eq!(ledger.total().held, 0, "{}", ledger);

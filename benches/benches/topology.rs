@@ -6,7 +6,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mcpbus_actors::channel::Capacity;
 use mcpbus_actors::stage::Out;
-use mcpbus_actors::topology::{Placement, Report, Topology};
+use mcpbus_actors::topology::{Fusion, Placement, Report, Topology};
 use mcpbus_benches::clock::{Clock, criterion};
 use mcpbus_benches::message::{Order, orders};
 use std::hint::black_box;
@@ -33,12 +33,13 @@ fn expected() -> u64 {
 }
 
 /// The topology, and where its sum will stand.
-fn topology(placement: Placement) -> (Topology, Arc<AtomicU64>) {
+fn topology(placement: Placement, fusion: Fusion) -> (Topology, Arc<AtomicU64>) {
     let total = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&total);
     let mut t = Topology::new("orders");
     t.default_capacity(Capacity::messages(CAPACITY))
-        .placement(placement);
+        .placement(placement)
+        .fusion(fusion);
     let source = t.produce_iter("source", orders(MESSAGES));
     let [even, odd] = t.route("by_key", source, |order: &Order| {
         (order.account % 2) as usize
@@ -61,13 +62,13 @@ fn check(report: &Report, total: &AtomicU64) {
 }
 
 /// On threads of its own.
-fn run_on_threads(placement: Placement) {
-    let (topology, total) = topology(placement);
+fn run_on_threads(placement: Placement, fusion: Fusion) {
+    let (topology, total) = topology(placement, fusion);
     check(&topology.run_blocking().expect("it ends well"), &total);
 }
 
 fn run_as_tasks(runtime: &Runtime) {
-    let (topology, total) = topology(Placement::Tasks);
+    let (topology, total) = topology(Placement::Tasks, Fusion::Asked);
     check(
         &runtime.block_on(topology.run()).expect("it ends well"),
         &total,
@@ -145,8 +146,11 @@ fn placements(criterion: &mut Criterion<Clock>) {
         .sample_size(10)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(3));
-    group.bench_function("mcpbus, one thread", |bencher| {
-        bencher.iter(|| run_on_threads(Placement::OneThread));
+    group.bench_function("mcpbus, one thread, fused", |bencher| {
+        bencher.iter(|| run_on_threads(Placement::OneThread, Fusion::Automatic));
+    });
+    group.bench_function("mcpbus, one thread, turns", |bencher| {
+        bencher.iter(|| run_on_threads(Placement::OneThread, Fusion::Asked));
     });
     group.bench_function("tokio mpsc by hand, one thread", |bencher| {
         bencher.iter(|| run_by_hand(&one));
@@ -158,7 +162,7 @@ fn placements(criterion: &mut Criterion<Clock>) {
         bencher.iter(|| run_by_hand(&many));
     });
     group.bench_function("mcpbus, a thread per stage", |bencher| {
-        bencher.iter(|| run_on_threads(Placement::Threads));
+        bencher.iter(|| run_on_threads(Placement::Threads, Fusion::Asked));
     });
     group.bench_function("function calls", |bencher| bencher.iter(run_calls));
     group.finish();

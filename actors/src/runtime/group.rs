@@ -12,9 +12,6 @@ use crate::message::Time;
 /// Rounds in a row before other tasks get their chance.
 const ROUNDS: usize = 4;
 
-/// Rounds of a group of several: its turns are shorter.
-const GROUP_ROUNDS: usize = 64;
-
 /// Stages that share a task.
 pub(crate) struct Group {
     drivers: Vec<Driver>,
@@ -40,7 +37,7 @@ impl Group {
         let alone = self.drivers.len() == 1;
         // Among neighbours nobody has to be woken: they are asked again as long as one of them gets on.
         let mut quiet = Context::from_waker(Waker::noop());
-        for _ in 0..if alone { ROUNDS } else { GROUP_ROUNDS } {
+        for _ in 0..ROUNDS {
             match self.round(if alone { cx } else { &mut quiet }) {
                 Round::Over => return Step::Over,
                 Round::Progress => {}

@@ -29,4 +29,4 @@ pub(crate) use group::Group;
 pub(crate) use runner::{run_on_thread, task};
 pub(crate) use source_turn::SourceTurn;
 pub(crate) use stage_turn::StageTurn;
-pub(crate) use turn::{MAX_BATCH, MAX_FUSED_BATCH, Turn, TurnEnvironment};
+pub(crate) use turn::{Turn, TurnEnvironment};

@@ -2,7 +2,7 @@
 
 use std::task::Context;
 
-use super::turn::{Next, Turn, TurnEnvironment, flush, guarded};
+use super::turn::{MAX_BATCH, Next, Turn, TurnEnvironment, flush, guarded};
 use crate::channel::Waits;
 use crate::message::Time;
 use crate::stage::{Context as StageContext, Outputs, Progress, Source};
@@ -37,7 +37,6 @@ impl<S: Source> SourceTurn<S> {
     }
 
     fn produce(&mut self, now: Time) -> Result<(), String> {
-        let max_batch = self.environment.max_batch;
         let Self { source, ports, .. } = self;
         let mut settled = Vec::new();
         let mut until = None;
@@ -45,8 +44,8 @@ impl<S: Source> SourceTurn<S> {
         let result = guarded(|| {
             let Some(source) = source else { return };
             // Ten batches of nothing are enough for one turn: commands must be heard.
-            for _ in 0..10 * max_batch {
-                if ports.pending() >= max_batch || ports.is_heavy() {
+            for _ in 0..10 * MAX_BATCH {
+                if ports.pending() >= MAX_BATCH || ports.is_heavy() {
                     return;
                 }
                 ports.mark();

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use super::books::{Books, bury, settle_leases};
 use super::hand::Hand;
-use super::turn::{MAX_TAKE, Next, Turn, TurnEnvironment, flush, guarded};
+use super::turn::{MAX_BATCH, MAX_TAKE, Next, Turn, TurnEnvironment, flush, guarded};
 use crate::channel::{Closed, EdgeId, Inlet, Settlement, Waits};
 use crate::message::{Body, Envelope, Handle, Header, Outcome, Reason, Rejection, Then, Time};
 use crate::stage::{Context as StageContext, Held, Input, Lease, Leases, Outputs, Progress, Stage};
@@ -43,7 +43,6 @@ struct Stint<'a, S: Stage> {
     settled: &'a mut Vec<(Lease, Outcome)>,
     now: Time,
     check_deadlines: bool,
-    max_batch: usize,
     unusual: Option<Unusual>,
 }
 
@@ -72,10 +71,7 @@ impl<S: Stage> Handle<S::Input> for Stint<'_, S> {
         if self.leases.is_claimed() {
             self.leases.release_claim();
         }
-        if self.ports.pending() >= self.max_batch
-            || self.ports.is_heavy()
-            || !self.settled.is_empty()
-        {
+        if self.ports.pending() >= MAX_BATCH || self.ports.is_heavy() || !self.settled.is_empty() {
             return Then::Stop;
         }
         Then::Next
@@ -119,10 +115,7 @@ impl<S: Stage> StageTurn<S> {
     /// Handles what is in hand until it is empty, enough outputs are collected or `budget` messages were handled; gives what
     /// is left of it.
     fn handle(&mut self, now: Time, mut budget: usize) -> usize {
-        while budget > 0
-            && self.ports.pending() < self.environment.max_batch
-            && !self.ports.is_heavy()
-        {
+        while budget > 0 && self.ports.pending() < MAX_BATCH && !self.ports.is_heavy() {
             if self.hand.must_turn() {
                 self.note_done();
                 if !self.hand.turn() {
@@ -148,7 +141,6 @@ impl<S: Stage> StageTurn<S> {
             leases,
             settled,
             runs,
-            environment,
             ..
         } = self
         else {
@@ -163,7 +155,6 @@ impl<S: Stage> StageTurn<S> {
             settled,
             now,
             check_deadlines: hand.batch.may_hold_expired(now),
-            max_batch: environment.max_batch,
             unusual: None,
         };
         *runs += 1;
@@ -367,7 +358,7 @@ impl<S: Stage> StageTurn<S> {
             }
             self.settle_leases();
         }
-        let mut budget = self.environment.max_batch;
+        let mut budget = MAX_BATCH;
         loop {
             if self.hand.is_empty() && self.phase == Phase::Open {
                 let Some(inlet) = &mut self.inlet else {
@@ -403,10 +394,7 @@ impl<S: Stage> StageTurn<S> {
                 }
             }
             // Small batches are handled together, as far as they are there and go together.
-            if budget == 0
-                || !self.hand.is_empty()
-                || self.ports.pending() >= self.environment.max_batch / 2
-            {
+            if budget == 0 || !self.hand.is_empty() || self.ports.pending() >= MAX_BATCH / 2 {
                 return Next::Again;
             }
             self.note_done();

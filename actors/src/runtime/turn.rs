@@ -16,17 +16,12 @@ pub(crate) const MAX_TAKE: usize = 1024;
 /// The most messages a turn handles, and about the most outputs it collects before it flushes.
 pub(crate) const MAX_BATCH: usize = 256;
 
-/// The same where neighbours follow each other in one task: what one gives lies in the cache when the next takes it.
-pub(crate) const MAX_FUSED_BATCH: usize = 64;
-
 /// What all turns of a topology share.
 #[derive(Clone)]
 pub(crate) struct TurnEnvironment {
     pub(crate) stage: Arc<str>,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) max_deliver: u8,
-    /// The most messages a turn handles, and about the most outputs it collects.
-    pub(crate) max_batch: usize,
 }
 
 /// What a turn waits for, or how it ended.

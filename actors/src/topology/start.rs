@@ -17,8 +17,7 @@ use super::shared::{EdgeEntry, Shared};
 use super::wiring::{Boundary, Wiring};
 use crate::channel::latest;
 use crate::runtime::{
-    BlockingRun, Control, Driver, DriverEvents, Group, MAX_BATCH, MAX_FUSED_BATCH, TurnEnvironment,
-    run_on_thread, task,
+    BlockingRun, Control, Driver, DriverEvents, Group, TurnEnvironment, run_on_thread, task,
 };
 use crate::stage::DeadLetters;
 use crate::supervisor::{Supervised, supervise};
@@ -163,10 +162,6 @@ impl Topology {
         // Stages of this part get numbers of their own, from 0.
         let mut number = vec![usize::MAX; plan.stages.len()];
         let groups = plan.groups_of(|stage| included[stage]);
-        let mut fused = vec![false; plan.stages.len()];
-        for group in groups.iter().filter(|group| group.len() > 1) {
-            group.iter().for_each(|stage| fused[*stage] = true);
-        }
         for (stage, part) in parts
             .into_iter()
             .enumerate()
@@ -178,11 +173,6 @@ impl Topology {
                 stage: name,
                 dead_letters: dead_letters.clone(),
                 max_deliver: settings.max_deliver,
-                max_batch: if fused[stage] {
-                    MAX_FUSED_BATCH
-                } else {
-                    MAX_BATCH
-                },
             };
             wiring.begin(stage);
             let runnable = part.connect(&mut wiring, environment, &control);
