@@ -2,13 +2,23 @@
 //!
 //! Most messages of a batch come from one producer and agree in all of their header but sequence and key. A batch holds
 //! what they agree in once; as soon as one differs, it holds it once per message, until the batch is empty again.
+//!
+//! - [`heads`]: what they agree in, or not
+//! - [`handle`]: messages at their handler, where they lie
+//!
+//! Invariant: what is held per message is as many as there are messages, or nothing.
 
-use std::collections::VecDeque;
+mod handle;
+mod heads;
+
 use std::iter;
 
-use super::buffer::{Body, Buffer, Row, Then, Visit};
+use super::buffer::{Body, Buffer, Row};
 use super::header::Common;
 use super::{Envelope, Header, Message, Time};
+pub(crate) use handle::Handle;
+use handle::{Apart, Uniform};
+use heads::Heads;
 
 /// Messages that travel together, in order, with what they share kept once.
 ///
@@ -18,61 +28,6 @@ pub struct Batch<M> {
     bytes: usize,
     /// Behind a pointer, since it is looked at once a batch, and batches change hands often.
     heads: Option<Box<Heads>>,
-}
-
-/// What of the headers does not stand with each message.
-#[derive(Clone, Default)]
-struct Heads {
-    /// What all headers have in common, while `each` is empty.
-    common: Common,
-    /// What would be common, per message: as many as there are, or none.
-    each: VecDeque<Common>,
-    earliest_deadline: Option<Time>,
-}
-
-impl Heads {
-    fn note_deadline(&mut self, deadline: Option<Time>) {
-        self.earliest_deadline = match (self.earliest_deadline, deadline) {
-            (Some(mine), Some(theirs)) => Some(mine.min(theirs)),
-            (mine, theirs) => mine.or(theirs),
-        };
-    }
-
-    /// Notes what the message after the first `before` has in common with them, or not.
-    fn note_common(&mut self, common: Common, before: usize) {
-        if self.each.is_empty() && before > 0 && common == self.common {
-            return;
-        }
-        self.note_deadline(common.deadline());
-        if before == 0 && common.is_plain() {
-            self.common = common;
-        } else {
-            self.tell_apart(before);
-            self.each.push_back(common);
-        }
-    }
-
-    /// From here on what `count` messages have in common is held per message.
-    fn tell_apart(&mut self, count: usize) {
-        if self.each.is_empty() {
-            let copies = iter::repeat_with(|| self.common.clone()).take(count);
-            self.each.extend(copies);
-        }
-    }
-
-    /// What would be common, of the first message, which leaves.
-    fn take_first(&mut self) -> Common {
-        self.each.pop_front().unwrap_or_else(|| self.common.clone())
-    }
-
-    /// What would be common, of the last message, which leaves.
-    fn take_last(&mut self) -> Common {
-        self.each.pop_back().unwrap_or_else(|| self.common.clone())
-    }
-
-    fn of(&self, index: usize) -> &Common {
-        self.each.get(index).unwrap_or(&self.common)
-    }
 }
 
 impl<M> Default for Batch<M> {
@@ -421,75 +376,6 @@ impl<M: Message> Batch<M> {
     }
 }
 
-/// Whoever handles messages one by one. A trait and not a closure, so that the compiler can be told to build it into each
-/// loop.
-pub(crate) trait Handle<M> {
-    fn handle(&mut self, header: &Header, body: Body<'_, M>) -> Then;
-}
-
-/// Puts headers together that differ in sequence and key only.
-struct Uniform<'a, H> {
-    header: Header,
-    handler: &'a mut H,
-}
-
-impl<M, H: Handle<M>> Visit<M> for Uniform<'_, H> {
-    #[inline(always)]
-    fn visit(&mut self, sequence: u64, key: u64, body: Body<'_, M>) -> Then {
-        self.header.sequence = sequence;
-        self.header.key = key;
-        self.handler.handle(&self.header, body)
-    }
-}
-
-/// Puts headers together that are held one by one.
-struct Apart<'a, H> {
-    header: Header,
-    each: &'a mut VecDeque<Common>,
-    /// What is held of the first message is in `header` now.
-    lent: bool,
-    handler: &'a mut H,
-}
-
-impl<M, H: Handle<M>> Visit<M> for Apart<'_, H> {
-    #[inline(always)]
-    fn visit(&mut self, sequence: u64, key: u64, body: Body<'_, M>) -> Then {
-        self.lend(sequence, key);
-        let then = self.handler.handle(&self.header, body);
-        self.give_back(then);
-        then
-    }
-}
-
-impl<H> Apart<'_, H> {
-    fn lend(&mut self, sequence: u64, key: u64) {
-        self.header.sequence = sequence;
-        self.header.key = key;
-        if let Some(first) = self.each.front_mut() {
-            self.header.common = std::mem::take(first);
-            self.lent = true;
-        }
-    }
-
-    fn give_back(&mut self, then: Then) {
-        self.lent = false;
-        if then != Then::Stay {
-            self.each.pop_front();
-        } else if let Some(first) = self.each.front_mut() {
-            *first = std::mem::take(&mut self.header.common);
-        }
-    }
-}
-
-impl<H> Drop for Apart<'_, H> {
-    fn drop(&mut self) {
-        // The handler has panicked: its message stays the first one, whole.
-        if self.lent {
-            self.give_back(Then::Stay);
-        }
-    }
-}
-
 impl<M: Message + Clone> Clone for Batch<M> {
     fn clone(&self) -> Self {
         Self {
@@ -523,150 +409,4 @@ impl<M: Message> FromIterator<M> for Batch<M> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::message::Key;
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Push(u8),
-        PushFront(u8),
-        Pop,
-        PopBack,
-        Move(usize),
-        Append,
-        Handle { most: usize, stay_at: usize },
-        Retry,
-        Clear,
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        // Mostly of one kind, so that batches stay uniform for a while.
-        let kind = prop_oneof![6 => Just(0_u8), 1 => 0..5_u8];
-        let step = prop_oneof![
-            8 => kind.clone().prop_map(Step::Push),
-            1 => kind.prop_map(Step::PushFront),
-            2 => Just(Step::Pop),
-            1 => Just(Step::PopBack),
-            1 => (0..6_usize).prop_map(Step::Move),
-            1 => Just(Step::Append),
-            2 => (0..6_usize, 0..6_usize).prop_map(|(most, stay_at)| Step::Handle { most, stay_at }),
-            1 => Just(Step::Retry),
-            1 => Just(Step::Clear),
-        ];
-        prop::collection::vec(step, 0..80)
-    }
-
-    /// An envelope of one of five kinds of header.
-    fn envelope(number: u64, kind: u8) -> Envelope<String> {
-        let mut header = Header::new();
-        header.set_identity(u32::from(kind / 2), 0, number);
-        match kind {
-            1 => header.set_key(Some(Key(number))),
-            2 => header.set_deadline(Some(Time::from_nanos(1_000 + number))),
-            3 => header.set_event_time(Some(-5)),
-            4 => header.rest_mut().reply_to = Some(Box::from(&b"here"[..])),
-            _ => {}
-        }
-        Envelope {
-            header,
-            body: "x".repeat((number % 9) as usize),
-        }
-    }
-
-    /// Looks at messages, and lets one stay.
-    struct Look {
-        seen: Vec<(Header, String)>,
-        stay_at: usize,
-    }
-
-    impl Handle<String> for Look {
-        fn handle(&mut self, header: &Header, body: Body<'_, String>) -> Then {
-            self.seen.push((header.clone(), body.clone()));
-            if self.seen.len() > self.stay_at {
-                Then::Stay
-            } else {
-                Then::Next
-            }
-        }
-    }
-
-    proptest! {
-        /// Against a deque of whole envelopes: headers come out as they went in, whatever they have in common.
-        #[test]
-        fn it_behaves_as_a_deque_of_envelopes(steps in steps()) {
-            let (mut batch, mut other) = (Batch::<String>::new(), Batch::<String>::new());
-            let (mut model, mut model_other) = (VecDeque::new(), VecDeque::new());
-            for (number, step) in (1_u64..).zip(steps) {
-                match step {
-                    Step::Push(kind) => {
-                        batch.push(envelope(number, kind));
-                        model.push_back(envelope(number, kind));
-                    }
-                    Step::PushFront(kind) => {
-                        batch.push_front(envelope(number, kind));
-                        model.push_front(envelope(number, kind));
-                    }
-                    Step::Pop => prop_assert_eq!(batch.pop(), model.pop_front()),
-                    Step::PopBack => prop_assert_eq!(batch.pop_back(), model.pop_back()),
-                    Step::Move(count) => {
-                        let moved = batch.move_to(&mut other, count);
-                        prop_assert_eq!(moved, count.min(model.len()));
-                        model_other.extend(model.drain(..moved));
-                    }
-                    Step::Append => {
-                        batch.append(&mut other);
-                        model.append(&mut model_other);
-                    }
-                    Step::Handle { most, stay_at } => {
-                        let mut look = Look { seen: Vec::new(), stay_at };
-                        batch.handle_each(number, most, &mut look);
-                        let count = most.min(model.len());
-                        prop_assert_eq!(look.seen.len(), count.min(stay_at + 1));
-                        for (header, body) in look.seen.iter().take(stay_at) {
-                            let expected = model.pop_front();
-                            prop_assert_eq!(expected, Some(Envelope { header: header.clone(), body: body.clone() }));
-                        }
-                    }
-                    Step::Retry => {
-                        if let Some(first) = model.front_mut() {
-                            first.header.set_attempt(first.header.attempt() + 1);
-                            prop_assert_eq!(batch.count_attempt(), first.header.attempt());
-                        }
-                    }
-                    Step::Clear => {
-                        batch.clear();
-                        model.clear();
-                    }
-                }
-                prop_assert_eq!(batch.len(), model.len());
-                prop_assert_eq!(batch.first_weight(), model.front().map(Envelope::weight));
-                let seen = batch.iter().map(|(header, body)| Envelope { header, body: body.clone() });
-                prop_assert!(seen.eq(model.iter().cloned()));
-                let earliest = model.iter().filter_map(|envelope| envelope.header.deadline()).min();
-                prop_assert!(earliest.is_none_or(|time| batch.may_hold_expired(time)));
-            }
-        }
-    }
-
-    #[test]
-    fn bytes_and_deadline_follow_the_messages() {
-        let mut batch: Batch<u64> = [1, 2, 3].into_iter().collect();
-        let one = Envelope::new(1u64).weight();
-        assert_eq!(batch.bytes(), 3 * one);
-        let mut urgent = Envelope::new(4u64);
-        urgent.header.set_deadline(Some(Time::from_nanos(9)));
-        batch.push(urgent);
-        assert!(batch.may_hold_expired(Time::from_nanos(9)));
-        assert!(!batch.may_hold_expired(Time::from_nanos(8)));
-        let mut other = Batch::new();
-        assert_eq!(batch.move_to(&mut other, 2), 2);
-        assert_eq!((batch.len(), other.len(), batch.bytes()), (2, 2, 2 * one));
-        other.append(&mut batch);
-        let order: Vec<u64> = other.drain().map(|envelope| envelope.body).collect();
-        assert_eq!(order, [1, 2, 3, 4]);
-        assert_eq!((other.bytes(), other.earliest_deadline()), (0, None));
-    }
-}
+mod tests;
