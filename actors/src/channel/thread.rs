@@ -19,6 +19,9 @@ use crate::message::{Batch, EdgeCounts, Message, Reason};
 /// The most batches in flight on one edge; its messages are bounded by the gauge.
 const MAX_BATCHES: usize = 256;
 
+/// The most emptied batches on their way back to the sender: their memory is used again.
+const MAX_EMPTIED: usize = 8;
+
 /// Shared numbers of one edge.
 struct Gauge {
     messages: AtomicUsize,
@@ -95,6 +98,7 @@ impl ProbeSource for Gauge {
 pub(crate) struct ThreadSender<M: Message> {
     queue: QueueSender<Batch<M>>,
     room: Queue<()>,
+    emptied: Queue<Batch<M>>,
     /// The other end of the queue, to account for a batch that crossed with the receiver's end.
     leftover: Queue<Batch<M>>,
     gauge: Arc<Gauge>,
@@ -104,6 +108,7 @@ pub(crate) struct ThreadSender<M: Message> {
 struct ThreadReceiver<M> {
     queue: Queue<Batch<M>>,
     room: QueueSender<()>,
+    emptied: QueueSender<Batch<M>>,
     gauge: Arc<Gauge>,
     stash: Batch<M>,
     finished: bool,
@@ -125,16 +130,19 @@ fn edge<M: Message>(capacity: Capacity) -> (ThreadSender<M>, ThreadReceiver<M>) 
     });
     let (queue, queue_end) = bounded(capacity.max_messages().min(MAX_BATCHES));
     let (room, room_end) = bounded(1);
+    let (emptied, emptied_end) = bounded(MAX_EMPTIED);
     (
         ThreadSender {
             queue,
             room: room_end,
+            emptied: emptied_end,
             leftover: queue_end.clone(),
             gauge: Arc::clone(&gauge),
         },
         ThreadReceiver {
             queue: queue_end,
             room,
+            emptied,
             gauge,
             stash: Batch::new(),
             finished: false,
@@ -170,12 +178,15 @@ impl<M: Message> ThreadSender<M> {
 
     fn offer_once(&self, batch: &mut Batch<M>) -> usize {
         let mut part = Batch::new();
+        let small = batch.len() <= self.gauge.capacity.max_messages() / 4
+            && batch.bytes() <= self.gauge.capacity.max_bytes() / 4;
         if self.gauge.fits(batch.len(), batch.bytes())
             && batch.len() <= self.gauge.capacity.max_messages()
             && batch.bytes() <= self.gauge.capacity.max_bytes()
         {
-            std::mem::swap(&mut part, batch);
-        } else {
+            part = std::mem::replace(batch, self.emptied.try_recv().unwrap_or_default());
+        } else if !small {
+            // One that is small beside the edge is not split: it goes whole a little later.
             while let Some(weight) = batch.first_weight()
                 && (self.gauge.fits(part.len() + 1, part.bytes() + weight))
                 && (part.is_empty()
@@ -267,7 +278,11 @@ impl<M: Message> ThreadInbox<M> {
             let edge = &mut self.edges[index];
             if edge.stash.is_empty() && !edge.finished {
                 match edge.queue.try_recv() {
-                    Ok(mut received) => edge.stash.append(&mut received),
+                    Ok(mut received) => {
+                        edge.stash.append(&mut received);
+                        // The other one has memory; where nobody waits for it, it is given back.
+                        let _ = edge.emptied.try_send(received);
+                    }
                     Err(TryRecvError::Disconnected) => edge.finished = true,
                     Err(TryRecvError::Empty) => {}
                 }

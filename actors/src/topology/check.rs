@@ -150,12 +150,14 @@ fn waiting_cycle(plan: &Plan) -> Option<Vec<usize>> {
         }
     }
     let mut done = vec![false; plan.stages.len()];
+    let mut on_path = vec![false; plan.stages.len()];
     for start in 0..plan.stages.len() {
         if done[start] {
             continue;
         }
         // Depth first with an explicit path: a stage met again on the path closes a cycle.
         let mut path: Vec<(usize, usize)> = vec![(start, 0)];
+        on_path[start] = true;
         while let Some((stage, position)) = path.last_mut() {
             let stage = *stage;
             match next
@@ -164,18 +166,21 @@ fn waiting_cycle(plan: &Plan) -> Option<Vec<usize>> {
             {
                 Some(&follower) => {
                     *position += 1;
-                    if let Some(first) = path.iter().position(|(on_path, _)| *on_path == follower) {
+                    if on_path[follower] {
+                        let along = path.iter().map(|(stage, _)| *stage);
                         let mut cycle: Vec<usize> =
-                            path[first..].iter().map(|(stage, _)| *stage).collect();
+                            along.skip_while(|stage| *stage != follower).collect();
                         cycle.push(follower);
                         return Some(cycle);
                     }
                     if !done[follower] {
+                        on_path[follower] = true;
                         path.push((follower, 0));
                     }
                 }
                 None => {
                     done[stage] = true;
+                    on_path[stage] = false;
                     path.pop();
                 }
             }

@@ -35,36 +35,71 @@ impl Plan {
 
     /// As [`Plan::groups`], of the stages that are included.
     pub(super) fn groups_of(&self, included: impl Fn(usize) -> bool) -> Vec<Vec<usize>> {
-        let mut group: Vec<usize> = (0..self.stages.len()).collect();
+        let mut sets = Sets::new(self.stages.len());
         for edge in self.edges.iter().filter(|edge| edge.fused) {
             if let (End::Stage(from), End::Stage(to)) = (&edge.from, &edge.to)
                 && included(*from)
                 && included(*to)
             {
-                join(&mut group, *from, *to);
+                sets.join(*from, *to);
             }
         }
-        let mut groups = vec![Vec::new(); self.stages.len()];
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        let mut place = vec![usize::MAX; self.stages.len()];
         for stage in (0..self.stages.len()).filter(|stage| included(*stage)) {
-            groups[group[stage]].push(stage);
+            let place = &mut place[sets.of(stage)];
+            if *place == usize::MAX {
+                *place = groups.len();
+                groups.push(Vec::new());
+            }
+            groups[*place].push(stage);
         }
-        groups.retain(|group| !group.is_empty());
         groups
     }
 }
 
-/// Puts the groups of two stages together, under the smaller number.
-fn join(group: &mut [usize], one: usize, other: usize) {
-    let (keep, give) = (group[one].min(group[other]), group[one].max(group[other]));
-    for of in group.iter_mut().filter(|of| **of == give) {
-        *of = keep;
+/// Disjoint sets of stages: each stage leads to another of its set, the last one to itself.
+struct Sets {
+    next: Vec<usize>,
+    size: Vec<usize>,
+}
+
+impl Sets {
+    fn new(count: usize) -> Self {
+        Self {
+            next: (0..count).collect(),
+            size: vec![1; count],
+        }
+    }
+
+    /// The stage that stands for the set of this one.
+    fn of(&mut self, mut stage: usize) -> usize {
+        while self.next[stage] != stage {
+            // The way is halved for those who ask later.
+            self.next[stage] = self.next[self.next[stage]];
+            stage = self.next[stage];
+        }
+        stage
+    }
+
+    fn size(&mut self, stage: usize) -> usize {
+        let of = self.of(stage);
+        self.size[of]
+    }
+
+    fn join(&mut self, one: usize, other: usize) {
+        let (one, other) = (self.of(one), self.of(other));
+        if one != other {
+            let (keep, give) = (one.min(other), one.max(other));
+            self.next[give] = keep;
+            self.size[keep] += self.size[give];
+        }
     }
 }
 
 /// Marks the edges whose ends share a task; `asked` are those whose port asks for it.
 pub(super) fn decide(plan: &mut Plan, fusion: Fusion, asked: &[bool]) {
-    let mut group: Vec<usize> = (0..plan.stages.len()).collect();
-    let mut size = vec![1; plan.stages.len()];
+    let mut sets = Sets::new(plan.stages.len());
     let own_thread = |stage: usize| {
         plan.placement == Placement::Threads
             || plan.stages[stage].on_thread
@@ -81,8 +116,8 @@ pub(super) fn decide(plan: &mut Plan, fusion: Fusion, asked: &[bool]) {
             if own_thread(from) || own_thread(to) || asked[index] == unasked {
                 continue;
             }
-            let together = size[group[from]] + size[group[to]];
-            let same = group[from] == group[to];
+            let same = sets.of(from) == sets.of(to);
+            let together = sets.size(from) + sets.size(to);
             let router = matches!(plan.stages[to].role, Role::Router | Role::Broadcast);
             let cheap = match plan.placement {
                 Placement::OneThread => true,
@@ -96,10 +131,7 @@ pub(super) fn decide(plan: &mut Plan, fusion: Fusion, asked: &[bool]) {
             let wanted = fusion == Fusion::Automatic && cheap && (same || together <= MOST);
             if !unasked || wanted {
                 fused[index] = true;
-                if !same {
-                    join(&mut group, from, to);
-                    size[group[from]] = together;
-                }
+                sets.join(from, to);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! From the builder to the plan.
 
+use std::collections::BTreeMap;
+
 use super::builder::{EdgeDraft, Topology};
 use super::check::{self, CheckError};
 use super::fusion;
@@ -9,6 +11,7 @@ impl Topology {
     /// The topology as data.
     #[must_use]
     pub fn plan(&self) -> Plan {
+        let parallel = self.parallel();
         let mut position = vec![usize::MAX; self.edges.len()];
         let mut edges: Vec<EdgePlan> = Vec::new();
         let mut asked = Vec::new();
@@ -20,7 +23,7 @@ impl Topology {
         {
             position[index] = edges.len();
             edges.push(EdgePlan {
-                name: self.edge_name(index),
+                name: self.edge_name(index, &parallel),
                 from: draft.from.clone(),
                 to: draft.to.clone(),
                 capacity: draft.capacity.unwrap_or(self.settings.capacity),
@@ -63,7 +66,19 @@ impl Topology {
         Ok(plan)
     }
 
-    fn edge_name(&self, index: usize) -> String {
+    /// How many unnamed edges lead from one stage to another, by the numbers of both.
+    fn parallel(&self) -> BTreeMap<(usize, usize), usize> {
+        let mut parallel = BTreeMap::new();
+        let unnamed = |draft: &&EdgeDraft| !draft.removed && draft.name.is_none();
+        for draft in self.edges.iter().filter(unnamed) {
+            if let (End::Stage(from), End::Stage(to)) = (&draft.from, &draft.to) {
+                *parallel.entry((*from, *to)).or_insert(0) += 1;
+            }
+        }
+        parallel
+    }
+
+    fn edge_name(&self, index: usize, parallel: &BTreeMap<(usize, usize), usize>) -> String {
         let draft = &self.edges[index];
         if let Some(name) = draft.name.as_ref().or(draft.feedback.as_ref()) {
             return name.clone();
@@ -73,25 +88,14 @@ impl Topology {
             End::Open(name) => name.clone(),
             End::Stage(stage) => self.stages[*stage].plan.name.clone(),
         };
-        let mut name = format!("{}->{}", end(&draft.from), end(&draft.to));
         // Parallel edges between the same two stages are told apart by the number of the output.
-        if let End::Stage(from) = &draft.from {
-            let same = |other: &EdgeDraft| {
-                !other.removed
-                    && other.name.is_none()
-                    && other.from == draft.from
-                    && other.to == draft.to
-            };
-            if self.edges.iter().filter(|other| same(other)).count() > 1 {
-                let output = self.stages[*from]
-                    .plan
-                    .outputs
-                    .iter()
-                    .position(|edge| *edge == index)
-                    .unwrap_or(0);
-                name = format!("{}.{output}->{}", end(&draft.from), end(&draft.to));
-            }
+        if let (End::Stage(from), End::Stage(to)) = (&draft.from, &draft.to)
+            && parallel.get(&(*from, *to)).is_some_and(|count| *count > 1)
+        {
+            let outputs = &self.stages[*from].plan.outputs;
+            let output = outputs.iter().position(|edge| *edge == index).unwrap_or(0);
+            return format!("{}.{output}->{}", end(&draft.from), end(&draft.to));
         }
-        name
+        format!("{}->{}", end(&draft.from), end(&draft.to))
     }
 }

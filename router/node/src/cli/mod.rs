@@ -4,6 +4,7 @@
 //! * Every command ends with one of the [`Exit`] codes.
 //! * [`connection`] holds what all commands share that speak to a node.
 
+mod bench;
 mod cert;
 mod check;
 pub mod connection;
@@ -48,6 +49,8 @@ enum Command {
     Check(check::Arguments),
     Demo(demo::Arguments),
     #[command(subcommand)]
+    Bench(bench::Command),
+    #[command(subcommand)]
     Cert(cert::Command),
 }
 
@@ -68,7 +71,7 @@ pub fn main() -> ExitCode {
     };
     // The demo shows a picture of its nodes; a node that runs for itself tells of its peers.
     logging::start(match cli.command {
-        Command::Demo(_) => "warn",
+        Command::Demo(_) | Command::Bench(_) => "warn",
         _ => "info",
     });
     match cli.command {
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Request(arguments) => request::run(&arguments),
         Command::Reply(arguments) => reply::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Bench(command) => bench::run(&command),
         Command::Check(arguments) => check::run(&arguments),
         Command::Cert(command) => cert::run(&command),
     }

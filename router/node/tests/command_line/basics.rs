@@ -277,6 +277,37 @@ fn identities_of_another_authority_are_refused() {
 }
 
 #[test]
+fn the_bench_counts_what_arrives() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [
+        "bench",
+        "inproc",
+        "--messages",
+        "20000",
+        "--rounds",
+        "2",
+        "--format",
+        "json",
+    ];
+    let output = mcpbus(folder.path()).args(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    assert!(output.stderr.is_empty(), "quiet in a pipe");
+    let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = object["rows"].as_array().unwrap();
+    let names: Vec<_> = rows
+        .iter()
+        .map(|row| row["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["turns", "fused", "threads"]);
+    for row in rows {
+        assert_eq!(row["lost"], 0);
+        assert!(row["messages_per_second"].as_f64() > Some(0.0));
+        assert!(row["cpu_seconds_per_million"].as_f64() > Some(0.0));
+    }
+    assert!(object["latency_us"]["p99"].as_f64() >= object["latency_us"]["p50"].as_f64());
+}
+
+#[test]
 fn the_demo_ends_with_a_ledger_without_residual() {
     let folder = tempfile::tempdir().unwrap();
     let output = mcpbus(folder.path())
