@@ -1,7 +1,7 @@
 //! A sender that collects: for loops that want batches without writing them.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use super::state::Lent;
@@ -44,9 +44,8 @@ impl<M: Message> Buffered<M> {
     /// # Errors
     /// [`SendError::Closed`], with the message: the receiver is gone.
     pub async fn send(&mut self, message: M) -> Result<(), SendError<M>> {
-        if self.push(message)? {
-            // The message is in the buffer; a closed receiver shows at the next one.
-            let _ = self.flush().await;
+        if self.push(message)? && self.flush().await.is_err() {
+            return self.take_back();
         }
         Ok(())
     }
@@ -56,8 +55,8 @@ impl<M: Message> Buffered<M> {
     /// # Errors
     /// As [`Buffered::send`].
     pub fn blocking_send(&mut self, message: M) -> Result<(), SendError<M>> {
-        if self.push(message)? {
-            let _ = self.blocking_flush();
+        if self.push(message)? && self.blocking_flush().is_err() {
+            return self.take_back();
         }
         Ok(())
     }
@@ -96,24 +95,37 @@ impl<M: Message> Buffered<M> {
         }
     }
 
-    /// Adds to the buffer; whether it is full now.
+    /// Adds to the buffer; whether it is full now. Whether the receiver is gone is asked with the first message of a
+    /// buffer and when it is flushed.
     fn push(&mut self, message: M) -> Result<bool, SendError<M>> {
-        if self.sender.is_closed() {
-            return Err(SendError::Closed(message));
-        }
         let length = {
-            let mut buffer = self
-                .loan
-                .buffer
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut buffer = self.buffer();
             buffer.push(Envelope::new(message));
             buffer.len()
         };
-        if length == 1 {
-            self.sender.core().lend(self.sender.edge(), &self.loan);
+        if length == 1
+            && self
+                .sender
+                .core()
+                .lend(self.sender.edge(), &self.loan)
+                .is_err()
+        {
+            return self.take_back().map(|()| false);
         }
         Ok(length >= Self::LIMIT)
+    }
+
+    /// The receiver is gone: the last message goes back to its sender.
+    fn take_back(&mut self) -> Result<(), SendError<M>> {
+        let last = self.buffer().pop_back();
+        last.map_or(Ok(()), |envelope| Err(SendError::Closed(envelope.body)))
+    }
+
+    fn buffer(&self) -> MutexGuard<'_, Batch<M>> {
+        self.loan
+            .buffer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -45,16 +45,20 @@ impl<M: Message> Core<M> {
         result
     }
 
-    /// Tells the receiver that a buffer holds something.
-    pub(super) fn lend(&self, edge: usize, loan: &Arc<Lent<M>>) {
+    /// Tells the receiver that a buffer holds something, unless it is gone.
+    pub(super) fn lend(&self, edge: usize, loan: &Arc<Lent<M>>) -> Result<(), Closed> {
         let waker = {
             let mut state = self.lock();
+            if state.closed || state.edges[edge].ended {
+                return Err(Closed);
+            }
             state.lent.push((edge, Arc::clone(loan)));
             state.receiver.take()
         };
         if let Some(waker) = waker {
             waker.wake();
         }
+        Ok(())
     }
 
     /// Gives a buffer's sender handle up: at once if the buffer is empty, otherwise when it is emptied.
