@@ -6,7 +6,7 @@
 //! * [`stages`] and [`exec`]: the built-in stages as plain logic, and child processes as stages;
 //! * [`run`](mod@run): a node file brought to life;
 //! * [`payments`]: the bank's payments, from its file or from a seed;
-//! * [`demo`]: the bank case; [`bench`]: measurements;
+//! * [`demo`]: the bank case; [`bench`](mod@bench): measurements;
 //! * [`cli`]: the commands.
 
 pub mod bench;
