@@ -117,7 +117,17 @@ fn case(random: &mut Random) -> Case {
 }
 
 /// Pauses, goes on, looks, and perhaps ends it early; whether everything should have arrived.
-fn meddle(running: &mut Running, random: &mut Random) -> (Report, bool) {
+fn meddle(running: &mut Running, random: &mut Random, seen: &Seen) -> (Report, bool) {
+    // Somewhere in the middle, so that hands and queues are full.
+    let enough = random.below(MESSAGES / 4) as usize;
+    let arrived = || {
+        seen.iter()
+            .map(|seen| seen.lock().unwrap().len())
+            .sum::<usize>()
+    };
+    while arrived() < enough && !running.is_over() {
+        std::thread::yield_now();
+    }
     for _ in 0..random.below(6) {
         for _ in 0..random.below(2_000) {
             std::hint::spin_loop();
@@ -129,7 +139,7 @@ fn meddle(running: &mut Running, random: &mut Random) -> (Report, bool) {
         }
     }
     running.resume();
-    match random.below(6) {
+    match random.below(4) {
         0 => (running.drain_blocking().unwrap(), false),
         1 => (running.stop_blocking().unwrap(), false),
         _ => (running.wait_blocking().unwrap(), true),
@@ -148,7 +158,7 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime) {
         let _inside = runtime.enter();
         topology.start().unwrap()
     };
-    let (report, whole) = meddle(&mut running, &mut random);
+    let (report, whole) = meddle(&mut running, &mut random, &seen);
     let total = report.ledger.total();
     assert_eq!(report.ledger.residual(), 0, "seed {seed}\n{report}");
     assert_eq!(total.held, 0, "seed {seed}\n{report}");
