@@ -132,17 +132,29 @@ impl<M> Buffer<M> {
     /// The place behind the last row.
     #[inline]
     fn vacant(&mut self) -> *mut Row<M> {
-        let length = self.slots.len();
-        if length == self.slots.capacity() {
-            self.grow();
+        if self.slots.len() == self.slots.capacity() {
+            self.make_room(1);
         }
-        // SAFETY: `grow` makes room for one more, so the slot at `length` is inside the allocation.
-        unsafe { self.slots.as_mut_ptr().add(length).cast() }
+        // SAFETY: there is room for one more, so the slot behind the last one is inside the allocation.
+        unsafe { self.slots.as_mut_ptr().add(self.slots.len()).cast() }
     }
 
+    /// Makes room for more rows: where at least half of the slots are behind the head, the rows move to the front instead of
+    /// the allocation growing, so that a buffer which is never quite empty does not grow for ever.
     #[cold]
-    fn grow(&mut self) {
-        self.slots.reserve(1);
+    fn make_room(&mut self, count: usize) {
+        let length = self.len();
+        if self.head > 0 && self.head >= length {
+            // SAFETY: the rows lie behind the head, inside the allocation; the slots that they leave hold nothing any more and
+            // are not covered by the new length.
+            unsafe {
+                let slots = self.slots.as_mut_ptr();
+                ptr::copy(slots.add(self.head), slots, length);
+                self.slots.set_len(length);
+            }
+            self.head = 0;
+        }
+        self.slots.reserve(count);
     }
 
     /// Puts a row before all others. Not while the first one is hollow.
@@ -277,7 +289,9 @@ impl<M> Buffer<M> {
     pub(crate) fn move_to(&mut self, to: &mut Self, count: usize) {
         debug_assert!(!self.hollow, "a hollow row cannot be moved");
         let count = count.min(self.len());
-        to.slots.reserve(count);
+        if to.slots.capacity() - to.slots.len() < count {
+            to.make_room(count);
+        }
         let length = to.slots.len();
         // SAFETY: `count` rows lie behind `head`, room for them was reserved, and the two allocations are different.
         // `head` moves past what was copied, so that nothing has two owners.
@@ -467,6 +481,31 @@ mod tests {
             }
             drop((buffer, moved));
             prop_assert_eq!(Arc::strong_count(&source), 1);
+        }
+    }
+
+    #[test]
+    fn a_buffer_that_is_never_empty_does_not_grow() {
+        let (mut buffer, mut more) = (Buffer::<u64>::default(), Buffer::<u64>::default());
+        for number in 0..10 {
+            buffer.push(number, 0, number);
+        }
+        for number in 10..10_000 {
+            if number % 2 == 0 {
+                buffer.push(number, 0, number);
+            } else {
+                more.push(number, 0, number);
+                more.move_to(&mut buffer, 1);
+            }
+            assert_eq!(
+                buffer.take_first(),
+                Some((number - 10, 0, Some(number - 10)))
+            );
+            assert!(
+                buffer.allocated() <= 64,
+                "{} slots for 10 rows",
+                buffer.allocated()
+            );
         }
     }
 
