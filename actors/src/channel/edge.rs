@@ -29,7 +29,8 @@ pub(super) struct Edge<M> {
 impl<M: Message> Edge<M> {
     pub(super) fn new(capacity: Capacity, overflow: Overflow) -> Self {
         Self {
-            queue: Queue::default(),
+            // Emptied batches take no more than the messages of the edge may.
+            queue: Queue::new(capacity.max_bytes()),
             capacity,
             overflow,
             senders: 1,

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use super::edge::Edge;
 use super::line::Need;
+use super::queue::Queue;
 use super::state::State;
 use super::wakers::Wakers;
 use super::{Capacity, Closed, EdgeStats, Overflow, SendError, Settlement, TrySendError};
@@ -371,7 +372,7 @@ impl<M: Message> Core<M> {
             state.ready.clear();
             for edge in &mut state.edges {
                 edge.counts.cancelled += edge.queue.len() as u64;
-                given_up.push(std::mem::take(&mut edge.queue));
+                given_up.push(std::mem::replace(&mut edge.queue, Queue::new(0)));
             }
         }
     }

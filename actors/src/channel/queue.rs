@@ -17,20 +17,24 @@ pub(super) struct Queue<M> {
     messages: usize,
     bytes: usize,
     emptied: Vec<Batch<M>>,
+    /// Bytes that the emptied ones take, and the most that they may.
+    emptied_bytes: usize,
+    most_emptied: usize,
 }
 
-impl<M> Default for Queue<M> {
-    fn default() -> Self {
+impl<M: Message> Queue<M> {
+    /// An empty queue that keeps at most so many bytes of emptied batches.
+    pub(super) fn new(most_emptied: usize) -> Self {
         Self {
             batches: VecDeque::new(),
             messages: 0,
             bytes: 0,
             emptied: Vec::new(),
+            emptied_bytes: 0,
+            most_emptied,
         }
     }
-}
 
-impl<M: Message> Queue<M> {
     pub(super) fn len(&self) -> usize {
         self.messages
     }
@@ -50,7 +54,7 @@ impl<M: Message> Queue<M> {
         match self.batches.back_mut() {
             Some(last) if last.len() < BATCH => last.push_weighed(envelope, weight),
             _ => {
-                let mut batch = self.emptied.pop().unwrap_or_default();
+                let mut batch = self.reuse();
                 batch.push_weighed(envelope, weight);
                 self.batches.push_back(batch);
             }
@@ -68,7 +72,7 @@ impl<M: Message> Queue<M> {
             last.append(batch);
             return;
         }
-        let emptied = self.emptied.pop().unwrap_or_default();
+        let emptied = self.reuse();
         self.batches.push_back(std::mem::replace(batch, emptied));
     }
 
@@ -105,17 +109,20 @@ impl<M: Message> Queue<M> {
         Some(envelope)
     }
 
-    /// Keeps the memory of a batch for later, unless it has none, or is larger than a turn needs.
-    fn keep(&mut self, emptied: Batch<M>) {
-        if (1..=2 * BATCH).contains(&emptied.allocated()) && self.emptied.len() <= self.most_kept()
-        {
-            self.emptied.push(emptied);
-        }
+    /// An empty batch, with memory if one was kept.
+    fn reuse(&mut self) -> Batch<M> {
+        let batch = self.emptied.pop().unwrap_or_default();
+        self.emptied_bytes -= batch.allocated_bytes();
+        batch
     }
 
-    /// As many as the queue had batches at once: that many may be needed again.
-    fn most_kept(&self) -> usize {
-        self.batches.capacity()
+    /// Keeps the memory of a batch for later, as far as that is allowed.
+    fn keep(&mut self, emptied: Batch<M>) {
+        let bytes = emptied.allocated_bytes();
+        if bytes > 0 && self.emptied_bytes + bytes <= self.most_emptied {
+            self.emptied_bytes += bytes;
+            self.emptied.push(emptied);
+        }
     }
 }
 
@@ -132,7 +139,7 @@ mod tests {
         /// Against a deque of messages, with the bytes of what is in it.
         #[test]
         fn it_keeps_order_and_bytes(steps in prop::collection::vec((0..4_u8, 1..300_usize), 0..80)) {
-            let mut queue = Queue::<Vec<u8>>::default();
+            let mut queue = Queue::<Vec<u8>>::new(usize::MAX);
             let mut model = VecDeque::<usize>::new();
             let mut next = 0;
             let mut message = || {
@@ -179,8 +186,24 @@ mod tests {
     }
 
     #[test]
+    fn no_more_is_kept_than_is_allowed() {
+        let mut queue = Queue::<u128>::new(64 << 10);
+        let (mut out, mut hand) = (Batch::new(), Batch::new());
+        for _ in 0..20 {
+            out.extend((0..200).map(|_| Envelope::new(0)));
+            queue.append(&mut out);
+        }
+        while queue.take(&mut hand, 1024) > 0 {
+            hand.clear();
+        }
+        let kept: usize = queue.emptied.iter().map(Batch::allocated_bytes).sum();
+        assert_eq!(kept, queue.emptied_bytes);
+        assert!(kept <= 64 << 10, "{kept} bytes");
+    }
+
+    #[test]
     fn at_steady_state_the_same_memory_goes_round() {
-        let mut queue = Queue::<u64>::default();
+        let mut queue = Queue::<u64>::new(1 << 20);
         let (mut out, mut hand) = (Batch::new(), Batch::new());
         for round in 0..100 {
             for _ in 0..4 {
@@ -188,7 +211,10 @@ mod tests {
                     out.push(Envelope::new(number));
                 }
                 queue.append(&mut out);
-                assert!(round < 2 || out.allocated() >= BATCH, "round {round}");
+                assert!(
+                    round < 2 || out.allocated_bytes() >= BATCH * size_of::<u64>(),
+                    "round {round}"
+                );
             }
             while queue.take(&mut hand, 1024) > 0 {
                 hand.clear();

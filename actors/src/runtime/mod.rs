@@ -18,6 +18,7 @@ mod hand;
 mod runner;
 mod source_turn;
 mod stage_turn;
+mod stint;
 mod turn;
 
 pub(crate) use blocking::BlockingRun;

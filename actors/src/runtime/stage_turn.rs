@@ -4,10 +4,11 @@ use std::task::{Context, Poll};
 
 use super::books::{Books, bury, settle_leases};
 use super::hand::Hand;
+use super::stint::{Stint, Unusual};
 use super::turn::{MAX_BATCH, MAX_TAKE, Next, Turn, TurnEnvironment, flush, guarded};
 use crate::channel::{Closed, EdgeId, Inlet, Settlement, Waits};
-use crate::message::{Body, Envelope, Handle, Header, Outcome, Reason, Rejection, Then, Time};
-use crate::stage::{Context as StageContext, Held, Input, Lease, Leases, Outputs, Progress, Stage};
+use crate::message::{Envelope, Outcome, Reason, Rejection, Time};
+use crate::stage::{Context as StageContext, Held, Lease, Leases, Outputs, Progress, Stage};
 use crate::telemetry::EdgeTelemetry;
 
 /// A stage, its inbox, its outputs, and what it has in hand.
@@ -27,55 +28,6 @@ pub(crate) struct StageTurn<S: Stage> {
     emitted: u64,
     /// Names runs of messages for the outputs.
     runs: u64,
-}
-
-/// Why a message was not simply done.
-enum Unusual {
-    Expired,
-    Outcome(Outcome),
-}
-
-/// What one message after the other needs of a turn.
-struct Stint<'a, S: Stage> {
-    stage: &'a mut S,
-    ports: &'a mut S::Outputs,
-    leases: &'a mut Leases<S::Input>,
-    settled: &'a mut Vec<(Lease, Outcome)>,
-    now: Time,
-    check_deadlines: bool,
-    unusual: Option<Unusual>,
-}
-
-impl<S: Stage> Handle<S::Input> for Stint<'_, S> {
-    #[inline(always)]
-    fn handle(&mut self, header: &Header, body: Body<'_, S::Input>) -> Then {
-        if self.check_deadlines && header.is_expired(self.now) {
-            self.unusual = Some(Unusual::Expired);
-            return Then::Stay;
-        }
-        if !S::EMITS_LAST {
-            self.ports.mark();
-        }
-        let input = Input::new(header, body, self.leases);
-        let mut cx = StageContext::new(self.now, self.settled);
-        match self
-            .stage
-            .handle(input, self.ports.view(Some(header)), &mut cx)
-        {
-            Outcome::Done => {}
-            outcome => {
-                self.unusual = Some(Unusual::Outcome(outcome));
-                return Then::Stay;
-            }
-        }
-        if self.leases.is_claimed() {
-            self.leases.release_claim();
-        }
-        if self.ports.pending() >= MAX_BATCH || self.ports.is_heavy() || !self.settled.is_empty() {
-            return Then::Stop;
-        }
-        Then::Next
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -134,7 +134,9 @@ impl Plan {
 
     /// The most bytes its messages can hold at once: per edge its queue, one batch in the hands of the stage behind
     /// it and one batch of outputs of the stage before it, none above the edge's byte bound; and the dead letters.
-    /// A single message heavier than a bound, and what one handler call emits at once, come on top.
+    /// A single message heavier than a bound, what one handler call emits at once, and memory that is allocated and empty
+    /// come on top: batches that are kept for later, at most as much as an edge's byte bound, and slots at the end of
+    /// batches that are not full.
     #[must_use]
     pub fn memory_bound(&self) -> usize {
         let edges: usize = self

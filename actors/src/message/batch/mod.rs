@@ -68,9 +68,9 @@ impl<M: Message> Batch<M> {
         self.bytes
     }
 
-    /// How many messages it has memory for.
-    pub(crate) fn allocated(&self) -> usize {
-        self.rows.allocated()
+    /// Bytes of the memory that its messages lie in, beside what they own themselves.
+    pub(crate) fn allocated_bytes(&self) -> usize {
+        self.rows.allocated() * size_of::<Row<M>>()
     }
 
     /// No message in it expires before this point. A lower bound: it may be earlier than the earliest still inside.

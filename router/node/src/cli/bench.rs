@@ -3,8 +3,9 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
+use super::output::ReportFormat;
 use super::{Exit, output};
 use crate::bench::inproc::{self, Candidate};
 use crate::bench::latency;
@@ -33,16 +34,8 @@ pub(super) struct Inproc {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
     /// What to print.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// A table for people.
-    Text,
-    /// One JSON object, and nothing else on standard output.
-    Json,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    format: ReportFormat,
 }
 
 pub(super) fn run(command: &Command) -> Exit {
@@ -86,8 +79,8 @@ fn inproc(arguments: &Inproc) -> Exit {
         rate: RATE,
     };
     let printed = output::print(&match arguments.format {
-        Format::Text => report.to_text(),
-        Format::Json => format!("{}\n", report.to_json()),
+        ReportFormat::Text => report.to_text(),
+        ReportFormat::Json => format!("{}\n", report.to_json()),
     });
     if report.lost() > 0 {
         eprintln!(

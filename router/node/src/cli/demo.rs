@@ -4,9 +4,10 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use mcpbus::identity::StateDirectory;
 
+use super::output::ReportFormat;
 use super::{Exit, output, session};
 use crate::demo::report::{Report, peak_resident_bytes};
 use crate::demo::run::{DemoError, DemoOptions, DemoOutcome, run as run_demo};
@@ -31,16 +32,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     /// What to print at the end.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// A summary for people.
-    Text,
-    /// One JSON object, and nothing else on standard output.
-    Json,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    format: ReportFormat,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
@@ -79,7 +72,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     })
 }
 
-fn finish(outcome: &DemoOutcome, format: Format) -> Exit {
+fn finish(outcome: &DemoOutcome, format: ReportFormat) -> Exit {
     let report = Report {
         ledger: outcome.ledger.clone(),
         totals: &outcome.totals,
@@ -87,8 +80,8 @@ fn finish(outcome: &DemoOutcome, format: Format) -> Exit {
         peak_rss_bytes: peak_resident_bytes(),
     };
     let printed = output::print(&match format {
-        Format::Text => report.to_text(),
-        Format::Json => format!("{}\n", report.to_json()),
+        ReportFormat::Text => report.to_text(),
+        ReportFormat::Json => format!("{}\n", report.to_json()),
     });
     if let Some(failure) = &outcome.failure {
         eprintln!("{failure}");

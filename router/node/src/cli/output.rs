@@ -2,8 +2,19 @@
 
 use std::io::{self, Write};
 
+use clap::ValueEnum;
+
 use super::Exit;
 use crate::record::json;
+
+/// How a result that has both forms is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// A summary for people.
+    Text,
+    /// One JSON object, and nothing else on standard output.
+    Json,
+}
 
 /// Prints a text. A reader that has gone away is a clean end.
 pub fn print(text: &str) -> Exit {
