@@ -95,6 +95,7 @@ struct Shape {
     text: String,
     pattern: TokenStream,
     heap: TokenStream,
+    owns_nothing: TokenStream,
     key: Option<TokenStream>,
 }
 
@@ -102,6 +103,7 @@ fn shape(fields: &Fields, root: &Path) -> Result<Shape> {
     let mut text = String::new();
     let mut bindings = Vec::new();
     let mut heap = Vec::new();
+    let mut owns_nothing = Vec::new();
     let mut key = None;
     for (index, field) in fields.iter().enumerate() {
         let options = field_options(field)?;
@@ -124,7 +126,9 @@ fn shape(fields: &Fields, root: &Path) -> Result<Shape> {
             key = Some(quote!(::core::option::Option::Some(#root::Key::from(#binding))));
         }
         if !options.no_heap {
+            let field_type = &field.ty;
             heap.push(quote!(+ #root::HeapSize::heap_size(#binding)));
+            owns_nothing.push(quote!(&& <#field_type as #root::HeapSize>::OWNS_NOTHING));
         }
         bindings.push(match &field.ident {
             Some(ident) => quote!(#ident: #binding),
@@ -138,6 +142,7 @@ fn shape(fields: &Fields, root: &Path) -> Result<Shape> {
         text,
         pattern: quote!({ #(#bindings),* }),
         heap: quote!(0usize #(#heap)*),
+        owns_nothing: quote!(#(#owns_nothing)*),
         key,
     })
 }
@@ -151,12 +156,18 @@ fn expand(input: &DeriveInput) -> Result<TokenStream> {
     let ident = &input.ident;
     let mut text = String::new();
     let mut heap_arms = Vec::new();
+    let mut owns_nothing = Vec::new();
     let mut key_arms = Vec::new();
     let mut has_key = false;
     let mut arm = |path: TokenStream, shape: Shape| {
         let Shape {
-            pattern, heap, key, ..
+            pattern,
+            heap,
+            owns_nothing: nothing,
+            key,
+            ..
         } = shape;
+        owns_nothing.push(nothing);
         heap_arms.push(quote!(#path #pattern => #heap));
         has_key |= key.is_some();
         let key = key.unwrap_or_else(|| quote!(::core::option::Option::None));
@@ -204,6 +215,8 @@ fn expand(input: &DeriveInput) -> Result<TokenStream> {
     Ok(quote! {
         #[automatically_derived]
         impl #implementation #root::HeapSize for #ident #types #conditions {
+            const OWNS_NOTHING: bool = true #(#owns_nothing)*;
+            #[inline]
             #[allow(unused_variables)]
             fn heap_size(&self) -> usize {
                 match self { #(#heap_arms),* }
@@ -212,6 +225,13 @@ fn expand(input: &DeriveInput) -> Result<TokenStream> {
         #[automatically_derived]
         impl #implementation #root::Message for #ident #types #conditions {
             const KIND: #root::Kind = #root::Kind::new(#name, #version, #text);
+            const FIXED_WEIGHT: ::core::option::Option<usize> =
+                if <Self as #root::HeapSize>::OWNS_NOTHING {
+                    ::core::option::Option::Some(::core::mem::size_of::<Self>())
+                } else {
+                    ::core::option::Option::None
+                };
+            #[inline]
             fn weight(&self) -> usize {
                 ::core::mem::size_of::<Self>() + #root::HeapSize::heap_size(self)
             }

@@ -242,6 +242,12 @@ impl Header {
         }
     }
 
+    /// Its key as a number, 0 if it has none.
+    #[inline]
+    pub(crate) const fn key_number(&self) -> u64 {
+        self.key
+    }
+
     /// Sets or removes the key.
     #[inline]
     pub fn set_key(&mut self, key: Option<Key>) {

@@ -39,6 +39,10 @@ pub trait Message: Send + 'static {
     /// What it is, by name and shape.
     const KIND: Kind;
 
+    /// What every value of this type weighs, if all weigh the same: then bytes are counted by the number of messages, and
+    /// [`Message::weight`], which must say the same, is not asked for each one.
+    const FIXED_WEIGHT: Option<usize> = None;
+
     /// Bytes it counts for in a bound, itself and what it owns on the heap. Must not change while it lies in a queue.
     fn weight(&self) -> usize;
 
@@ -52,6 +56,7 @@ macro_rules! plain_message {
     ($($type:ty),* $(,)?) => {$(
         impl Message for $type {
             const KIND: Kind = Kind::new(stringify!($type), 1, stringify!($type));
+            const FIXED_WEIGHT: Option<usize> = weight::fixed::<Self>();
             fn weight(&self) -> usize { size_of::<Self>() + self.heap_size() }
         }
     )*};
@@ -100,10 +105,24 @@ impl<T: Message> Message for Box<T> {
     }
 }
 
+/// The sum of weights, if all are fixed.
+const fn sum(weights: &[Option<usize>]) -> Option<usize> {
+    let (mut total, mut index) = (0, 0);
+    while index < weights.len() {
+        match weights[index] {
+            Some(weight) => total += weight,
+            None => return None,
+        }
+        index += 1;
+    }
+    Some(total)
+}
+
 macro_rules! tuple_message {
     ($(($text:literal, $($name:ident $index:tt),+)),+ $(,)?) => {$(
         impl<$($name: Message),+> Message for ($($name,)+) {
             const KIND: Kind = Kind::composed($text, &[$($name::KIND),+]);
+            const FIXED_WEIGHT: Option<usize> = sum(&[$($name::FIXED_WEIGHT),+]);
             fn weight(&self) -> usize { 0 $(+ self.$index.weight())+ }
         }
     )+};
@@ -124,5 +143,7 @@ mod tests {
         );
         assert_ne!(<(u8, u64)>::KIND, <(u64, u8)>::KIND);
         assert_eq!(Arc::new(5u32).weight(), 8 + 4);
+        assert_eq!(<(u8, u64)>::FIXED_WEIGHT, Some((1u8, 2u64).weight()));
+        assert_eq!(<(u8, String)>::FIXED_WEIGHT, None);
     }
 }

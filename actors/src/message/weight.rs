@@ -10,13 +10,28 @@ use super::{Key, Time};
 ///
 /// It is an estimate for bounds: cheap to compute, and it must not change while the value lies in a queue.
 pub trait HeapSize {
+    /// Whether no value of this type ever owns memory: then all weigh the same, and channels need not ask each one.
+    const OWNS_NOTHING: bool = false;
+
     /// Bytes on the heap that belong to this value.
     fn heap_size(&self) -> usize;
+}
+
+/// What every value of a type weighs that never owns memory.
+#[must_use]
+pub(super) const fn fixed<T: HeapSize>() -> Option<usize> {
+    if T::OWNS_NOTHING {
+        Some(size_of::<T>())
+    } else {
+        None
+    }
 }
 
 macro_rules! no_heap {
     ($($type:ty),* $(,)?) => {$(
         impl HeapSize for $type {
+            const OWNS_NOTHING: bool = true;
+            #[inline]
             fn heap_size(&self) -> usize { 0 }
         }
     )*};
@@ -78,12 +93,14 @@ impl<T: HeapSize> HeapSize for Box<T> {
 }
 
 impl<T: HeapSize> HeapSize for Option<T> {
+    const OWNS_NOTHING: bool = T::OWNS_NOTHING;
     fn heap_size(&self) -> usize {
         self.as_ref().map_or(0, HeapSize::heap_size)
     }
 }
 
 impl<T: HeapSize, E: HeapSize> HeapSize for Result<T, E> {
+    const OWNS_NOTHING: bool = T::OWNS_NOTHING && E::OWNS_NOTHING;
     fn heap_size(&self) -> usize {
         match self {
             Ok(value) => value.heap_size(),
@@ -105,6 +122,7 @@ impl<T: HeapSize> HeapSize for VecDeque<T> {
 }
 
 impl<T: HeapSize, const N: usize> HeapSize for [T; N] {
+    const OWNS_NOTHING: bool = T::OWNS_NOTHING;
     fn heap_size(&self) -> usize {
         self.iter().map(HeapSize::heap_size).sum()
     }
@@ -145,6 +163,7 @@ impl<T: HeapSize, S> HeapSize for HashSet<T, S> {
 macro_rules! tuple_heap {
     ($(($($name:ident $index:tt),+)),+ $(,)?) => {$(
         impl<$($name: HeapSize),+> HeapSize for ($($name,)+) {
+            const OWNS_NOTHING: bool = true $(&& $name::OWNS_NOTHING)+;
             fn heap_size(&self) -> usize { 0 $(+ self.$index.heap_size())+ }
         }
     )+};
@@ -161,5 +180,12 @@ mod tests {
         assert_eq!(value.heap_size(), 2 * size_of::<String>() + 30);
         assert_eq!((1u8, Some(Box::new(3u64))).heap_size(), 8);
         assert_eq!([String::with_capacity(4), String::new()].heap_size(), 4);
+    }
+
+    #[test]
+    fn what_owns_nothing_says_so() {
+        assert!(<(u8, Option<[u64; 3]>)>::OWNS_NOTHING);
+        assert!(!<(u8, Option<[String; 3]>)>::OWNS_NOTHING);
+        assert!(!<Result<u8, Box<u8>>>::OWNS_NOTHING);
     }
 }

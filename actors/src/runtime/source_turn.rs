@@ -45,7 +45,7 @@ impl<S: Source> SourceTurn<S> {
             let Some(source) = source else { return };
             // Ten batches of nothing are enough for one turn: commands must be heard.
             for _ in 0..10 * MAX_BATCH {
-                if ports.pending() >= MAX_BATCH || ports.is_heavy() {
+                if ports.is_full() {
                     return;
                 }
                 ports.mark();

@@ -1,5 +1,6 @@
 //! The turn of a stage: take a batch, handle it, flush, settle.
 
+use std::cell::Cell;
 use std::task::{Context, Poll};
 
 use super::books::{Books, bury, settle_leases};
@@ -67,7 +68,7 @@ impl<S: Stage> StageTurn<S> {
     /// Handles what is in hand until it is empty, enough outputs are collected or `budget` messages were handled; gives what
     /// is left of it.
     fn handle(&mut self, now: Time, mut budget: usize) -> usize {
-        while budget > 0 && self.ports.pending() < MAX_BATCH && !self.ports.is_heavy() {
+        while budget > 0 && !self.ports.is_full() {
             if self.hand.must_turn() {
                 self.note_done();
                 if !self.hand.turn() {
@@ -86,6 +87,12 @@ impl<S: Stage> StageTurn<S> {
     /// Handles messages of the batch in hand until one of them, or its outputs, asks for something else; gives what is left
     /// of `budget`.
     fn handle_each(&mut self, now: Time, budget: usize) -> usize {
+        let before = self.hand.batch.len();
+        if self.hand.batch.is_expired(now) {
+            self.hand.batch.clear();
+            self.books.of(self.hand.edge).expired += before as u64;
+            return budget.saturating_sub(before);
+        }
         let Self {
             stage: Some(stage),
             ports,
@@ -98,7 +105,6 @@ impl<S: Stage> StageTurn<S> {
         else {
             return 0;
         };
-        let before = hand.batch.len();
         hand.before = before;
         let mut stint = Stint {
             stage,
@@ -106,7 +112,7 @@ impl<S: Stage> StageTurn<S> {
             leases,
             settled,
             now,
-            check_deadlines: hand.batch.may_hold_expired(now),
+            attention: Cell::new(false),
             unusual: None,
         };
         *runs += 1;

@@ -1,6 +1,7 @@
 //! What one message after the other goes through at a stage: the loop in which most of the time is spent.
 
-use super::turn::MAX_BATCH;
+use std::cell::Cell;
+
 use crate::message::{Body, Handle, Header, Outcome, Then, Time};
 use crate::stage::{Context as StageContext, Input, Lease, Leases, Outputs, Stage};
 
@@ -17,22 +18,19 @@ pub(super) struct Stint<'a, S: Stage> {
     pub(super) leases: &'a mut Leases<S::Input>,
     pub(super) settled: &'a mut Vec<(Lease, Outcome)>,
     pub(super) now: Time,
-    pub(super) check_deadlines: bool,
+    /// Raised where the message at the handler does more than emit: it is looked at once for all of that.
+    pub(super) attention: Cell<bool>,
     pub(super) unusual: Option<Unusual>,
 }
 
 impl<S: Stage> Handle<S::Input> for Stint<'_, S> {
     #[inline(always)]
     fn handle(&mut self, header: &Header, body: Body<'_, S::Input>) -> Then {
-        if self.check_deadlines && header.is_expired(self.now) {
-            self.unusual = Some(Unusual::Expired);
-            return Then::Stay;
-        }
         if !S::EMITS_LAST {
             self.ports.mark();
         }
-        let input = Input::new(header, body, self.leases);
-        let mut cx = StageContext::new(self.now, self.settled);
+        let input = Input::new(header, body, self.leases, &self.attention);
+        let mut cx = StageContext::attentive(self.now, self.settled, &self.attention);
         match self
             .stage
             .handle(input, self.ports.view(Some(header)), &mut cx)
@@ -43,12 +41,22 @@ impl<S: Stage> Handle<S::Input> for Stint<'_, S> {
                 return Then::Stay;
             }
         }
-        if self.leases.is_claimed() {
+        if self.attention.get() {
             self.leases.release_claim();
+            return Then::Stop;
         }
-        if self.ports.pending() >= MAX_BATCH || self.ports.is_heavy() || !self.settled.is_empty() {
+        if self.ports.is_full() {
             return Then::Stop;
         }
         Then::Next
+    }
+
+    #[inline(always)]
+    fn refuses(&mut self, header: &Header) -> bool {
+        let expired = header.is_expired(self.now);
+        if expired {
+            self.unusual = Some(Unusual::Expired);
+        }
+        expired
     }
 }

@@ -13,8 +13,8 @@ use crate::stage::{DeadLetters, Outputs};
 /// the hand as a whole, which costs the same for one message as for all.
 pub(crate) const MAX_TAKE: usize = 1024;
 
-/// The most messages a turn handles, and about the most outputs it collects before it flushes.
-pub(crate) const MAX_BATCH: usize = 256;
+/// The most messages a turn handles, as many as the outputs that it collects before it flushes.
+pub(crate) const MAX_BATCH: usize = crate::stage::MAX_BATCH;
 
 /// What all turns of a topology share.
 #[derive(Clone)]

@@ -1,5 +1,7 @@
 //! What lies under every role.
 
+use std::cell::Cell;
+
 use super::{Input, Lease, Outputs};
 use crate::message::{Message, Outcome, Time};
 
@@ -75,12 +77,31 @@ pub enum Progress {
 pub struct Context<'a> {
     now: Time,
     settled: &'a mut Vec<(Lease, Outcome)>,
+    attention: Option<&'a Cell<bool>>,
 }
 
 impl<'a> Context<'a> {
     /// A context at `now`; settlements of leases are appended to `settled`. For runtimes and tests.
     pub fn new(now: Time, settled: &'a mut Vec<(Lease, Outcome)>) -> Self {
-        Self { now, settled }
+        Self {
+            now,
+            settled,
+            attention: None,
+        }
+    }
+
+    /// As [`Context::new`]; `attention` is raised when something was settled.
+    #[inline]
+    pub(crate) fn attentive(
+        now: Time,
+        settled: &'a mut Vec<(Lease, Outcome)>,
+        attention: &'a Cell<bool>,
+    ) -> Self {
+        Self {
+            now,
+            settled,
+            attention: Some(attention),
+        }
     }
 
     /// The time of this turn.
@@ -93,5 +114,8 @@ impl<'a> Context<'a> {
     /// Settling a lease twice, or one whose message was not deferred, does nothing.
     pub fn settle(&mut self, lease: Lease, outcome: Outcome) {
         self.settled.push((lease, outcome));
+        if let Some(attention) = self.attention {
+            attention.set(true);
+        }
     }
 }

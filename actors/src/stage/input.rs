@@ -1,5 +1,6 @@
 //! A message as its handler sees it, and leases on messages that are held.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Deref;
 
@@ -11,15 +12,23 @@ pub struct Input<'a, M: Message> {
     header: &'a Header,
     body: Body<'a, M>,
     leases: &'a mut Leases<M>,
+    attention: &'a Cell<bool>,
 }
 
 impl<'a, M: Message> Input<'a, M> {
+    /// `attention` is raised when a lease was asked for.
     #[inline]
-    pub(crate) fn new(header: &'a Header, body: Body<'a, M>, leases: &'a mut Leases<M>) -> Self {
+    pub(crate) fn new(
+        header: &'a Header,
+        body: Body<'a, M>,
+        leases: &'a mut Leases<M>,
+        attention: &'a Cell<bool>,
+    ) -> Self {
         Self {
             header,
             body,
             leases,
+            attention,
         }
     }
 
@@ -46,6 +55,7 @@ impl<'a, M: Message> Input<'a, M> {
     /// A lease on this message: return [`Outcome::Defer`](crate::Outcome::Defer) from the handler, and settle the lease
     /// later with [`Context::settle`](super::Context::settle). Until then the message counts as held.
     pub fn lease(&mut self) -> Lease {
+        self.attention.set(true);
         self.leases.claim()
     }
 }
@@ -100,12 +110,6 @@ impl<M> Default for Leases<M> {
 }
 
 impl<M> Leases<M> {
-    /// Whether the message at the handler has a lease.
-    #[inline]
-    pub(crate) fn is_claimed(&self) -> bool {
-        self.claimed.is_some()
-    }
-
     fn claim(&mut self) -> Lease {
         if let Some(lease) = self.claimed {
             return lease;

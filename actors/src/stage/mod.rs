@@ -29,6 +29,7 @@ pub use contract::{Context, Progress, Source, Stage};
 pub use dead_letter::{DeadLetter, DeadLetterLimits, DeadLetters};
 pub(crate) use input::{Held, Leases};
 pub use input::{Input, Lease};
+pub(crate) use output::MAX_BATCH;
 pub use output::{AnyOutlet, Out, OutWays, Outlet, Ways};
 pub use outputs::Outputs;
 #[doc(hidden)]

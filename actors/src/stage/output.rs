@@ -35,17 +35,21 @@ impl Alike {
     }
 }
 
+/// About the most outputs that a turn collects before it flushes.
+pub(crate) const MAX_BATCH: usize = 256;
+
 /// One output of a stage.
 pub struct Outlet<T: Message> {
     pub(super) pending: Batch<T>,
     pub(super) mark: usize,
     pub(super) producer: u32,
     pub(super) sequence: u64,
-    pub(super) sequence_mark: u64,
     /// Which mark of its [`Ways`] the mark belongs to.
     marked: u64,
     /// Outputs of this kind agree with those in `pending` in all of their header but sequence and key.
     alike: Alike,
+    /// How many more outputs may be collected before they should be sent; below one it is full.
+    room: isize,
     pub(super) emitted: u64,
     pub(super) max_bytes: usize,
     pub(super) edge: Option<EdgeSender<T>>,
@@ -59,9 +63,9 @@ impl<T: Message> Default for Outlet<T> {
             mark: 0,
             producer: 0,
             sequence: 0,
-            sequence_mark: 0,
             marked: 0,
             alike: Alike::NONE,
+            room: MAX_BATCH.cast_signed(),
             emitted: 0,
             max_bytes: usize::MAX,
             edge: None,
@@ -83,20 +87,53 @@ impl<T: Message> Outlet<T> {
         max_bytes: usize,
         accepted: crate::telemetry::AcceptedCounter,
     ) -> Self {
-        Self {
+        let mut outlet = Self {
             producer,
             max_bytes,
             edge: Some(edge),
             accepted: Some(accepted),
             ..Self::default()
-        }
+        };
+        outlet.renew_room();
+        outlet
     }
 
     /// Takes what was emitted and not sent.
     pub fn take_pending(&mut self) -> Batch<T> {
         self.mark = 0;
         self.alike = Alike::NONE;
-        std::mem::take(&mut self.pending)
+        let taken = std::mem::take(&mut self.pending);
+        self.renew_room();
+        taken
+    }
+
+    /// The most outputs that are collected, as far as their type tells their bytes.
+    fn most(&self) -> usize {
+        match Batch::<T>::EACH {
+            0 => MAX_BATCH,
+            each => (self.max_bytes / each).clamp(1, MAX_BATCH),
+        }
+    }
+
+    /// Notes how many more may come, after some were sent or taken back.
+    fn renew_room(&mut self) {
+        let free = self.most().cast_signed() - self.pending.len().cast_signed();
+        self.room = if self.is_heavy() { 0 } else { free };
+    }
+
+    #[inline(always)]
+    pub(super) fn is_full(&self) -> bool {
+        self.room <= 0
+    }
+
+    /// Notes that an output was added.
+    #[inline(always)]
+    fn count_one(&mut self) {
+        self.room -= 1;
+        // Where all weigh the same, their number tells.
+        if T::FIXED_WEIGHT.is_none() && self.is_heavy() {
+            self.room = 0;
+        }
     }
 
     /// Adds an output of this stage's own.
@@ -108,8 +145,7 @@ impl<T: Message> Outlet<T> {
         if alike != self.alike {
             self.announce_child(cause, own, alike);
         }
-        let key = own.or(cause.and_then(Header::key));
-        let key = key.map_or(0, Key::value);
+        let key = own.map_or_else(|| cause.map_or(0, Header::key_number), Key::value);
         self.pending.push_row(self.sequence, key, message, weight);
     }
 
@@ -122,7 +158,7 @@ impl<T: Message> Outlet<T> {
         if alike != self.alike {
             self.announce(header.clone(), alike);
         }
-        let identity = (header.sequence(), header.key().map_or(0, Key::value));
+        let identity = (header.sequence(), header.key_number());
         self.pending.push_moved(identity, body, weight);
     }
 
@@ -152,14 +188,13 @@ impl<T: Message> Outlet<T> {
     #[inline]
     pub(super) fn set_mark(&mut self) {
         self.mark = self.pending.len();
-        self.sequence_mark = self.sequence;
     }
 
-    /// Takes back what was emitted since the mark.
+    /// Takes back what was emitted since the mark. Its sequence numbers are not given again.
     pub(super) fn take_back(&mut self) {
         self.pending.truncate(self.mark);
         self.alike = Alike::NONE;
-        self.sequence = self.sequence_mark;
+        self.renew_room();
     }
 
     #[inline]
@@ -185,6 +220,7 @@ impl<'a, T: Message> Out<'a, T> {
     #[inline]
     pub fn emit(&mut self, message: T) {
         self.outlet.push(self.cause, message);
+        self.outlet.count_one();
     }
 
     /// Adds an output with a header of the handler's making; identity is set here.
@@ -194,12 +230,14 @@ impl<'a, T: Message> Out<'a, T> {
         self.outlet.sequence += 1;
         header.set_identity(self.outlet.producer, 0, self.outlet.sequence);
         self.outlet.push_envelope(Envelope { header, body });
+        self.outlet.count_one();
     }
 
     /// Passes the input on as it is: header (identity included) and body.
     #[inline]
     pub fn forward(&mut self, input: Input<'_, T>) {
         self.outlet.forward(input);
+        self.outlet.count_one();
     }
 
     /// The header that an output emitted now would inherit from.
@@ -221,10 +259,10 @@ pub struct Ways<T: Message> {
     pub(super) outlets: Vec<Outlet<T>>,
     /// The ways that hold something, each once.
     pub(super) filled: Vec<usize>,
-    /// How much they hold together.
-    pub(super) count: usize,
-    /// Whether one of them holds as many bytes as its edge may.
-    pub(super) heavy: bool,
+    /// How many more outputs may be collected before they should be sent; below one they are full.
+    room: isize,
+    /// The most that all of them together collect, such that none of them becomes too heavy.
+    most: usize,
     /// The number of the present mark. Outlets take it over with their first output after it, so that a mark costs the
     /// same however many there are.
     pub(super) marked: u64,
@@ -238,11 +276,12 @@ impl<T: Message> Ways<T> {
     }
 
     pub(super) fn of(outlets: Vec<Outlet<T>>) -> Self {
+        let most = outlets.iter().map(Outlet::most).min().unwrap_or(MAX_BATCH);
         Self {
             outlets,
             filled: Vec::new(),
-            count: 0,
-            heavy: false,
+            room: most.cast_signed(),
+            most,
             marked: 1,
         }
     }
@@ -253,8 +292,7 @@ impl<T: Message> Ways<T> {
             return Batch::new();
         };
         let taken = outlet.take_pending();
-        self.count -= taken.len();
-        self.filled.retain(|filled| *filled != way);
+        self.recount();
         taken
     }
 
@@ -279,8 +317,21 @@ impl<T: Message> Ways<T> {
     /// Counts an output that was added to an outlet, which now is heavy or not.
     #[inline(always)]
     fn count_one(&mut self, heavy: bool) {
-        self.heavy |= heavy;
-        self.count += 1;
+        self.room -= 1;
+        if heavy {
+            self.room = 0;
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn is_full(&self) -> bool {
+        self.room <= 0
+    }
+
+    /// How much they hold together.
+    pub(super) fn count(&self) -> usize {
+        let filled = self.filled.iter();
+        filled.map(|way| self.outlets[*way].pending.len()).sum()
     }
 
     /// Takes back what was emitted since the mark.
@@ -298,9 +349,10 @@ impl<T: Message> Ways<T> {
     pub(super) fn recount(&mut self) {
         let outlets = &self.outlets;
         self.filled.retain(|way| !outlets[*way].pending.is_empty());
-        let filled = self.filled.iter().map(|way| &outlets[*way]);
-        self.count = filled.clone().map(|outlet| outlet.pending.len()).sum();
-        self.heavy = filled.clone().any(|outlet| outlet.is_heavy());
+        let mut filled = self.filled.iter().map(|way| &outlets[*way]);
+        let heavy = filled.any(|outlet| outlet.is_heavy());
+        let free = self.most.cast_signed() - self.count().cast_signed();
+        self.room = if heavy { 0 } else { free };
         self.marked += 1;
     }
 }
@@ -331,7 +383,7 @@ impl<T: Message> OutWays<'_, T> {
     pub fn emit(&mut self, way: usize, message: T) -> Result<(), Rejection> {
         let outlet = self.ways.open(way)?;
         outlet.push(self.cause, message);
-        let heavy = outlet.is_heavy();
+        let heavy = T::FIXED_WEIGHT.is_none() && outlet.is_heavy();
         self.ways.count_one(heavy);
         Ok(())
     }
@@ -347,7 +399,7 @@ impl<T: Message> OutWays<'_, T> {
         let (header, body) = (input.header().clone(), T::clone(input));
         let outlet = self.ways.open(way)?;
         outlet.push_envelope(Envelope { header, body });
-        let heavy = outlet.is_heavy();
+        let heavy = T::FIXED_WEIGHT.is_none() && outlet.is_heavy();
         self.ways.count_one(heavy);
         Ok(())
     }
@@ -360,7 +412,7 @@ impl<T: Message> OutWays<'_, T> {
     pub fn forward(&mut self, way: usize, input: Input<'_, T>) -> Result<(), Rejection> {
         let outlet = self.ways.open(way)?;
         outlet.forward(input);
-        let heavy = outlet.is_heavy();
+        let heavy = T::FIXED_WEIGHT.is_none() && outlet.is_heavy();
         self.ways.count_one(heavy);
         Ok(())
     }
@@ -432,6 +484,7 @@ impl<T: Message> AnyOutlet for Outlet<T> {
             }
         }
         self.mark = self.pending.len();
+        self.renew_room();
         Ok(finished)
     }
 

@@ -35,8 +35,8 @@ pub trait Outputs: Send + 'static {
     fn rollback(&mut self);
     /// How many outputs wait to be sent.
     fn pending(&self) -> usize;
-    /// Whether some output holds as many bytes as its edge may.
-    fn is_heavy(&self) -> bool;
+    /// Whether they hold as much as they should before they are sent.
+    fn is_full(&self) -> bool;
     /// Visits each output.
     fn each(&mut self, visit: &mut dyn FnMut(&mut dyn AnyOutlet));
     /// Visits at least each output that holds something.
@@ -62,7 +62,7 @@ impl Outputs for () {
         0
     }
     #[inline]
-    fn is_heavy(&self) -> bool {
+    fn is_full(&self) -> bool {
         false
     }
     fn each(&mut self, _: &mut dyn FnMut(&mut dyn AnyOutlet)) {}
@@ -92,9 +92,9 @@ impl<T: Message> Outputs for Outlet<T> {
     fn pending(&self) -> usize {
         self.pending.len()
     }
-    #[inline]
-    fn is_heavy(&self) -> bool {
-        self.pending.bytes() >= self.max_bytes
+    #[inline(always)]
+    fn is_full(&self) -> bool {
+        Outlet::is_full(self)
     }
     fn each(&mut self, visit: &mut dyn FnMut(&mut dyn AnyOutlet)) {
         visit(self);
@@ -126,11 +126,11 @@ impl<T: Message> Outputs for Ways<T> {
     }
     #[inline]
     fn pending(&self) -> usize {
-        self.count
+        self.count()
     }
-    #[inline]
-    fn is_heavy(&self) -> bool {
-        self.heavy
+    #[inline(always)]
+    fn is_full(&self) -> bool {
+        Ways::is_full(self)
     }
     fn each(&mut self, visit: &mut dyn FnMut(&mut dyn AnyOutlet)) {
         for outlet in &mut self.outlets {
@@ -176,7 +176,7 @@ macro_rules! tuple_outputs {
             #[inline]
             fn pending(&self) -> usize { 0 $(+ Outputs::pending(&self.$index))+ }
             #[inline]
-            fn is_heavy(&self) -> bool { false $(|| Outputs::is_heavy(&self.$index))+ }
+            fn is_full(&self) -> bool { false $(|| Outputs::is_full(&self.$index))+ }
             fn each(&mut self, visit: &mut dyn FnMut(&mut dyn AnyOutlet)) { $(visit(&mut self.$index);)+ }
             fn each_filled_ref<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn AnyOutlet)) { $(visit(&self.$index);)+ }
             fn declare(declare: &mut impl Declare, _: usize) -> Self::Ports { ($(declare.output::<$name>(),)+) }

@@ -1,5 +1,7 @@
 //! Trying a stage without a runtime: give it messages and time, look at outcomes and outputs.
 
+use std::cell::Cell;
+
 use super::{Context, Input, Lease, Leases, Outputs, Progress, Stage};
 use crate::message::{Batch, Body, Envelope, Handle, Header, Message, Outcome, Then, Time};
 
@@ -34,7 +36,8 @@ struct Once<'a, S: Stage> {
 
 impl<S: Stage> Handle<S::Input> for Once<'_, S> {
     fn handle(&mut self, header: &Header, body: Body<'_, S::Input>) -> Then {
-        let input = Input::new(header, body, self.leases);
+        let attention = Cell::new(false);
+        let input = Input::new(header, body, self.leases, &attention);
         let view = self.outputs.view(Some(header));
         self.outcome = self.stage.handle(input, view, &mut self.cx);
         Then::Next

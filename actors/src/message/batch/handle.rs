@@ -10,6 +10,13 @@ use super::super::header::Common;
 /// loop.
 pub(crate) trait Handle<M> {
     fn handle(&mut self, header: &Header, body: Body<'_, M>) -> Then;
+
+    /// Whether it does not want the message with this header, which then stays. Asked only where headers differ: of a batch
+    /// whose headers agree the caller finds out before.
+    fn refuses(&mut self, header: &Header) -> bool {
+        let _ = header;
+        false
+    }
 }
 
 /// Puts headers together that differ in sequence and key only.
@@ -40,7 +47,11 @@ impl<M, H: Handle<M>> Visit<M> for Apart<'_, H> {
     #[inline(always)]
     fn visit(&mut self, sequence: u64, key: u64, body: Body<'_, M>) -> Then {
         self.lend(sequence, key);
-        let then = self.handler.handle(&self.header, body);
+        let then = if self.handler.refuses(&self.header) {
+            Then::Stay
+        } else {
+            self.handler.handle(&self.header, body)
+        };
         self.give_back(then);
         then
     }

@@ -25,7 +25,8 @@ use heads::Heads;
 /// Emptied batches keep their allocation: at steady state queues, hands and outputs swap the same few batches.
 pub struct Batch<M> {
     rows: Buffer<M>,
-    bytes: usize,
+    /// Bytes beyond those that every message of this type has.
+    varying: usize,
     /// Behind a pointer, since it is looked at once a batch, and batches change hands often.
     heads: Option<Box<Heads>>,
 }
@@ -34,13 +35,25 @@ impl<M> Default for Batch<M> {
     fn default() -> Self {
         Self {
             rows: Buffer::default(),
-            bytes: 0,
+            varying: 0,
             heads: None,
         }
     }
 }
 
 impl<M: Message> Batch<M> {
+    /// Bytes that every message of this type has, where all bodies weigh the same.
+    pub(crate) const EACH: usize = match M::FIXED_WEIGHT {
+        Some(weight) => Header::WEIGHT + weight,
+        None => 0,
+    };
+
+    /// What of a message's weight, header included, its type does not tell.
+    #[inline]
+    fn varying_of(weight: usize) -> usize {
+        weight.saturating_sub(Self::EACH)
+    }
+
     /// An empty batch; allocates nothing.
     #[must_use]
     pub fn new() -> Self {
@@ -65,7 +78,7 @@ impl<M: Message> Batch<M> {
     #[must_use]
     #[inline]
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.varying + self.rows.len() * Self::EACH
     }
 
     /// Bytes of the memory that its messages lie in, beside what they own themselves.
@@ -86,6 +99,14 @@ impl<M: Message> Batch<M> {
             .is_some_and(|deadline| deadline <= now)
     }
 
+    /// Whether all messages have one deadline, and it has passed at `now`.
+    pub(crate) fn is_expired(&self, now: Time) -> bool {
+        self.heads.as_ref().is_some_and(|heads| {
+            let common = heads.common.deadline();
+            heads.each.is_empty() && common.is_some_and(|deadline| deadline <= now)
+        })
+    }
+
     // ---- in
 
     /// Appends a message.
@@ -99,7 +120,7 @@ impl<M: Message> Batch<M> {
     pub(crate) fn push_weighed(&mut self, envelope: Envelope<M>, weight: usize) {
         let Envelope { header, body } = envelope;
         let (sequence, key) = (header.sequence, header.key);
-        self.bytes += weight;
+        self.varying += Self::varying_of(weight);
         let before = self.rows.len();
         self.heads().note_common(header.common, before);
         self.rows.push(sequence, key, body);
@@ -112,7 +133,7 @@ impl<M: Message> Batch<M> {
     /// Says what the next message has in common with others or not: the first half of adding it. Whether all agree now, so
     /// that what agrees with this one agrees with all.
     pub(crate) fn announce(&mut self, header: Header) -> bool {
-        self.bytes += header.common.heap_size();
+        self.varying += header.common.heap_size();
         let before = self.rows.len();
         let heads = self.heads();
         heads.note_common(header.common, before);
@@ -122,7 +143,7 @@ impl<M: Message> Batch<M> {
     /// Appends a message that was announced, or agrees with the last one in what is common.
     #[inline]
     pub(crate) fn push_row(&mut self, sequence: u64, key: u64, body: M, weight: usize) {
-        self.bytes += Header::WEIGHT + weight;
+        self.varying += Self::varying_of(Header::WEIGHT + weight);
         self.rows.push(sequence, key, body);
     }
 
@@ -134,7 +155,7 @@ impl<M: Message> Batch<M> {
         body: Body<'_, M>,
         weight: usize,
     ) {
-        self.bytes += Header::WEIGHT + weight;
+        self.varying += Self::varying_of(Header::WEIGHT + weight);
         self.rows.push_moved(sequence, key, body);
     }
 
@@ -144,7 +165,7 @@ impl<M: Message> Batch<M> {
             self.push(envelope);
             return;
         }
-        self.bytes += envelope.weight();
+        self.varying += Self::varying_of(envelope.weight());
         let Envelope { header, body } = envelope;
         let (sequence, key) = (header.sequence, header.key);
         let count = self.rows.len();
@@ -176,7 +197,8 @@ impl<M: Message> Batch<M> {
             run: 0,
         };
         let envelope = Envelope { header, body };
-        self.bytes = self.bytes.saturating_sub(envelope.weight());
+        let varying = Self::varying_of(envelope.weight());
+        self.varying = self.varying.saturating_sub(varying);
         self.reset_if_empty();
         Some(envelope)
     }
@@ -194,7 +216,8 @@ impl<M: Message> Batch<M> {
             header,
             body: row.body,
         };
-        self.bytes = self.bytes.saturating_sub(envelope.weight());
+        let varying = Self::varying_of(envelope.weight());
+        self.varying = self.varying.saturating_sub(varying);
         self.reset_if_empty();
         Some(envelope)
     }
@@ -202,7 +225,7 @@ impl<M: Message> Batch<M> {
     #[inline]
     fn reset_if_empty(&mut self) {
         if self.rows.len() == 0 {
-            self.bytes = 0;
+            self.varying = 0;
             if let Some(heads) = &mut self.heads {
                 heads.earliest_deadline = None;
             }
@@ -289,7 +312,7 @@ impl<M: Message> Batch<M> {
         if self.is_empty() {
             std::mem::swap(self, other);
         } else {
-            self.take_from(other, other.len(), other.bytes);
+            self.take_from(other, other.len(), other.varying);
             other.reset_if_empty();
         }
     }
@@ -301,17 +324,21 @@ impl<M: Message> Batch<M> {
             to.append(self);
             return count;
         }
-        let moved = self.rows.as_slice()[..count].iter();
-        let bodies: usize = moved.map(|row| row.body.weight()).sum();
+        let bodies = if M::FIXED_WEIGHT.is_some() {
+            0
+        } else {
+            let moved = self.rows.as_slice()[..count].iter();
+            moved.map(|row| Header::WEIGHT + row.body.weight()).sum()
+        };
         let heads = self.heads.iter().flat_map(|heads| heads.each.iter());
         let rests: usize = heads.take(count).map(Common::heap_size).sum();
-        to.take_from(self, count, count * Header::WEIGHT + bodies + rests);
+        to.take_from(self, count, bodies + rests);
         count
     }
 
-    /// Takes the first `count` messages of `other`, of so many bytes. Both keep the lower bound of the deadlines: which
+    /// Takes the first `count` messages of `other`, of so many bytes beyond those that all have. Both keep the lower bound of the deadlines: which
     /// messages set it is not worth finding out.
-    fn take_from(&mut self, other: &mut Self, count: usize, bytes: usize) {
+    fn take_from(&mut self, other: &mut Self, count: usize, varying: usize) {
         let (mine, theirs) = (self.rows.len(), other.rows.len());
         let (heads, from) = (self.heads(), other.heads());
         if mine == 0 {
@@ -324,8 +351,8 @@ impl<M: Message> Batch<M> {
         }
         heads.note_deadline(from.earliest_deadline);
         other.rows.move_to(&mut self.rows, count);
-        self.bytes += bytes;
-        other.bytes = other.bytes.saturating_sub(bytes);
+        self.varying += varying;
+        other.varying = other.varying.saturating_sub(varying);
     }
 
     /// Keeps the first `length` messages and drops the others.
@@ -380,7 +407,7 @@ impl<M: Message + Clone> Clone for Batch<M> {
     fn clone(&self) -> Self {
         Self {
             rows: self.rows.clone(),
-            bytes: self.bytes,
+            varying: self.varying,
             heads: self.heads.clone(),
         }
     }
