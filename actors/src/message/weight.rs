@@ -184,8 +184,8 @@ mod tests {
 
     #[test]
     fn what_owns_nothing_says_so() {
-        assert!(<(u8, Option<[u64; 3]>)>::OWNS_NOTHING);
-        assert!(!<(u8, Option<[String; 3]>)>::OWNS_NOTHING);
-        assert!(!<Result<u8, Box<u8>>>::OWNS_NOTHING);
+        assert_eq!(fixed::<(u64, Option<[u64; 3]>)>(), Some(40));
+        assert_eq!(fixed::<(u8, Option<[String; 3]>)>(), None);
+        assert_eq!(fixed::<Result<u8, Box<u8>>>(), None);
     }
 }

@@ -20,6 +20,7 @@ mod output;
 mod outputs;
 mod port;
 mod role;
+pub mod steps;
 mod trial;
 
 pub use adapter::{

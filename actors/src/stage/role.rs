@@ -90,7 +90,7 @@ where
 
 /// A closure that takes the value itself. Made by [`owned`].
 #[derive(Clone, Debug)]
-pub struct Owned<F>(F);
+pub struct Owned<F>(pub(super) F);
 
 /// Lets a closure that takes the value be a processor or a consumer: no clone is needed, but when it panics the dead
 /// letter has no body, and it cannot ask for another attempt.
