@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use mcpbus_actors::Message;
 use mcpbus_actors::channel::Capacity;
+use mcpbus_actors::stage::steps::{fold, map, split};
 use mcpbus_actors::stage::{Out, Port};
 use mcpbus_actors::topology::{Fusion, Placement, StartError, Topology};
 
@@ -39,19 +40,22 @@ pub enum Candidate {
     Turns,
     /// One thread, the stages fused into one task.
     Fused,
+    /// One thread, router, processors and aggregator composed into one stage when they are compiled.
+    Static,
     /// Each stage on a thread of its own.
     Threads,
 }
 
 impl Candidate {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 3] = [Self::Turns, Self::Fused, Self::Threads];
+    pub const ALL: [Self; 4] = [Self::Turns, Self::Fused, Self::Static, Self::Threads];
 
     /// The stable name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Turns => "turns",
             Self::Fused => "fused",
+            Self::Static => "static",
             Self::Threads => "threads",
         }
     }
@@ -59,7 +63,7 @@ impl Candidate {
     const fn placement(self) -> (Placement, Fusion) {
         match self {
             Self::Turns => (Placement::OneThread, Fusion::Asked),
-            Self::Fused => (Placement::OneThread, Fusion::Automatic),
+            Self::Fused | Self::Static => (Placement::OneThread, Fusion::Automatic),
             Self::Threads => (Placement::Threads, Fusion::Asked),
         }
     }
@@ -76,16 +80,26 @@ pub struct Measured {
     pub lost: u64,
 }
 
+fn is_odd(order: &Order) -> bool {
+    order.account % 2 == 1
+}
+
+/// What a processor does: a copy with one field changed.
+fn raised(order: &Order) -> Order {
+    let mut order = order.clone();
+    order.fields[0] += 1;
+    order
+}
+
+fn add((count, sum): &mut (u64, u64), order: &Order) {
+    *count += 1;
+    *sum = sum.wrapping_add(order.fields[0]);
+}
+
 /// Adds what lies between the source and the sum; gives the outputs of the two processors.
 pub fn between(t: &mut Topology, source: Port<Order>) -> [Port<Order>; 2] {
-    let [even, odd] = t.route("by_key", source, |order: &Order| {
-        usize::from(order.account % 2 == 1)
-    });
-    let process = |order: &Order, out: &mut Out<'_, Order>| {
-        let mut order = order.clone();
-        order.fields[0] += 1;
-        out.emit(order);
-    };
+    let [even, odd] = t.route("by_key", source, is_odd);
+    let process = |order: &Order, out: &mut Out<'_, Order>| out.emit(raised(order));
     let even = t.process("even", even, process);
     let odd = t.process("odd", odd, process);
     [even, odd]
@@ -103,16 +117,18 @@ pub fn run(candidate: Candidate, messages: u64) -> Result<Measured, StartError> 
         .placement(placement)
         .fusion(fusion);
     let source = t.produce_iter("source", (0..messages).map(Order::new));
-    let processed = between(&mut t, source);
-    let sum = t.aggregate(
-        "sum",
-        processed,
-        (0, 0),
-        |(count, sum): &mut (u64, u64), order: &Order| {
-            *count += 1;
-            *sum = sum.wrapping_add(order.fields[0]);
-        },
-    );
+    let sum = if candidate == Candidate::Static {
+        let steps = split(is_odd, (map(raised), map(raised))).then(fold(
+            (0, 0),
+            |sums: &mut (u64, u64), order: Order| {
+                add(sums, &order);
+            },
+        ));
+        t.process("work", source, steps)
+    } else {
+        let processed = between(&mut t, source);
+        t.aggregate("sum", processed, (0, 0), add)
+    };
     let end = Arc::clone(&seen);
     t.consume("end", sum, move |(count, sum): &(u64, u64)| {
         end.0.store(*count, Ordering::Relaxed);

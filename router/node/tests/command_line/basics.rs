@@ -298,7 +298,7 @@ fn the_bench_counts_what_arrives() {
         .iter()
         .map(|row| row["name"].as_str().unwrap())
         .collect();
-    assert_eq!(names, ["turns", "fused", "threads"]);
+    assert_eq!(names, ["turns", "fused", "static", "threads"]);
     for row in rows {
         assert_eq!(row["lost"], 0);
         assert!(row["messages_per_second"].as_f64() > Some(0.0));
