@@ -19,7 +19,7 @@ mod weight;
 
 pub use batch::Batch;
 pub(crate) use batch::Handle;
-pub(crate) use buffer::{Body, Then};
+pub(crate) use buffer::{Body, Mark, Then};
 pub use envelope::Envelope;
 pub use header::{Flags, Header, Rest, TraceContext};
 pub use key::Key;

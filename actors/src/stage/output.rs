@@ -4,7 +4,7 @@ use std::task::Context as TaskContext;
 
 use super::{DeadLetters, Input};
 use crate::channel::{Closed, EdgeSender};
-use crate::message::{Batch, Envelope, Header, Key, Message, Reason, Rejection};
+use crate::message::{Batch, Envelope, Header, Key, Mark, Message, Reason, Rejection};
 
 /// Where a header comes from, as a number: two headers of one kind differ in sequence and key only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(crate) const MAX_BATCH: usize = 256;
 /// One output of a stage.
 pub struct Outlet<T: Message> {
     pub(super) pending: Batch<T>,
-    pub(super) mark: usize,
+    mark: Mark,
     pub(super) producer: u32,
     pub(super) sequence: u64,
     /// Which mark of its [`Ways`] the mark belongs to.
@@ -60,7 +60,7 @@ impl<T: Message> Default for Outlet<T> {
     fn default() -> Self {
         Self {
             pending: Batch::new(),
-            mark: 0,
+            mark: Mark::default(),
             producer: 0,
             sequence: 0,
             marked: 0,
@@ -100,7 +100,7 @@ impl<T: Message> Outlet<T> {
 
     /// Takes what was emitted and not sent.
     pub fn take_pending(&mut self) -> Batch<T> {
-        self.mark = 0;
+        self.mark = Mark::default();
         self.alike = Alike::NONE;
         let taken = std::mem::take(&mut self.pending);
         self.renew_room();
@@ -187,12 +187,12 @@ impl<T: Message> Outlet<T> {
     /// Remembers how far outputs are good.
     #[inline]
     pub(super) fn set_mark(&mut self) {
-        self.mark = self.pending.len();
+        self.mark = self.pending.mark();
     }
 
     /// Takes back what was emitted since the mark. Its sequence numbers are not given again.
     pub(super) fn take_back(&mut self) {
-        self.pending.truncate(self.mark);
+        self.pending.take_back(self.mark);
         self.alike = Alike::NONE;
         self.renew_room();
     }
@@ -483,7 +483,7 @@ impl<T: Message> AnyOutlet for Outlet<T> {
                 dead_letters.add(stage, rejection, envelope.header, Some(envelope.body));
             }
         }
-        self.mark = self.pending.len();
+        self.mark = self.pending.mark();
         self.renew_room();
         Ok(finished)
     }

@@ -221,7 +221,7 @@ fn a_test_that_sleeps_is_found() {
 fn unsafe_code_in_other_files_is_found() {
     let found = |path| unchecked(&planted(path, "    unsafe { *pointer }")).len();
     assert_eq!(found("actors/src/channel/inbox.rs"), 1);
-    assert_eq!(found("actors/src/message/buffer.rs"), 0);
+    assert_eq!(found("actors/src/message/buffer/mod.rs"), 0);
 }
 
 #[test]

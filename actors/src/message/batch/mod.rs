@@ -13,7 +13,7 @@ mod heads;
 
 use std::iter;
 
-use super::buffer::{Body, Buffer, Row};
+use super::buffer::{Body, Buffer, Mark, Row};
 use super::header::Common;
 use super::{Envelope, Header, Message, Time};
 pub(crate) use handle::Handle;
@@ -71,7 +71,7 @@ impl<M: Message> Batch<M> {
     #[must_use]
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.rows.len() == 0
+        self.rows.is_empty()
     }
 
     /// Sum of the weights of its messages, in bytes.
@@ -224,7 +224,7 @@ impl<M: Message> Batch<M> {
 
     #[inline]
     fn reset_if_empty(&mut self) {
-        if self.rows.len() == 0 {
+        if self.rows.is_empty() {
             self.varying = 0;
             if let Some(heads) = &mut self.heads {
                 heads.earliest_deadline = None;
@@ -353,6 +353,19 @@ impl<M: Message> Batch<M> {
         other.rows.move_to(&mut self.rows, count);
         self.varying += varying;
         other.varying = other.varying.saturating_sub(varying);
+    }
+
+    /// How far it is filled now. Good until a message leaves its front.
+    #[inline]
+    pub(crate) fn mark(&self) -> Mark {
+        self.rows.mark()
+    }
+
+    /// Drops what was added since a mark.
+    pub(crate) fn take_back(&mut self, mark: Mark) {
+        while self.rows.mark() > mark {
+            self.pop_back();
+        }
     }
 
     /// Keeps the first `length` messages and drops the others.
