@@ -9,6 +9,7 @@
 //! * `send` is cancel safe: what was not accepted comes back or stays with the caller;
 //! * one lock and at most one wake-up per batch; the lock is never held while foreign code runs.
 
+mod ahead;
 mod block;
 mod buffered;
 mod capacity;
@@ -25,8 +26,10 @@ mod receiver;
 mod reserve;
 mod sender;
 mod settlement;
+mod single;
 mod state;
 mod stats;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod thread;

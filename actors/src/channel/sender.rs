@@ -38,9 +38,13 @@ impl<M: Message> Sender<M> {
     /// # Errors
     /// [`SendError`], with the message: the receiver is gone, or the policy is `Fail` and the edge is full.
     pub async fn send(&self, message: M) -> Result<(), SendError<M>> {
-        self.send_envelope(Envelope::new(message))
-            .await
-            .map_err(|error| error.map(|envelope| envelope.body))
+        match self.core.send_now(self.edge, message) {
+            Ok(()) => Ok(()),
+            Err(message) => self
+                .send_envelope(Envelope::new(message))
+                .await
+                .map_err(|error| error.map(|envelope| envelope.body)),
+        }
     }
 
     /// As [`Sender::send`], with a header of the caller's.
@@ -60,8 +64,12 @@ impl<M: Message> Sender<M> {
     /// # Errors
     /// [`TrySendError`], with the message.
     pub fn try_send(&self, message: M) -> Result<(), TrySendError<M>> {
-        self.try_send_envelope(Envelope::new(message))
-            .map_err(|error| error.map(|envelope| envelope.body))
+        match self.core.send_now(self.edge, message) {
+            Ok(()) => Ok(()),
+            Err(message) => self
+                .try_send_envelope(Envelope::new(message))
+                .map_err(|error| error.map(|envelope| envelope.body)),
+        }
     }
 
     /// As [`Sender::try_send`], with a header of the caller's.
@@ -101,8 +109,12 @@ impl<M: Message> Sender<M> {
     /// # Errors
     /// As [`Sender::send`].
     pub fn blocking_send(&self, message: M) -> Result<(), SendError<M>> {
-        self.blocking_send_envelope(Envelope::new(message))
-            .map_err(|error| error.map(|envelope| envelope.body))
+        match self.core.send_now(self.edge, message) {
+            Ok(()) => Ok(()),
+            Err(message) => self
+                .blocking_send_envelope(Envelope::new(message))
+                .map_err(|error| error.map(|envelope| envelope.body)),
+        }
     }
 
     /// As [`Sender::blocking_send`], with a header of the caller's.

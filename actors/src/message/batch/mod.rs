@@ -165,14 +165,19 @@ impl<M: Message> Batch<M> {
     // ---- out
 
     /// Takes the first message.
+    #[inline]
     pub fn pop(&mut self) -> Option<Envelope<M>> {
         let (sequence, key, Some(body)) = self.rows.take_first()? else {
             unreachable!("bodies are only taken from a hand, which is never popped");
         };
+        let common = match &mut self.heads {
+            Some(heads) => heads.take_first(),
+            None => Common::default(),
+        };
         let header = Header {
             sequence,
             key,
-            common: self.heads().take_first(),
+            common,
             run: 0,
         };
         let envelope = Envelope { header, body };
