@@ -12,7 +12,7 @@ use super::Overflow;
 use super::inbox::Core;
 use super::line::Need;
 use super::wakers::Wakers;
-use crate::message::{Batch, Envelope, Message};
+use crate::message::{Batch, Message};
 
 /// What is left of the messages that the receiver took ahead. On a cache line of its own, which the receiver writes.
 #[derive(Default)]
@@ -67,15 +67,16 @@ impl<M: Message> Hand<M> {
         }
     }
 
-    /// The next message, as [`Core::poll_next`] gives it.
+    /// The next message, as `pop` takes it from a batch.
     #[inline]
-    pub(super) fn poll_next(
+    pub(super) fn poll_next<T>(
         &mut self,
         core: &Core<M>,
         cx: Option<&mut Context<'_>>,
-    ) -> Poll<Option<Envelope<M>>> {
+        pop: fn(&mut Batch<M>) -> Option<T>,
+    ) -> Poll<Option<T>> {
         if !self.batch.is_empty() && !self.left.is_recalled() {
-            let next = self.batch.pop();
+            let next = pop(&mut self.batch);
             self.left.set(&self.batch);
             // Somebody may have begun to wait for the room that has just become free.
             if self.left.is_recalled() {
@@ -84,7 +85,7 @@ impl<M: Message> Hand<M> {
             return Poll::Ready(next);
         }
         self.put_back(core);
-        core.poll_next(self, cx)
+        core.poll_next(self, cx, pop)
     }
 
     /// Puts back what is left, to the front of the queue it came from.
@@ -118,11 +119,12 @@ impl<M: Message> Hand<M> {
 impl<M: Message> Core<M> {
     /// Gives the first message of a ready edge. If that is the only one, and nobody waits for room in it, those behind it
     /// are taken along.
-    fn poll_next(
+    fn poll_next<T>(
         &self,
         hand: &mut Hand<M>,
         cx: Option<&mut Context<'_>>,
-    ) -> Poll<Option<Envelope<M>>> {
+        pop: fn(&mut Batch<M>) -> Option<T>,
+    ) -> Poll<Option<T>> {
         let mut wakers = Wakers::new();
         let mut guard = self.lock();
         let state = &mut *guard;
@@ -142,14 +144,14 @@ impl<M: Message> Core<M> {
             alone && before > 1 && slot.overflow != Overflow::DropOldest && !slot.is_waited_for();
         let next = if ahead {
             slot.queue.take(&mut hand.batch, usize::MAX);
-            let next = hand.batch.pop();
+            let next = pop(&mut hand.batch);
             hand.edge = edge;
             hand.left.set(&hand.batch);
             slot.lend(&hand.left);
             state.ahead_of = Some(edge);
             next
         } else {
-            slot.queue.pop()
+            slot.queue.pop_as(pop)
         };
         slot.counts.delivered += u64::from(next.is_some());
         state.queued -= before - slot.queue.len();

@@ -102,7 +102,7 @@ impl<M: Message> Buffered<M> {
         let (key, weight) = (message.key(), message.weight());
         let length = {
             let mut buffer = self.buffer();
-            buffer.push_plain(key, message, weight);
+            buffer.push_plain(key, &mut Some(message), weight);
             buffer.len()
         };
         if length == 1

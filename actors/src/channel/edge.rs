@@ -148,11 +148,11 @@ impl<M: Message> Edge<M> {
     // ---- in
 
     /// Appends a message whose header says nothing but its key.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push_plain(
         &mut self,
         key: Option<Key>,
-        body: M,
+        body: &mut Option<M>,
         body_weight: usize,
         weight: usize,
     ) {

@@ -66,11 +66,11 @@ impl<M: Message> Queue<M> {
     }
 
     /// Appends one message whose header says nothing but its key; `body_weight` of its `weight` is that of the body.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push_plain(
         &mut self,
         key: Option<Key>,
-        body: M,
+        body: &mut Option<M>,
         body_weight: usize,
         weight: usize,
     ) {
@@ -123,16 +123,22 @@ impl<M: Message> Queue<M> {
 
     /// Takes the first message.
     pub(super) fn pop(&mut self) -> Option<Envelope<M>> {
+        self.pop_as(Batch::pop)
+    }
+
+    /// Takes the first message, as `pop` takes it from its batch.
+    #[inline]
+    pub(super) fn pop_as<T>(&mut self, pop: impl FnOnce(&mut Batch<M>) -> Option<T>) -> Option<T> {
         let first = match self.before.front_mut() {
             Some(first) => first,
             None => self.tail.batch(),
         };
         let before = first.bytes();
-        let envelope = first.pop()?;
+        let message = pop(first)?;
         self.bytes -= before - first.bytes();
         self.messages -= 1;
         self.pass_emptied();
-        Some(envelope)
+        Some(message)
     }
 
     /// Puts messages back that were taken last, before all others; `batch` is left empty.
@@ -223,7 +229,7 @@ mod tests {
                     3 => {
                         let (number, Envelope { header, body }) = message();
                         let weight = body.weight();
-                        queue.push_plain(None, body, weight, header.weight() + weight);
+                        queue.push_plain(None, &mut Some(body), weight, header.weight() + weight);
                         model.push_back(number);
                     }
                     4 => {

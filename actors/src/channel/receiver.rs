@@ -41,7 +41,7 @@ impl<M: Message> Receiver<M> {
     ///
     /// Cancel safe: dropped before it is ready, nothing was received.
     pub async fn recv(&mut self) -> Option<M> {
-        self.recv_envelope().await.map(|envelope| envelope.body)
+        std::future::poll_fn(|cx| self.poll_next(cx, Batch::pop_body)).await
     }
 
     /// As [`Receiver::recv`], with the header.
@@ -51,7 +51,16 @@ impl<M: Message> Receiver<M> {
 
     /// As [`Receiver::recv_envelope`], for a driver that polls.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Envelope<M>>> {
-        self.hand.poll_next(&self.core, Some(cx))
+        self.poll_next(cx, Batch::pop)
+    }
+
+    #[inline]
+    fn poll_next<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        pop: fn(&mut Batch<M>) -> Option<T>,
+    ) -> Poll<Option<T>> {
+        self.hand.poll_next(&self.core, Some(cx), pop)
     }
 
     /// Receives what is there now.
@@ -59,8 +68,8 @@ impl<M: Message> Receiver<M> {
     /// # Errors
     /// [`TryReceiveError`]: nothing there, or nothing will come any more.
     pub fn try_recv(&mut self) -> Result<M, TryReceiveError> {
-        match self.hand.poll_next(&self.core, None) {
-            Poll::Ready(Some(envelope)) => Ok(envelope.body),
+        match self.hand.poll_next(&self.core, None, Batch::pop_body) {
+            Poll::Ready(Some(body)) => Ok(body),
             Poll::Ready(None) => Err(TryReceiveError::Closed),
             Poll::Pending => Err(TryReceiveError::Empty),
         }
@@ -68,7 +77,7 @@ impl<M: Message> Receiver<M> {
 
     /// Receives the next message on a thread that may block. Not for async tasks.
     pub fn blocking_recv(&mut self) -> Option<M> {
-        block::wait(|cx| self.poll_recv(cx)).map(|envelope| envelope.body)
+        block::wait(|cx| self.poll_next(cx, Batch::pop_body))
     }
 
     /// Receives up to `max` messages of one edge into `batch`, as many as are there, at least one.

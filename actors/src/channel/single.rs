@@ -8,10 +8,11 @@ use super::{Overflow, SendError, TrySendError};
 use crate::message::{Envelope, Header, Message};
 
 impl<M: Message> Core<M> {
-    /// Sends a body now, with a header that says nothing but its key. This is the way of most messages; what does not
-    /// fit comes back, whatever the edge's policy says about it.
+    /// Sends a body now, with a header that says nothing but its key; whether it was sent. This is the way of most
+    /// messages; what does not fit stays where it is, whatever the edge's policy says about it.
     #[inline]
-    pub(super) fn send_now(&self, edge: usize, body: M) -> Result<(), M> {
+    pub(super) fn send_now(&self, edge: usize, message: &mut Option<M>) -> bool {
+        let Some(body) = message else { return false };
         let key = body.key();
         let body_weight = body.weight();
         let weight = Header::new().weight() + body_weight;
@@ -20,16 +21,16 @@ impl<M: Message> Core<M> {
             let state = &mut *guard;
             let slot = &mut state.edges[edge];
             if state.closed || slot.ended || !slot.admits(weight) {
-                return Err(body);
+                return false;
             }
-            slot.push_plain(key, body, body_weight, weight);
+            slot.push_plain(key, message, body_weight, weight);
             state.queued += 1;
             state.list(edge)
         };
         if let Some(waker) = waker {
             waker.wake();
         }
-        Ok(())
+        true
     }
 
     /// Sends now or not at all.

@@ -24,14 +24,15 @@ impl<M: Message> Tail<M> {
         self.batch.len()
     }
 
-    /// Appends a message whose header says nothing but its key. `weight` is that of its body.
-    #[inline]
-    pub(super) fn push_plain(&mut self, key: Option<Key>, body: M, weight: usize) {
+    /// Appends a message whose header says nothing but its key. `weight` is that of its body,
+    /// which is there.
+    #[inline(always)]
+    pub(super) fn push_plain(&mut self, key: Option<Key>, body: &mut Option<M>, weight: usize) {
         if self.plain != Some(key.is_some()) {
             self.announce(key);
         }
         let key = key.map_or(0, |Key(key)| key);
-        self.batch.push_row(0, key, body, weight);
+        self.batch.push_from(key, body, weight);
     }
 
     #[cold]

@@ -113,6 +113,21 @@ impl<M> Buffer<M> {
         }
     }
 
+    /// As [`Buffer::push`], with a body that goes from its holder into its place, and nowhere in between. Without one nothing
+    /// is appended.
+    #[inline]
+    pub(super) fn push_from(&mut self, sequence: u64, key: u64, body: &mut Option<M>) {
+        let slot = self.vacant();
+        let Some(body) = body.take() else { return };
+        // SAFETY: as for `push`.
+        unsafe {
+            ptr::addr_of_mut!((*slot).body).write(body);
+            ptr::addr_of_mut!((*slot).sequence).write(sequence);
+            ptr::addr_of_mut!((*slot).key).write(key);
+            self.slots.set_len(self.slots.len() + 1);
+        }
+    }
+
     /// Appends a row with a body that is moved from where it lies.
     #[inline]
     pub(super) fn push_moved(&mut self, sequence: u64, key: u64, body: Body<'_, M>) {
