@@ -7,6 +7,7 @@ use std::task::Waker;
 use super::ahead::Ahead;
 use super::line::{Line, Need};
 use super::queue::Queue;
+use super::turns::Place;
 use super::wakers::Wakers;
 use super::{Capacity, Overflow};
 use crate::message::{Batch, EdgeCounts, Envelope, Key, Message, ShedReason};
@@ -17,9 +18,8 @@ pub(super) struct Edge<M> {
     /// Nothing more may be sent into this edge, whoever still holds its sender.
     pub(super) ended: bool,
     pub(super) paused: bool,
-    /// Whether the edge stands in the inbox's list of ready edges.
-    pub(super) listed: bool,
     pub(super) overflow: Overflow,
+    pub(super) place: Place,
     pub(super) capacity: Capacity,
     reserved: Need,
     /// What the receiver had taken ahead and not given out, when it was looked at last.
@@ -43,7 +43,7 @@ impl<M: Message> Edge<M> {
             senders: 1,
             paused: false,
             ended: false,
-            listed: false,
+            place: Place::default(),
             counts: EdgeCounts::default(),
             in_hand: 0,
             peak: 0,
@@ -52,6 +52,12 @@ impl<M: Message> Edge<M> {
             ahead: Need::default(),
             receiver: None,
         }
+    }
+
+    /// Whether it belongs among those that wait for their turn, and is not there yet.
+    #[inline]
+    pub(super) fn may_have_turn(&self) -> bool {
+        !self.queue.is_empty() && !self.place.is_listed() && !self.paused
     }
 
     /// Messages that were sent and not given out, and their bytes.
@@ -175,6 +181,30 @@ impl<M: Message> Edge<M> {
         self.note_peak();
     }
 
+    /// Whether all of `batch` may enter now: nobody waits longer, and there is room.
+    #[inline]
+    pub(super) fn admits_all(&mut self, batch: &Batch<M>) -> bool {
+        let whole = Need {
+            messages: batch.len(),
+            bytes: batch.bytes(),
+        };
+        self.waiting.is_empty() && self.may_hold(whole) && self.fits(whole)
+    }
+
+    /// Whether so much is not more than the edge may ever hold.
+    #[inline]
+    fn may_hold(&self, whole: Need) -> bool {
+        whole.messages <= self.capacity.max_messages() && whole.bytes <= self.capacity.max_bytes()
+    }
+
+    /// Appends all of `batch`.
+    #[inline]
+    pub(super) fn append(&mut self, batch: &mut Batch<M>) {
+        self.counts.accepted += batch.len() as u64;
+        self.queue.append(batch);
+        self.note_peak();
+    }
+
     /// Moves as much of `batch` as fits, in order; the whole of it by swapping when that is possible. With a
     /// `grant` its room is used even though others wait, and while they do, no more than that. One that can `wait` for
     /// room is not split when it is small beside the edge: it costs less to move it whole a little later.
@@ -196,10 +226,7 @@ impl<M: Message> Edge<M> {
             messages: batch.len(),
             bytes: batch.bytes(),
         };
-        let moved = if whole.messages <= self.capacity.max_messages().min(limit)
-            && whole.bytes <= self.capacity.max_bytes()
-            && self.fits(whole)
-        {
+        let moved = if whole.messages <= limit && self.may_hold(whole) && self.fits(whole) {
             self.queue.append(batch);
             whole.messages
         } else if wait

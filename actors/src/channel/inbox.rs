@@ -122,11 +122,26 @@ impl<M: Message> Core<M> {
         ticket: &mut Option<u64>,
         cx: Option<&mut Context<'_>>,
     ) -> (usize, Result<bool, Closed>) {
-        let mut dropped = Vec::new();
-        let mut wakers = Wakers::new();
-        let result = self
-            .lock()
-            .send_batch(edge, batch, ticket, cx, &mut dropped, &mut wakers);
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let slot = &mut state.edges[edge];
+        if ticket.is_none()
+            && !(batch.is_empty() || state.closed || slot.ended)
+            && slot.admits_all(batch)
+        {
+            let count = batch.len();
+            slot.append(batch);
+            state.queued += count;
+            let waker = state.list(edge);
+            drop(guard);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+            return (count, Ok(true));
+        }
+        let (mut dropped, mut wakers) = (Vec::new(), Wakers::new());
+        let result = state.send_batch(edge, batch, ticket, cx, &mut dropped, &mut wakers);
+        drop(guard);
         wakers.wake();
         result
     }

@@ -35,6 +35,7 @@ mod tail;
 mod tests;
 mod thread;
 mod thread_wait;
+mod turns;
 mod wakers;
 
 pub use buffered::Buffered;

@@ -1,20 +1,23 @@
 //! What lies under the inbox's lock: its edges, which of them are ready, who waits. Decides, and collects the wakers
 //! that are to be called when the lock is released.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use smallvec::SmallVec;
+
 use super::edge::Edge;
 use super::tail::Tail;
+use super::turns::Turns;
 use super::wakers::Wakers;
 use super::{Closed, Overflow};
 use crate::message::{Batch, Envelope, Message};
 
 pub(super) struct State<M> {
-    pub(super) edges: Vec<Edge<M>>,
-    pub(super) ready: VecDeque<usize>,
+    /// Most inboxes have one.
+    pub(super) edges: SmallVec<[Edge<M>; 1]>,
+    pub(super) ready: Turns,
     pub(super) queued: usize,
     /// The edge from which the receiver has taken messages ahead.
     pub(super) ahead_of: Option<usize>,
@@ -36,8 +39,8 @@ pub(super) struct Lent<M> {
 impl<M> Default for State<M> {
     fn default() -> Self {
         Self {
-            edges: Vec::new(),
-            ready: VecDeque::new(),
+            edges: SmallVec::new(),
+            ready: Turns::default(),
             queued: 0,
             ahead_of: None,
             open_edges: 0,
@@ -146,7 +149,7 @@ impl<M: Message> State<M> {
             if self.ready.is_empty() && !self.lent.is_empty() {
                 self.collect_lent();
             }
-            let Some(edge) = self.ready.pop_front() else {
+            let Some(edge) = self.ready.pop_front(&mut self.edges) else {
                 if self.queued == 0 && (self.open_edges == 0 || self.closed) {
                     return Poll::Ready(None);
                 }
@@ -158,8 +161,7 @@ impl<M: Message> State<M> {
                 }
                 return Poll::Pending;
             };
-            let slot = &mut self.edges[edge];
-            slot.listed = false;
+            let slot = &self.edges[edge];
             if !slot.paused && !slot.queue.is_empty() {
                 return Poll::Ready(Some(edge));
             }
@@ -169,27 +171,19 @@ impl<M: Message> State<M> {
     /// Puts an edge that had its turn behind the others, if there is more in it.
     #[inline]
     pub(super) fn relist(&mut self, edge: usize) {
-        let slot = &mut self.edges[edge];
-        if !slot.queue.is_empty() && !slot.listed && !slot.paused {
-            slot.listed = true;
-            self.ready.push_back(edge);
-        }
+        self.ready.push_back(&mut self.edges, edge);
     }
 
     /// Puts an edge before all others, if it is not listed: something came back to it.
     pub(super) fn list_first(&mut self, edge: usize) {
-        let slot = &mut self.edges[edge];
-        if !slot.queue.is_empty() && !slot.listed && !slot.paused {
-            slot.listed = true;
-            self.ready.push_front(edge);
-        }
+        self.ready.push_front(&mut self.edges, edge);
     }
 
     /// Notes that an edge has messages; gives the receiver's waker if it waits.
     #[inline]
     pub(super) fn list(&mut self, edge: usize) -> Option<Waker> {
         // The receiver does not wait while an edge is listed.
-        if self.edges[edge].listed {
+        if self.edges[edge].place.is_listed() {
             return None;
         }
         self.list_now(edge)
@@ -197,7 +191,7 @@ impl<M: Message> State<M> {
 
     fn list_now(&mut self, edge: usize) -> Option<Waker> {
         self.relist(edge);
-        if !self.edges[edge].listed {
+        if !self.edges[edge].place.is_listed() {
             return None;
         }
         if let Some(other) = self.ahead_of
