@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use super::state::Lent;
+use super::tail::Tail;
 use super::{Closed, SendError, Sender, block};
-use crate::message::{Batch, Envelope, Message};
+use crate::message::Message;
 
 /// Collects up to [`Buffered::LIMIT`] messages and sends them together.
 ///
@@ -26,7 +27,7 @@ impl<M: Message> Buffered<M> {
     pub(super) fn new(sender: Sender<M>) -> Self {
         // The handle's place is given back by hand in `drop`, so that a filled buffer can outlive it.
         let loan = Arc::new(Lent {
-            buffer: Mutex::new(Batch::new()),
+            buffer: Mutex::default(),
             orphaned: AtomicBool::new(false),
         });
         Self {
@@ -98,9 +99,10 @@ impl<M: Message> Buffered<M> {
     /// Adds to the buffer; whether it is full now. Whether the receiver is gone is asked with the first message of a
     /// buffer and when it is flushed.
     fn push(&mut self, message: M) -> Result<bool, SendError<M>> {
+        let (key, weight) = (message.key(), message.weight());
         let length = {
             let mut buffer = self.buffer();
-            buffer.push(Envelope::new(message));
+            buffer.push_plain(key, &mut Some(message), weight);
             buffer.len()
         };
         if length == 1
@@ -117,11 +119,11 @@ impl<M: Message> Buffered<M> {
 
     /// The receiver is gone: the last message goes back to its sender.
     fn take_back(&mut self) -> Result<(), SendError<M>> {
-        let last = self.buffer().pop_back();
+        let last = self.buffer().batch().pop_back();
         last.map_or(Ok(()), |envelope| Err(SendError::Closed(envelope.body)))
     }
 
-    fn buffer(&self) -> MutexGuard<'_, Batch<M>> {
+    fn buffer(&self) -> MutexGuard<'_, Tail<M>> {
         self.loan
             .buffer
             .lock()

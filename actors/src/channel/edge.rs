@@ -1,29 +1,36 @@
 //! One edge inside an inbox: its queue, its bound, its counters, and who waits for room in it. Plain data
 //! under the inbox's lock.
 
+use std::sync::Arc;
 use std::task::Waker;
 
+use super::ahead::Ahead;
 use super::line::{Line, Need};
 use super::queue::Queue;
+use super::turns::Place;
 use super::wakers::Wakers;
 use super::{Capacity, Overflow};
-use crate::message::{Batch, EdgeCounts, Envelope, Message, ShedReason};
+use crate::message::{Batch, EdgeCounts, Envelope, Key, Message, ShedReason};
 
+// In this order, so that what every message needs lies together.
+#[repr(C)]
 pub(super) struct Edge<M> {
-    pub(super) queue: Queue<M>,
-    pub(super) capacity: Capacity,
-    pub(super) overflow: Overflow,
-    pub(super) senders: usize,
-    pub(super) paused: bool,
     /// Nothing more may be sent into this edge, whoever still holds its sender.
     pub(super) ended: bool,
-    /// Whether the edge stands in the inbox's list of ready edges.
-    pub(super) listed: bool,
-    pub(super) counts: EdgeCounts,
-    pub(super) in_hand: u64,
-    pub(super) peak: usize,
-    waiting: Line,
+    pub(super) paused: bool,
+    pub(super) overflow: Overflow,
+    pub(super) place: Place,
+    pub(super) capacity: Capacity,
     reserved: Need,
+    /// What the receiver had taken ahead and not given out, when it was looked at last.
+    ahead: Need,
+    pub(super) peak: usize,
+    pub(super) in_hand: u64,
+    pub(super) counts: EdgeCounts,
+    pub(super) queue: Queue<M>,
+    waiting: Line,
+    receiver: Option<Arc<Ahead>>,
+    pub(super) senders: usize,
 }
 
 impl<M: Message> Edge<M> {
@@ -36,27 +43,54 @@ impl<M: Message> Edge<M> {
             senders: 1,
             paused: false,
             ended: false,
-            listed: false,
+            place: Place::default(),
             counts: EdgeCounts::default(),
             in_hand: 0,
             peak: 0,
             waiting: Line::default(),
             reserved: Need::default(),
+            ahead: Need::default(),
+            receiver: None,
+        }
+    }
+
+    /// Whether it belongs among those that wait for their turn, and is not there yet.
+    #[inline]
+    pub(super) fn may_have_turn(&self) -> bool {
+        !self.queue.is_empty() && !self.place.is_listed() && !self.paused
+    }
+
+    /// Messages that were sent and not given out, and their bytes.
+    pub(super) fn queued(&mut self) -> Need {
+        self.look_ahead();
+        Need {
+            messages: self.queue.len() + self.ahead.messages,
+            bytes: self.queue.bytes() + self.ahead.bytes,
         }
     }
 
     /// Whether there is room for `need` beside what is queued and reserved.
-    fn fits(&self, need: Need) -> bool {
-        let messages = self.queue.len() + self.reserved.messages;
-        if messages == 0 {
-            return true;
-        }
-        messages + need.messages <= self.capacity.max_messages()
-            && self.queue.bytes() + self.reserved.bytes + need.bytes <= self.capacity.max_bytes()
+    #[inline]
+    fn fits(&mut self, need: Need) -> bool {
+        self.seems_to_fit(need)
+            || (self.ahead.messages > 0 && {
+                self.recall();
+                self.seems_to_fit(need)
+            })
+    }
+
+    #[inline]
+    fn seems_to_fit(&self, need: Need) -> bool {
+        let messages = self.queue.len() + self.reserved.messages + self.ahead.messages;
+        let bytes = self.queue.bytes() + self.reserved.bytes + self.ahead.bytes;
+        messages == 0
+            || (messages + need.messages <= self.capacity.max_messages()
+                && bytes + need.bytes <= self.capacity.max_bytes())
     }
 
     /// Whether a message that asks now may enter: nobody waits longer, and there is room.
-    pub(super) fn admits(&self, weight: usize) -> bool {
+    #[inline]
+    pub(super) fn admits(&mut self, weight: usize) -> bool {
         self.waiting.is_empty()
             && self.fits(Need {
                 messages: 1,
@@ -64,24 +98,111 @@ impl<M: Message> Edge<M> {
             })
     }
 
-    pub(super) fn free(&self) -> (usize, usize) {
+    pub(super) fn free(&mut self) -> (usize, usize) {
         if !self.waiting.is_empty() {
             return (0, 0);
         }
+        let queued = self.queued();
+        let (messages, bytes) = (self.capacity.max_messages(), self.capacity.max_bytes());
         (
-            self.capacity
-                .max_messages()
-                .saturating_sub(self.queue.len() + self.reserved.messages),
-            self.capacity
-                .max_bytes()
-                .saturating_sub(self.queue.bytes() + self.reserved.bytes),
+            messages.saturating_sub(queued.messages + self.reserved.messages),
+            bytes.saturating_sub(queued.bytes + self.reserved.bytes),
         )
+    }
+
+    // ---- what the receiver has taken ahead
+
+    /// The receiver has taken messages ahead; what is left of them stands there.
+    pub(super) fn lend(&mut self, left: &Arc<Ahead>) {
+        self.ahead = left.left();
+        self.receiver.get_or_insert_with(|| Arc::clone(left));
+    }
+
+    /// Counts what was given out since the last look.
+    #[inline]
+    pub(super) fn look_ahead(&mut self) {
+        if self.ahead.messages > 0
+            && let Some(receiver) = &self.receiver
+        {
+            let left = receiver.left();
+            self.counts.delivered += (self.ahead.messages - left.messages) as u64;
+            self.ahead = left;
+        }
+    }
+
+    /// Asks for what was taken ahead to be put back.
+    #[cold]
+    pub(super) fn recall(&mut self) {
+        if let Some(receiver) = &self.receiver {
+            receiver.recall();
+        }
+        self.look_ahead();
+    }
+
+    /// What was taken ahead and is left comes back.
+    pub(super) fn put_back(&mut self, left: &mut Batch<M>) {
+        self.look_ahead();
+        self.queue.put_back(left);
+        self.ahead = Need::default();
+    }
+
+    /// Whether somebody waits for room.
+    pub(super) fn is_waited_for(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    // ---- in
+
+    /// Appends a message whose header says nothing but its key.
+    #[inline(always)]
+    pub(super) fn push_plain(
+        &mut self,
+        key: Option<Key>,
+        body: &mut Option<M>,
+        body_weight: usize,
+        weight: usize,
+    ) {
+        self.counts.accepted += 1;
+        self.queue.push_plain(key, body, body_weight, weight);
+        self.note_peak();
+    }
+
+    #[inline]
+    fn note_peak(&mut self) {
+        if self.queue.len() + self.ahead.messages > self.peak {
+            self.look_ahead();
+            self.peak = self.peak.max(self.queue.len() + self.ahead.messages);
+        }
     }
 
     pub(super) fn push(&mut self, envelope: Envelope<M>, weight: usize) {
         self.counts.accepted += 1;
         self.queue.push(envelope, weight);
-        self.peak = self.peak.max(self.queue.len());
+        self.note_peak();
+    }
+
+    /// Whether all of `batch` may enter now: nobody waits longer, and there is room.
+    #[inline]
+    pub(super) fn admits_all(&mut self, batch: &Batch<M>) -> bool {
+        let whole = Need {
+            messages: batch.len(),
+            bytes: batch.bytes(),
+        };
+        self.waiting.is_empty() && self.may_hold(whole) && self.fits(whole)
+    }
+
+    /// Whether so much is not more than the edge may ever hold.
+    #[inline]
+    fn may_hold(&self, whole: Need) -> bool {
+        whole.messages <= self.capacity.max_messages() && whole.bytes <= self.capacity.max_bytes()
+    }
+
+    /// Appends all of `batch`.
+    #[inline]
+    pub(super) fn append(&mut self, batch: &mut Batch<M>) {
+        self.counts.accepted += batch.len() as u64;
+        self.queue.append(batch);
+        self.note_peak();
     }
 
     /// Moves as much of `batch` as fits, in order; the whole of it by swapping when that is possible. With a
@@ -105,10 +226,7 @@ impl<M: Message> Edge<M> {
             messages: batch.len(),
             bytes: batch.bytes(),
         };
-        let moved = if whole.messages <= self.capacity.max_messages().min(limit)
-            && whole.bytes <= self.capacity.max_bytes()
-            && self.fits(whole)
-        {
+        let moved = if whole.messages <= limit && self.may_hold(whole) && self.fits(whole) {
             self.queue.append(batch);
             whole.messages
         } else if wait
@@ -133,7 +251,7 @@ impl<M: Message> Edge<M> {
             moved
         };
         self.counts.accepted += moved as u64;
-        self.peak = self.peak.max(self.queue.len());
+        self.note_peak();
         moved
     }
 
@@ -214,15 +332,17 @@ impl<M: Message> Edge<M> {
         self.reserved.bytes -= need.bytes;
     }
 
-    /// Gives free room to those who wait longest, in their order; each is woken once, when it has its room.
+    #[inline]
     pub(super) fn grant(&mut self, wakers: &mut Wakers) {
+        if !self.waiting.is_empty() {
+            self.grant_first(wakers);
+        }
+    }
+
+    /// Gives free room to those who wait longest, in their order; each is woken once, when it has its room.
+    fn grant_first(&mut self, wakers: &mut Wakers) {
         while let Some(need) = self.waiting.first() {
-            let messages = self.queue.len() + self.reserved.messages;
-            let bytes = self.queue.bytes() + self.reserved.bytes;
-            let fits = messages == 0
-                || (messages + need.messages <= self.capacity.max_messages()
-                    && bytes + need.bytes <= self.capacity.max_bytes());
-            if !fits {
+            if !self.fits(need) {
                 break;
             }
             self.hold(need);

@@ -7,12 +7,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use super::edge::Edge;
-use super::line::Need;
 use super::queue::Queue;
 use super::state::State;
 use super::wakers::Wakers;
-use super::{Capacity, Closed, EdgeStats, Overflow, SendError, Settlement, TrySendError};
-use crate::message::{Batch, Envelope, Message, Reason};
+use super::{Capacity, Closed, EdgeStats, Overflow, Settlement};
+use crate::message::{Batch, Message, Reason};
 
 pub(super) struct Core<M> {
     state: Mutex<State<M>>,
@@ -90,129 +89,20 @@ impl<M: Message> Core<M> {
     }
 
     pub(super) fn stats(&self, edge: usize) -> EdgeStats {
-        let state = self.lock();
-        let slot = &state.edges[edge];
+        let mut state = self.lock();
+        let slot = &mut state.edges[edge];
+        let queued = slot.queued();
         let mut counts = slot.counts.clone();
-        counts.held = slot.queue.len() as u64 + slot.in_hand;
+        counts.held = queued.messages as u64 + slot.in_hand;
         EdgeStats {
             counts,
-            queued_messages: slot.queue.len(),
-            queued_bytes: slot.queue.bytes(),
+            queued_messages: queued.messages,
+            queued_bytes: queued.bytes,
             peak_messages: slot.peak,
             capacity: slot.capacity,
             overflow: slot.overflow,
             senders: if slot.ended { 0 } else { slot.senders },
         }
-    }
-
-    /// Sends now or not at all.
-    pub(super) fn try_send(
-        &self,
-        edge: usize,
-        envelope: Envelope<M>,
-    ) -> Result<(), TrySendError<Envelope<M>>> {
-        let weight = envelope.weight();
-        let mut dropped = Vec::new();
-        let mut state = self.lock();
-        if state.closed || state.edges[edge].ended {
-            return Err(TrySendError::Closed(envelope));
-        }
-        let slot = &mut state.edges[edge];
-        if !slot.admits(weight) {
-            match slot.overflow {
-                Overflow::Wait | Overflow::Fail => return Err(TrySendError::Full(envelope)),
-                Overflow::DropNewest => {
-                    slot.refuse_newest();
-                    drop(state);
-                    drop(envelope);
-                    return Ok(());
-                }
-                Overflow::DropOldest => slot.make_room(weight, &mut dropped),
-            }
-        }
-        slot.push(envelope, weight);
-        state.queued = state.queued + 1 - dropped.len();
-        let waker = state.list(edge);
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        Ok(())
-    }
-
-    /// Sends, or waits for room by the edge's policy. The message is in `slot` until it is sent; the wait is in
-    /// `ticket` and must be given to [`Core::cancel`] when it is given up.
-    pub(super) fn poll_send(
-        &self,
-        edge: usize,
-        message: &mut Option<Envelope<M>>,
-        ticket: &mut Option<u64>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), SendError<Envelope<M>>>> {
-        let Some(envelope) = message.take() else {
-            return Poll::Ready(Ok(()));
-        };
-        if ticket.is_none() {
-            let returned = match self.try_send(edge, envelope) {
-                Ok(()) => return Poll::Ready(Ok(())),
-                Err(TrySendError::Closed(envelope)) => {
-                    return Poll::Ready(Err(SendError::Closed(envelope)));
-                }
-                Err(TrySendError::Full(envelope)) => envelope,
-            };
-            return self.poll_wait(edge, returned, message, ticket, cx);
-        }
-        self.poll_wait(edge, envelope, message, ticket, cx)
-    }
-
-    fn poll_wait(
-        &self,
-        edge: usize,
-        envelope: Envelope<M>,
-        message: &mut Option<Envelope<M>>,
-        ticket: &mut Option<u64>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), SendError<Envelope<M>>>> {
-        let weight = envelope.weight();
-        let mut state = self.lock();
-        if state.closed || state.edges[edge].ended {
-            *ticket = None;
-            return Poll::Ready(Err(SendError::Closed(envelope)));
-        }
-        let slot = &mut state.edges[edge];
-        if slot.overflow != Overflow::Wait {
-            return Poll::Ready(Err(SendError::Full(envelope)));
-        }
-        let may_enter = match *ticket {
-            // Room may have come between the first attempt and this one.
-            None => slot.admits(weight),
-            Some(number) if slot.is_waiting(number) => false,
-            Some(number) => {
-                slot.leave(number);
-                *ticket = None;
-                true
-            }
-        };
-        if !may_enter {
-            slot.wait(
-                ticket,
-                Need {
-                    messages: 1,
-                    bytes: weight,
-                },
-                cx.waker(),
-            );
-            *message = Some(envelope);
-            return Poll::Pending;
-        }
-        slot.push(envelope, weight);
-        state.queued += 1;
-        let waker = state.list(edge);
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        Poll::Ready(Ok(()))
     }
 
     /// Moves as much of `batch` as the edge takes now; how many were moved or, by policy, dropped.
@@ -232,11 +122,26 @@ impl<M: Message> Core<M> {
         ticket: &mut Option<u64>,
         cx: Option<&mut Context<'_>>,
     ) -> (usize, Result<bool, Closed>) {
-        let mut dropped = Vec::new();
-        let mut wakers = Wakers::new();
-        let result = self
-            .lock()
-            .send_batch(edge, batch, ticket, cx, &mut dropped, &mut wakers);
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let slot = &mut state.edges[edge];
+        if ticket.is_none()
+            && !(batch.is_empty() || state.closed || slot.ended)
+            && slot.admits_all(batch)
+        {
+            let count = batch.len();
+            slot.append(batch);
+            state.queued += count;
+            let waker = state.list(edge);
+            drop(guard);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+            return (count, Ok(true));
+        }
+        let (mut dropped, mut wakers) = (Vec::new(), Wakers::new());
+        let result = state.send_batch(edge, batch, ticket, cx, &mut dropped, &mut wakers);
+        drop(guard);
         wakers.wake();
         result
     }
@@ -265,27 +170,10 @@ impl<M: Message> Core<M> {
     ) -> Poll<Option<usize>> {
         let mut wakers = Wakers::new();
         let mut state = self.lock();
-        let edge = loop {
-            if state.ready.is_empty() && !state.lent.is_empty() {
-                state.collect_lent();
-            }
-            let Some(edge) = state.ready.pop_front() else {
-                if state.queued == 0 && (state.open_edges == 0 || state.closed) {
-                    return Poll::Ready(None);
-                }
-                if let Some(cx) = cx {
-                    match &mut state.receiver {
-                        Some(waker) => waker.clone_from(cx.waker()),
-                        none => *none = Some(cx.waker().clone()),
-                    }
-                }
-                return Poll::Pending;
-            };
-            let slot = &mut state.edges[edge];
-            slot.listed = false;
-            if !slot.paused && !slot.queue.is_empty() {
-                break edge;
-            }
+        let edge = match state.poll_ready(cx) {
+            Poll::Ready(Some(edge)) => edge,
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Pending => return Poll::Pending,
         };
         let slot = &mut state.edges[edge];
         let mut taken = slot.queue.take(batch, max.max(1));
@@ -297,12 +185,9 @@ impl<M: Message> Core<M> {
         } else {
             slot.in_hand += taken as u64;
         }
-        if !slot.queue.is_empty() {
-            slot.listed = true;
-            state.ready.push_back(edge);
-        }
+        slot.grant(&mut wakers);
         state.queued -= taken;
-        state.edges[edge].grant(&mut wakers);
+        state.relist(edge);
         drop(state);
         wakers.wake();
         Poll::Ready(Some(edge))
@@ -341,6 +226,9 @@ impl<M: Message> Core<M> {
         let waker = {
             let mut state = self.lock();
             state.edges[edge].paused = paused;
+            if state.ahead_of == Some(edge) {
+                state.edges[edge].recall();
+            }
             state.list(edge)
         };
         if let Some(waker) = waker {

@@ -24,17 +24,11 @@ impl<M: Message> Core<M> {
         let result = {
             let mut state = self.lock();
             let mut buffer = loan.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+            let batch = buffer.batch();
             let result = state
-                .send_batch(
-                    edge,
-                    &mut buffer,
-                    ticket,
-                    Some(cx),
-                    &mut dropped,
-                    &mut wakers,
-                )
+                .send_batch(edge, batch, ticket, Some(cx), &mut dropped, &mut wakers)
                 .1;
-            if buffer.is_empty() {
+            if batch.is_empty() {
                 state
                     .lent
                     .retain(|(_, other)| !std::ptr::eq(&**other, loan));
@@ -69,7 +63,8 @@ impl<M: Message> Core<M> {
                 .buffer
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .is_empty()
+                .len()
+                == 0
                 || state.closed;
             if !empty {
                 loan.orphaned.store(true, Ordering::Release);

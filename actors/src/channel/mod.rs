@@ -9,6 +9,7 @@
 //! * `send` is cancel safe: what was not accepted comes back or stays with the caller;
 //! * one lock and at most one wake-up per batch; the lock is never held while foreign code runs.
 
+mod ahead;
 mod block;
 mod buffered;
 mod capacity;
@@ -24,13 +25,17 @@ mod queue;
 mod receiver;
 mod reserve;
 mod sender;
+mod sending;
 mod settlement;
+mod single;
 mod state;
 mod stats;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod thread;
 mod thread_wait;
+mod turns;
 mod wakers;
 
 pub use buffered::Buffered;
@@ -41,7 +46,8 @@ pub use latest::{LatestReader, LatestWriter, latest};
 pub use probe::Probe;
 pub use receiver::{EdgeId, Receiver};
 pub(crate) use sender::PollSender;
-pub use sender::{Permit, SendFuture, Sender};
+pub use sender::{Permit, Sender};
+pub use sending::{SendBody, SendFuture};
 pub use settlement::Settlement;
 pub use stats::EdgeStats;
 pub(crate) use thread::{ThreadInbox, ThreadSender};

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::message::{Batch, Envelope, Message};
+use super::tail::Tail;
+use crate::message::{Batch, Envelope, Key, Message};
 
 /// A batch of the queue holds at most this many messages that came one by one or in small batches.
 const BATCH: usize = 256;
@@ -13,9 +14,12 @@ const SMALL: usize = 32;
 /// Messages in order. Whole batches come and go as pointers; emptied ones are kept for the next sender, so that at
 /// steady state nothing is allocated.
 pub(super) struct Queue<M> {
-    batches: VecDeque<Batch<M>>,
     messages: usize,
     bytes: usize,
+    /// The last batch, to which messages are added. As long as it is the only one, nothing else is touched.
+    tail: Tail<M>,
+    /// Those before the last: none of them empty.
+    before: VecDeque<Batch<M>>,
     emptied: Vec<Batch<M>>,
     /// Bytes that the emptied ones take, and the most that they may.
     emptied_bytes: usize,
@@ -26,23 +30,27 @@ impl<M: Message> Queue<M> {
     /// An empty queue that keeps at most so many bytes of emptied batches.
     pub(super) fn new(most_emptied: usize) -> Self {
         Self {
-            batches: VecDeque::new(),
             messages: 0,
             bytes: 0,
+            tail: Tail::default(),
+            before: VecDeque::new(),
             emptied: Vec::new(),
             emptied_bytes: 0,
             most_emptied,
         }
     }
 
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.messages
     }
 
+    #[inline]
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.messages == 0
     }
@@ -51,62 +59,107 @@ impl<M: Message> Queue<M> {
     pub(super) fn push(&mut self, envelope: Envelope<M>, weight: usize) {
         self.messages += 1;
         self.bytes += weight;
-        match self.batches.back_mut() {
-            Some(last) if last.len() < BATCH => last.push_weighed(envelope, weight),
-            _ => {
-                let mut batch = self.reuse();
-                batch.push_weighed(envelope, weight);
-                self.batches.push_back(batch);
-            }
+        if self.tail.len() >= BATCH {
+            self.begin_batch();
         }
+        self.tail.batch().push_weighed(envelope, weight);
+    }
+
+    /// Appends one message whose header says nothing but its key; `body_weight` of its `weight` is that of the body.
+    #[inline(always)]
+    pub(super) fn push_plain(
+        &mut self,
+        key: Option<Key>,
+        body: &mut Option<M>,
+        body_weight: usize,
+        weight: usize,
+    ) {
+        self.messages += 1;
+        self.bytes += weight;
+        if self.tail.len() >= BATCH {
+            self.begin_batch();
+        }
+        self.tail.push_plain(key, body, body_weight);
+    }
+
+    #[cold]
+    fn begin_batch(&mut self) {
+        let emptied = self.reuse();
+        let full = std::mem::replace(self.tail.batch(), emptied);
+        self.before.push_back(full);
     }
 
     /// Appends all of `batch`, which is left empty: with the memory of one that was emptied, if there is one.
     pub(super) fn append(&mut self, batch: &mut Batch<M>) {
         self.messages += batch.len();
         self.bytes += batch.bytes();
-        if batch.len() <= SMALL
-            && let Some(last) = self.batches.back_mut()
-            && last.len() + batch.len() <= BATCH
-        {
-            last.append(batch);
-            return;
+        let length = self.tail.len();
+        if length == 0 {
+            std::mem::swap(self.tail.batch(), batch);
+        } else if batch.len() <= SMALL && length + batch.len() <= BATCH {
+            self.tail.batch().append(batch);
+        } else {
+            let emptied = self.reuse();
+            let whole = std::mem::replace(batch, emptied);
+            let last = std::mem::replace(self.tail.batch(), whole);
+            self.before.push_back(last);
         }
-        let emptied = self.reuse();
-        self.batches.push_back(std::mem::replace(batch, emptied));
     }
 
     /// Moves up to `max` messages of the first batch to the end of `to`; gives how many. An empty `to` gives its memory in
     /// exchange.
     pub(super) fn take(&mut self, to: &mut Batch<M>, max: usize) -> usize {
-        let Some(first) = self.batches.front_mut() else {
-            return 0;
+        let first = match self.before.front_mut() {
+            Some(first) => first,
+            None => self.tail.batch(),
         };
         let before = first.bytes();
         let taken = first.move_to(to, max);
-        self.messages -= taken;
         self.bytes -= before - first.bytes();
-        if first.is_empty()
-            && let Some(emptied) = self.batches.pop_front()
-        {
-            self.keep(emptied);
-        }
+        self.messages -= taken;
+        self.pass_emptied();
         taken
     }
 
     /// Takes the first message.
     pub(super) fn pop(&mut self) -> Option<Envelope<M>> {
-        let first = self.batches.front_mut()?;
+        self.pop_as(Batch::pop)
+    }
+
+    /// Takes the first message, as `pop` takes it from its batch.
+    #[inline]
+    pub(super) fn pop_as<T>(&mut self, pop: impl FnOnce(&mut Batch<M>) -> Option<T>) -> Option<T> {
+        let first = match self.before.front_mut() {
+            Some(first) => first,
+            None => self.tail.batch(),
+        };
         let before = first.bytes();
-        let envelope = first.pop()?;
-        self.messages -= 1;
+        let message = pop(first)?;
         self.bytes -= before - first.bytes();
-        if first.is_empty()
-            && let Some(emptied) = self.batches.pop_front()
+        self.messages -= 1;
+        self.pass_emptied();
+        Some(message)
+    }
+
+    /// Puts messages back that were taken last, before all others; `batch` is left empty.
+    pub(super) fn put_back(&mut self, batch: &mut Batch<M>) {
+        if batch.is_empty() {
+            return;
+        }
+        let whole = std::mem::replace(batch, self.reuse());
+        self.messages += whole.len();
+        self.bytes += whole.bytes();
+        self.before.push_front(whole);
+    }
+
+    /// Keeps the first batch for later if it is empty. The last one stays where it is.
+    #[inline]
+    fn pass_emptied(&mut self) {
+        if self.before.front().is_some_and(Batch::is_empty)
+            && let Some(emptied) = self.before.pop_front()
         {
             self.keep(emptied);
         }
-        Some(envelope)
     }
 
     /// An empty batch, with memory if one was kept.
@@ -138,7 +191,7 @@ mod tests {
     proptest! {
         /// Against a deque of messages, with the bytes of what is in it.
         #[test]
-        fn it_keeps_order_and_bytes(steps in prop::collection::vec((0..4_u8, 1..300_usize), 0..80)) {
+        fn it_keeps_order_and_bytes(steps in prop::collection::vec((0..6_u8, 1..300_usize), 0..80)) {
             let mut queue = Queue::<Vec<u8>>::new(usize::MAX);
             let mut model = VecDeque::<usize>::new();
             let mut next = 0;
@@ -172,6 +225,18 @@ mod tests {
                         for envelope in batch.drain() {
                             prop_assert_eq!(Some(envelope.body.len()), model.pop_front());
                         }
+                    }
+                    3 => {
+                        let (number, Envelope { header, body }) = message();
+                        let weight = body.weight();
+                        queue.push_plain(None, &mut Some(body), weight, header.weight() + weight);
+                        model.push_back(number);
+                    }
+                    4 => {
+                        let mut batch = Batch::new();
+                        queue.take(&mut batch, size);
+                        queue.put_back(&mut batch);
+                        prop_assert!(batch.is_empty());
                     }
                     _ => {
                         let popped = queue.pop().map(|envelope| envelope.body.len());

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use super::ahead::Hand;
 use super::inbox::Core;
 use super::{Capacity, EdgeStats, Overflow, Sender, Settlement, TryReceiveError, block};
 use crate::message::{Batch, Envelope, Message};
@@ -18,14 +19,14 @@ pub struct EdgeId(pub(crate) usize);
 /// and senders learn that it is gone.
 pub struct Receiver<M: Message> {
     core: Arc<Core<M>>,
-    hand: Batch<M>,
+    hand: Hand<M>,
 }
 
 impl<M: Message> Receiver<M> {
     pub(super) fn new(core: Arc<Core<M>>) -> Self {
         Self {
             core,
-            hand: Batch::new(),
+            hand: Hand::new(),
         }
     }
 
@@ -40,7 +41,7 @@ impl<M: Message> Receiver<M> {
     ///
     /// Cancel safe: dropped before it is ready, nothing was received.
     pub async fn recv(&mut self) -> Option<M> {
-        self.recv_envelope().await.map(|envelope| envelope.body)
+        std::future::poll_fn(|cx| self.poll_next(cx, Batch::pop_body)).await
     }
 
     /// As [`Receiver::recv`], with the header.
@@ -50,11 +51,16 @@ impl<M: Message> Receiver<M> {
 
     /// As [`Receiver::recv_envelope`], for a driver that polls.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Envelope<M>>> {
-        match self.core.poll_take(&mut self.hand, 1, true, Some(cx)) {
-            Poll::Ready(Some(_)) => Poll::Ready(self.hand.pop()),
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
+        self.poll_next(cx, Batch::pop)
+    }
+
+    #[inline]
+    fn poll_next<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        pop: fn(&mut Batch<M>) -> Option<T>,
+    ) -> Poll<Option<T>> {
+        self.hand.poll_next(&self.core, Some(cx), pop)
     }
 
     /// Receives what is there now.
@@ -62,12 +68,8 @@ impl<M: Message> Receiver<M> {
     /// # Errors
     /// [`TryReceiveError`]: nothing there, or nothing will come any more.
     pub fn try_recv(&mut self) -> Result<M, TryReceiveError> {
-        match self.core.poll_take(&mut self.hand, 1, true, None) {
-            Poll::Ready(Some(_)) => self
-                .hand
-                .pop()
-                .map(|envelope| envelope.body)
-                .ok_or(TryReceiveError::Empty),
+        match self.hand.poll_next(&self.core, None, Batch::pop_body) {
+            Poll::Ready(Some(body)) => Ok(body),
             Poll::Ready(None) => Err(TryReceiveError::Closed),
             Poll::Pending => Err(TryReceiveError::Empty),
         }
@@ -75,7 +77,7 @@ impl<M: Message> Receiver<M> {
 
     /// Receives the next message on a thread that may block. Not for async tasks.
     pub fn blocking_recv(&mut self) -> Option<M> {
-        block::wait(|cx| self.poll_recv(cx)).map(|envelope| envelope.body)
+        block::wait(|cx| self.poll_next(cx, Batch::pop_body))
     }
 
     /// Receives up to `max` messages of one edge into `batch`, as many as are there, at least one.
@@ -93,6 +95,7 @@ impl<M: Message> Receiver<M> {
         batch: &mut Batch<M>,
         max: usize,
     ) -> Poll<Option<EdgeId>> {
+        self.hand.put_back(&self.core);
         self.core
             .poll_take(batch, max, true, Some(cx))
             .map(|edge| edge.map(EdgeId))
@@ -139,6 +142,7 @@ impl<M: Message> Receiver<M> {
         batch: &mut Batch<M>,
         max: usize,
     ) -> Poll<Option<EdgeId>> {
+        self.hand.put_back(&self.core);
         self.core
             .poll_take(batch, max, false, Some(cx))
             .map(|edge| edge.map(EdgeId))
@@ -157,6 +161,7 @@ impl<M: Message> Receiver<M> {
 
 impl<M: Message> Drop for Receiver<M> {
     fn drop(&mut self) {
+        self.hand.put_back(&self.core);
         self.core.abandon();
     }
 }

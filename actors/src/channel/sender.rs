@@ -1,14 +1,14 @@
 //! The sending end of an edge.
 
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 
 use super::buffered::Buffered;
 use super::inbox::Core;
+use super::sending::{SendBody, SendFuture, Wait};
 use super::{Closed, EdgeStats, SendError, SendTimeoutError, TrySendError, block};
 use crate::message::{Batch, Envelope, Message};
 
@@ -23,10 +23,12 @@ impl<M: Message> Sender<M> {
         Self { core, edge }
     }
 
+    #[inline]
     pub(super) fn core(&self) -> &Arc<Core<M>> {
         &self.core
     }
 
+    #[inline]
     pub(super) fn edge(&self) -> usize {
         self.edge
     }
@@ -37,10 +39,9 @@ impl<M: Message> Sender<M> {
     ///
     /// # Errors
     /// [`SendError`], with the message: the receiver is gone, or the policy is `Fail` and the edge is full.
-    pub async fn send(&self, message: M) -> Result<(), SendError<M>> {
-        self.send_envelope(Envelope::new(message))
-            .await
-            .map_err(|error| error.map(|envelope| envelope.body))
+    #[inline]
+    pub fn send(&self, message: M) -> SendBody<'_, M> {
+        SendBody::new(self, message)
     }
 
     /// As [`Sender::send`], with a header of the caller's.
@@ -48,11 +49,7 @@ impl<M: Message> Sender<M> {
     /// # Errors
     /// As [`Sender::send`].
     pub fn send_envelope(&self, envelope: Envelope<M>) -> SendFuture<'_, M> {
-        SendFuture {
-            sender: self,
-            message: Some(envelope),
-            ticket: None,
-        }
+        SendFuture::new(self, envelope)
     }
 
     /// Sends now or not at all. A `Wait` edge that is full, or has senders waiting, answers `Full`.
@@ -60,8 +57,14 @@ impl<M: Message> Sender<M> {
     /// # Errors
     /// [`TrySendError`], with the message.
     pub fn try_send(&self, message: M) -> Result<(), TrySendError<M>> {
-        self.try_send_envelope(Envelope::new(message))
-            .map_err(|error| error.map(|envelope| envelope.body))
+        let mut message = Some(message);
+        if self.core.send_now(self.edge, &mut message) {
+            return Ok(());
+        }
+        message.map_or(Ok(()), |message| {
+            self.try_send_envelope(Envelope::new(message))
+                .map_err(|error| error.map(|envelope| envelope.body))
+        })
     }
 
     /// As [`Sender::try_send`], with a header of the caller's.
@@ -101,8 +104,14 @@ impl<M: Message> Sender<M> {
     /// # Errors
     /// As [`Sender::send`].
     pub fn blocking_send(&self, message: M) -> Result<(), SendError<M>> {
-        self.blocking_send_envelope(Envelope::new(message))
-            .map_err(|error| error.map(|envelope| envelope.body))
+        let mut message = Some(message);
+        if self.core.send_now(self.edge, &mut message) {
+            return Ok(());
+        }
+        message.map_or(Ok(()), |message| {
+            self.blocking_send_envelope(Envelope::new(message))
+                .map_err(|error| error.map(|envelope| envelope.body))
+        })
     }
 
     /// As [`Sender::blocking_send`], with a header of the caller's.
@@ -186,11 +195,8 @@ impl<M: Message> Sender<M> {
     /// [`Closed`]: the receiver is gone.
     pub async fn reserve(&self, bytes: usize) -> Result<Permit<'_, M>, Closed> {
         let mut wait = Wait::new(self);
-        std::future::poll_fn(|cx| {
-            self.core
-                .poll_reserve(self.edge, bytes, &mut wait.ticket, cx)
-        })
-        .await?;
+        std::future::poll_fn(|cx| self.core.poll_reserve(self.edge, bytes, wait.ticket(), cx))
+            .await?;
         Ok(Permit {
             sender: self,
             bytes,
@@ -264,87 +270,6 @@ impl<M: Message> fmt::Debug for Sender<M> {
         f.debug_struct("Sender")
             .field("edge", &self.edge)
             .finish_non_exhaustive()
-    }
-}
-
-/// The future of [`Sender::send_envelope`].
-#[must_use = "nothing is sent until it is awaited"]
-pub struct SendFuture<'a, M: Message> {
-    sender: &'a Sender<M>,
-    message: Option<Envelope<M>>,
-    ticket: Option<u64>,
-}
-
-// Nothing in it is self-referential.
-impl<M: Message> Unpin for SendFuture<'_, M> {}
-
-impl<M: Message> SendFuture<'_, M> {
-    /// Gives the wait up and takes the message back, if it was not sent.
-    pub fn take(&mut self) -> Option<Envelope<M>> {
-        self.give_up();
-        self.message.take()
-    }
-
-    fn give_up(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.sender.core.cancel(self.sender.edge, ticket);
-        }
-    }
-}
-
-impl<M: Message> Future for SendFuture<'_, M> {
-    type Output = Result<(), SendError<Envelope<M>>>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        this.sender
-            .core
-            .poll_send(this.sender.edge, &mut this.message, &mut this.ticket, cx)
-    }
-}
-
-impl<M: Message> Drop for SendFuture<'_, M> {
-    fn drop(&mut self) {
-        self.give_up();
-    }
-}
-
-/// A place in the line of those who wait for room, given up when dropped. For drivers that poll.
-pub(crate) struct Wait<'a, M: Message> {
-    sender: &'a Sender<M>,
-    ticket: Option<u64>,
-}
-
-impl<'a, M: Message> Wait<'a, M> {
-    pub(super) fn new(sender: &'a Sender<M>) -> Self {
-        Self {
-            sender,
-            ticket: None,
-        }
-    }
-
-    pub(super) fn poll_send_batch(
-        &mut self,
-        cx: &mut Context<'_>,
-        batch: &mut Batch<M>,
-    ) -> Poll<Result<(), Closed>> {
-        match self
-            .sender
-            .core
-            .poll_send_batch(self.sender.edge, batch, &mut self.ticket, Some(cx))
-        {
-            (_, Err(Closed)) => Poll::Ready(Err(Closed)),
-            (_, Ok(true)) => Poll::Ready(Ok(())),
-            (_, Ok(false)) => Poll::Pending,
-        }
-    }
-}
-
-impl<M: Message> Drop for Wait<'_, M> {
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.sender.core.cancel(self.sender.edge, ticket);
-        }
     }
 }
 

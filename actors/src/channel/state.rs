@@ -1,20 +1,26 @@
 //! What lies under the inbox's lock: its edges, which of them are ready, who waits. Decides, and collects the wakers
 //! that are to be called when the lock is released.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
+
+use smallvec::SmallVec;
 
 use super::edge::Edge;
+use super::tail::Tail;
+use super::turns::Turns;
 use super::wakers::Wakers;
 use super::{Closed, Overflow};
 use crate::message::{Batch, Envelope, Message};
 
 pub(super) struct State<M> {
-    pub(super) edges: Vec<Edge<M>>,
-    pub(super) ready: VecDeque<usize>,
+    /// Most inboxes have one.
+    pub(super) edges: SmallVec<[Edge<M>; 1]>,
+    pub(super) ready: Turns,
     pub(super) queued: usize,
+    /// The edge from which the receiver has taken messages ahead.
+    pub(super) ahead_of: Option<usize>,
     pub(super) open_edges: usize,
     pub(super) receiver: Option<Waker>,
     /// Buffers of buffered senders that hold something: the receiver empties them when it has nothing else.
@@ -25,7 +31,7 @@ pub(super) struct State<M> {
 
 /// The buffer of a buffered sender. Its lock is taken after the inbox's, or alone.
 pub(super) struct Lent<M> {
-    pub(super) buffer: Mutex<Batch<M>>,
+    pub(super) buffer: Mutex<Tail<M>>,
     /// Its sender handle is gone; whoever empties it gives the handle's place back.
     pub(super) orphaned: AtomicBool,
 }
@@ -33,9 +39,10 @@ pub(super) struct Lent<M> {
 impl<M> Default for State<M> {
     fn default() -> Self {
         Self {
-            edges: Vec::new(),
-            ready: VecDeque::new(),
+            edges: SmallVec::new(),
+            ready: Turns::default(),
             queued: 0,
+            ahead_of: None,
             open_edges: 0,
             receiver: None,
             lent: Vec::new(),
@@ -51,11 +58,12 @@ impl<M: Message> State<M> {
         for (edge, loan) in lent {
             let emptied = {
                 let mut buffer = loan.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-                self.queued += self.edges[edge].push_batch(&mut buffer, None, false);
-                buffer.is_empty()
+                let batch = buffer.batch();
+                self.queued += self.edges[edge].push_batch(batch, None, false);
+                batch.is_empty()
             };
             // The receiver itself is looking, so nobody has to be woken.
-            let _ = self.list_only(edge);
+            self.relist(edge);
             if !emptied {
                 self.lent.push((edge, loan));
             } else if loan.orphaned.load(Ordering::Acquire) {
@@ -135,22 +143,62 @@ impl<M: Message> State<M> {
         (moved, Ok(finished))
     }
 
-    fn list_only(&mut self, edge: usize) -> bool {
-        let slot = &mut self.edges[edge];
-        if slot.paused || slot.queue.is_empty() {
-            return false;
+    /// The edge whose turn it is; `None`: nothing will come any more. With a context, a wait is noted.
+    pub(super) fn poll_ready(&mut self, cx: Option<&mut Context<'_>>) -> Poll<Option<usize>> {
+        loop {
+            if self.ready.is_empty() && !self.lent.is_empty() {
+                self.collect_lent();
+            }
+            let Some(edge) = self.ready.pop_front(&mut self.edges) else {
+                if self.queued == 0 && (self.open_edges == 0 || self.closed) {
+                    return Poll::Ready(None);
+                }
+                if let Some(cx) = cx {
+                    match &mut self.receiver {
+                        Some(waker) => waker.clone_from(cx.waker()),
+                        none => *none = Some(cx.waker().clone()),
+                    }
+                }
+                return Poll::Pending;
+            };
+            let slot = &self.edges[edge];
+            if !slot.paused && !slot.queue.is_empty() {
+                return Poll::Ready(Some(edge));
+            }
         }
-        if !slot.listed {
-            slot.listed = true;
-            self.ready.push_back(edge);
-        }
-        true
+    }
+
+    /// Puts an edge that had its turn behind the others, if there is more in it.
+    #[inline]
+    pub(super) fn relist(&mut self, edge: usize) {
+        self.ready.push_back(&mut self.edges, edge);
+    }
+
+    /// Puts an edge before all others, if it is not listed: something came back to it.
+    pub(super) fn list_first(&mut self, edge: usize) {
+        self.ready.push_front(&mut self.edges, edge);
     }
 
     /// Notes that an edge has messages; gives the receiver's waker if it waits.
+    #[inline]
     pub(super) fn list(&mut self, edge: usize) -> Option<Waker> {
-        if !self.list_only(edge) {
+        // The receiver does not wait while an edge is listed.
+        if self.edges[edge].place.is_listed() {
             return None;
+        }
+        self.list_now(edge)
+    }
+
+    fn list_now(&mut self, edge: usize) -> Option<Waker> {
+        self.relist(edge);
+        if !self.edges[edge].place.is_listed() {
+            return None;
+        }
+        if let Some(other) = self.ahead_of
+            && other != edge
+        {
+            // Its turn comes before the rest of what was taken ahead.
+            self.edges[other].recall();
         }
         self.receiver.take()
     }

@@ -33,6 +33,20 @@ impl Common {
         self.rest.is_none()
     }
 
+    /// A copy of one that is plain.
+    #[inline]
+    pub(super) fn plain(&self) -> Self {
+        debug_assert!(self.is_plain(), "only what owns no memory is copied");
+        Self {
+            rest: None,
+            deadline: self.deadline,
+            event_time: self.event_time,
+            producer: self.producer,
+            epoch: self.epoch,
+            small: self.small,
+        }
+    }
+
     #[inline]
     pub(super) fn deadline(&self) -> Option<Time> {
         self.deadline

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use smallvec::SmallVec;
+
 use super::turn::TurnEnvironment;
 use crate::channel::{EdgeId, Settlement};
 use crate::message::{Envelope, Header, Message, Outcome, Reason, Rejection};
@@ -10,8 +12,9 @@ use crate::telemetry::EdgeTelemetry;
 
 /// Outcomes that wait for the outputs to be accepted, by edge.
 pub(super) struct Books {
-    pub(super) edges: Vec<Book>,
-    pub(super) telemetry: Vec<EdgeTelemetry>,
+    /// Most stages have one input, whose book then lies in the stage itself.
+    pub(super) edges: SmallVec<[Book; 1]>,
+    pub(super) telemetry: SmallVec<[EdgeTelemetry; 1]>,
 }
 
 /// The outcomes of one edge's messages.
@@ -27,8 +30,8 @@ pub(super) struct Book {
 impl Books {
     pub(super) fn new(telemetry: Vec<EdgeTelemetry>) -> Self {
         Self {
-            edges: Vec::new(),
-            telemetry,
+            edges: SmallVec::new(),
+            telemetry: telemetry.into(),
         }
     }
 

@@ -46,6 +46,7 @@ pub enum StageStatus {
 }
 
 impl StageStatus {
+    /// In the order of their declaration, which makes their numbers.
     const ALL: [Self; 7] = [
         Self::Created,
         Self::Running,
@@ -104,19 +105,25 @@ pub(crate) struct Orders {
     pub(crate) stop: bool,
 }
 
-/// One stage as its supervisor and its running topology see it.
-pub(crate) struct Control {
-    pub(crate) name: Arc<str>,
-    /// Whether it can be built anew after a panic.
-    restartable: AtomicBool,
-    slot: Mutex<Slot>,
+/// What every turn reads and writes, on one cache line.
+#[repr(align(64))]
+struct TurnState {
     changed: AtomicBool,
     status: AtomicU8,
-    over: AtomicBool,
     /// When the turn that is running now began, in nanoseconds; `u64::MAX` outside of turns.
     busy_since: AtomicU64,
     consumed: AtomicU64,
     emitted: AtomicU64,
+}
+
+/// One stage as its supervisor and its running topology see it.
+pub(crate) struct Control {
+    turn: TurnState,
+    pub(crate) name: Arc<str>,
+    /// Whether it can be built anew after a panic.
+    restartable: AtomicBool,
+    slot: Mutex<Slot>,
+    over: AtomicBool,
     panics: AtomicU64,
     last_panic: Mutex<Option<String>>,
 }
@@ -124,15 +131,17 @@ pub(crate) struct Control {
 impl Control {
     pub(crate) fn new(name: Arc<str>) -> Arc<Self> {
         Arc::new(Self {
+            turn: TurnState {
+                changed: AtomicBool::new(false),
+                status: AtomicU8::new(StageStatus::Created as u8),
+                busy_since: AtomicU64::new(u64::MAX),
+                consumed: AtomicU64::new(0),
+                emitted: AtomicU64::new(0),
+            },
             name,
             restartable: AtomicBool::new(true),
             slot: Mutex::default(),
-            changed: AtomicBool::new(false),
-            status: AtomicU8::new(0),
             over: AtomicBool::new(false),
-            busy_since: AtomicU64::new(u64::MAX),
-            consumed: AtomicU64::new(0),
-            emitted: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             last_panic: Mutex::new(None),
         })
@@ -162,7 +171,7 @@ impl Control {
                 Command::Restart => slot.restart = true,
                 Command::Stop => slot.stop = true,
             }
-            self.changed.store(true, Ordering::Release);
+            self.turn.changed.store(true, Ordering::Release);
             slot.waker.take()
         };
         if let Some(waker) = waker {
@@ -172,13 +181,13 @@ impl Control {
 
     /// Whether something was told since the last [`Control::orders`]. One load, for the hot path.
     pub(crate) fn has_changed(&self) -> bool {
-        self.changed.load(Ordering::Acquire)
+        self.turn.changed.load(Ordering::Acquire)
     }
 
     /// Takes the commands: `restart` is taken once, the others stay in force.
     pub(crate) fn orders(&self) -> Orders {
         let mut slot = self.lock();
-        self.changed.store(false, Ordering::Release);
+        self.turn.changed.store(false, Ordering::Release);
         Orders {
             paused: slot.paused,
             drain: slot.drain,
@@ -191,7 +200,7 @@ impl Control {
     /// Asks to be woken by the next command. `false`: one has come already.
     pub(crate) fn listen(&self, waker: &Waker) -> bool {
         let mut slot = self.lock();
-        if self.changed.load(Ordering::Acquire) {
+        if self.turn.changed.load(Ordering::Acquire) {
             return false;
         }
         match &mut slot.waker {
@@ -203,18 +212,13 @@ impl Control {
 
     pub(crate) fn status(&self) -> StageStatus {
         StageStatus::ALL
-            .get(usize::from(self.status.load(Ordering::Acquire)))
+            .get(usize::from(self.turn.status.load(Ordering::Acquire)))
             .copied()
             .unwrap_or(StageStatus::Created)
     }
 
     pub(crate) fn set_status(&self, status: StageStatus) {
-        let index = StageStatus::ALL
-            .iter()
-            .position(|other| *other == status)
-            .unwrap_or(0);
-        self.status
-            .store(u8::try_from(index).unwrap_or(0), Ordering::Release);
+        self.turn.status.store(status as u8, Ordering::Release);
     }
 
     /// The stage is over, with this status; `false` if it was over before.
@@ -231,28 +235,29 @@ impl Control {
     }
 
     pub(crate) fn enter(&self, now: Time) {
-        self.busy_since
+        self.turn
+            .busy_since
             .store(now.as_nanos().min(u64::MAX - 1), Ordering::Release);
     }
 
     pub(crate) fn leave(&self, totals: (u64, u64)) {
-        self.busy_since.store(u64::MAX, Ordering::Release);
+        self.turn.busy_since.store(u64::MAX, Ordering::Release);
         self.set_totals(totals);
     }
 
     pub(crate) fn set_totals(&self, (consumed, emitted): (u64, u64)) {
-        self.consumed.store(consumed, Ordering::Release);
-        self.emitted.store(emitted, Ordering::Release);
+        self.turn.consumed.store(consumed, Ordering::Release);
+        self.turn.emitted.store(emitted, Ordering::Release);
     }
 
     /// For producers that send by themselves.
     pub(crate) fn add_emitted(&self, messages: u64) {
-        self.emitted.fetch_add(messages, Ordering::AcqRel);
+        self.turn.emitted.fetch_add(messages, Ordering::AcqRel);
     }
 
     /// How long the stage has been in its handler.
     pub(crate) fn busy_for(&self, now: Time) -> Option<Duration> {
-        match self.busy_since.load(Ordering::Acquire) {
+        match self.turn.busy_since.load(Ordering::Acquire) {
             u64::MAX => None,
             since => Some(now.saturating_since(Time::from_nanos(since))),
         }
@@ -260,8 +265,8 @@ impl Control {
 
     pub(crate) fn totals(&self) -> (u64, u64) {
         (
-            self.consumed.load(Ordering::Acquire),
-            self.emitted.load(Ordering::Acquire),
+            self.turn.consumed.load(Ordering::Acquire),
+            self.turn.emitted.load(Ordering::Acquire),
         )
     }
 

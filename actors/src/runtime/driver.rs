@@ -42,6 +42,8 @@ pub(crate) struct Driver {
     control: Arc<Control>,
     clock: Arc<dyn Clock>,
     events: Arc<dyn DriverEvents>,
+    /// The waker that listens for commands, until one comes.
+    listening: Option<Waker>,
     /// What was said last of what the stage is doing.
     said: StageStatus,
     paused: bool,
@@ -63,6 +65,7 @@ impl Driver {
             control,
             clock,
             events,
+            listening: None,
             said: StageStatus::Created,
             paused: false,
             panicked: false,
@@ -110,7 +113,15 @@ impl Driver {
         if !self.paused && !self.panicked {
             self.say(StageStatus::Waiting);
         }
-        self.control.listen(waker)
+        if !self.control.has_changed()
+            && let Some(listening) = &self.listening
+            && listening.will_wake(waker)
+        {
+            return true;
+        }
+        let listens = self.control.listen(waker);
+        self.listening = listens.then(|| waker.clone());
+        listens
     }
 
     fn say(&mut self, status: StageStatus) {
@@ -122,6 +133,8 @@ impl Driver {
 
     /// Carries out what was told; whether the stage is over.
     fn obey(&mut self) -> bool {
+        // Whoever told something has taken the waker.
+        self.listening = None;
         let orders = self.control.orders();
         if orders.stop {
             self.turn.cancel();

@@ -5,6 +5,8 @@
 
 use std::task::{Context, Waker};
 
+use smallvec::SmallVec;
+
 use super::driver::{Driver, Ran, Step};
 use crate::channel::Waits;
 use crate::message::Time;
@@ -14,13 +16,16 @@ const ROUNDS: usize = 4;
 
 /// Stages that share a task.
 pub(crate) struct Group {
-    drivers: Vec<Driver>,
+    /// Mostly one: then it lies in the task itself.
+    drivers: SmallVec<[Driver; 1]>,
 }
 
 impl From<Vec<Driver>> for Group {
     /// The order is that of their turns: those who give before those who take.
     fn from(drivers: Vec<Driver>) -> Self {
-        Self { drivers }
+        Self {
+            drivers: drivers.into(),
+        }
     }
 }
 
@@ -62,7 +67,7 @@ impl Group {
         let now = self.now();
         let mut progress = false;
         let mut until: Option<Time> = None;
-        self.drivers.retain_mut(|driver| match driver.run(now, cx) {
+        self.drivers.retain(|driver| match driver.run(now, cx) {
             Ran::Over => false,
             Ran::Again => {
                 progress = true;

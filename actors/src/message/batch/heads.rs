@@ -47,8 +47,13 @@ impl Heads {
     }
 
     /// What would be common, of the first message, which leaves.
+    #[inline]
     pub(super) fn take_first(&mut self) -> Common {
-        self.each.pop_front().unwrap_or_else(|| self.common.clone())
+        if self.each.is_empty() {
+            // What stands for many is plain.
+            return self.common.plain();
+        }
+        self.each.pop_front().unwrap_or_default()
     }
 
     /// What would be common, of the last message, which leaves.

@@ -147,6 +147,14 @@ impl<M: Message> Batch<M> {
         self.rows.push(sequence, key, body);
     }
 
+    /// As [`Batch::push_row`], with a body that goes straight from its holder into its row. There must be one.
+    #[inline(always)]
+    pub(crate) fn push_from(&mut self, key: u64, body: &mut Option<M>, weight: usize) {
+        debug_assert!(body.is_some(), "a message has a body");
+        self.varying += Self::varying_of(Header::WEIGHT + weight);
+        self.rows.push_from(0, key, body);
+    }
+
     /// As [`Batch::push_row`], with a body that is moved from where it lies.
     #[inline]
     pub(crate) fn push_moved(
@@ -186,14 +194,19 @@ impl<M: Message> Batch<M> {
     // ---- out
 
     /// Takes the first message.
+    #[inline]
     pub fn pop(&mut self) -> Option<Envelope<M>> {
         let (sequence, key, Some(body)) = self.rows.take_first()? else {
             unreachable!("bodies are only taken from a hand, which is never popped");
         };
+        let common = match &mut self.heads {
+            Some(heads) => heads.take_first(),
+            None => Common::default(),
+        };
         let header = Header {
             sequence,
             key,
-            common: self.heads().take_first(),
+            common,
             run: 0,
         };
         let envelope = Envelope { header, body };
@@ -201,6 +214,23 @@ impl<M: Message> Batch<M> {
         self.varying = self.varying.saturating_sub(varying);
         self.reset_if_empty();
         Some(envelope)
+    }
+
+    /// Takes the body of the first message, without its header.
+    #[inline]
+    pub(crate) fn pop_body(&mut self) -> Option<M> {
+        let (_, _, Some(body)) = self.rows.take_first()? else {
+            unreachable!("bodies are only taken from a hand, which is never popped");
+        };
+        let mut weight = Header::WEIGHT + body.weight();
+        if let Some(heads) = &mut self.heads
+            && let Some(common) = heads.each.pop_front()
+        {
+            weight += common.heap_size();
+        }
+        self.varying = self.varying.saturating_sub(Self::varying_of(weight));
+        self.reset_if_empty();
+        Some(body)
     }
 
     /// Takes the last message.
@@ -387,6 +417,11 @@ impl<M: Message> Batch<M> {
     /// Takes all messages out, in order. Those that the iterator has not given stay.
     pub fn drain(&mut self) -> impl Iterator<Item = Envelope<M>> + '_ {
         iter::from_fn(|| self.pop())
+    }
+
+    /// Takes all bodies out, in order, without their headers. Those that the iterator has not given stay.
+    pub fn drain_bodies(&mut self) -> impl Iterator<Item = M> + '_ {
+        iter::from_fn(|| self.pop_body())
     }
 
     /// The messages in order, with headers put together for this look.

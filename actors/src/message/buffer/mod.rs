@@ -144,6 +144,21 @@ impl<M> Buffer<M> {
         }
     }
 
+    /// As [`Buffer::push`], with a body that goes from its holder into its place, and nowhere in between. Without one nothing
+    /// is appended.
+    #[inline]
+    pub(super) fn push_from(&mut self, sequence: u64, key: u64, body: &mut Option<M>) {
+        let row = self.vacant();
+        let Some(body) = body.take() else { return };
+        // SAFETY: as for `push`.
+        unsafe {
+            ptr::addr_of_mut!((*row).body).write(body);
+            ptr::addr_of_mut!((*row).sequence).write(sequence);
+            ptr::addr_of_mut!((*row).key).write(key);
+            self.end = row.add(1);
+        }
+    }
+
     /// Appends a row with a body that is moved from where it lies.
     #[inline]
     pub(super) fn push_moved(&mut self, sequence: u64, key: u64, body: Body<'_, M>) {
