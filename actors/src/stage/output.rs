@@ -36,7 +36,7 @@ impl Alike {
 }
 
 /// About the most outputs that a turn collects before it flushes.
-pub(crate) const MAX_BATCH: usize = 256;
+pub(crate) const MAX_BATCH: usize = 512;
 
 /// One output of a stage.
 pub struct Outlet<T: Message> {
@@ -48,8 +48,8 @@ pub struct Outlet<T: Message> {
     marked: u64,
     /// Outputs of this kind agree with those in `pending` in all of their header but sequence and key.
     alike: Alike,
-    /// How many more outputs may be collected before they should be sent; below one it is full.
-    room: isize,
+    /// From where on it is full: what it holds should be sent.
+    full_at: Mark,
     pub(super) emitted: u64,
     pub(super) max_bytes: usize,
     pub(super) edge: Option<EdgeSender<T>>,
@@ -65,7 +65,7 @@ impl<T: Message> Default for Outlet<T> {
             sequence: 0,
             marked: 0,
             alike: Alike::NONE,
-            room: MAX_BATCH.cast_signed(),
+            full_at: Batch::<T>::mark_of(MAX_BATCH),
             emitted: 0,
             max_bytes: usize::MAX,
             edge: None,
@@ -94,7 +94,7 @@ impl<T: Message> Outlet<T> {
             accepted: Some(accepted),
             ..Self::default()
         };
-        outlet.renew_room();
+        outlet.renew();
         outlet
     }
 
@@ -103,7 +103,7 @@ impl<T: Message> Outlet<T> {
         self.mark = Mark::default();
         self.alike = Alike::NONE;
         let taken = std::mem::take(&mut self.pending);
-        self.renew_room();
+        self.renew();
         taken
     }
 
@@ -115,24 +115,23 @@ impl<T: Message> Outlet<T> {
         }
     }
 
-    /// Notes how many more may come, after some were sent or taken back.
-    fn renew_room(&mut self) {
-        let free = self.most().cast_signed() - self.pending.len().cast_signed();
-        self.room = if self.is_heavy() { 0 } else { free };
+    /// Notes from where on it is full, after some were sent or taken back.
+    fn renew(&mut self) {
+        let most = if self.is_heavy() { 0 } else { self.most() };
+        self.full_at = Batch::<T>::mark_of(most);
     }
 
     #[inline(always)]
     pub(super) fn is_full(&self) -> bool {
-        self.room <= 0
+        self.pending.mark() >= self.full_at
     }
 
     /// Notes that an output was added.
     #[inline(always)]
     fn count_one(&mut self) {
-        self.room -= 1;
         // Where all weigh the same, their number tells.
         if T::FIXED_WEIGHT.is_none() && self.is_heavy() {
-            self.room = 0;
+            self.full_at = Mark::default();
         }
     }
 
@@ -194,7 +193,7 @@ impl<T: Message> Outlet<T> {
     pub(super) fn take_back(&mut self) {
         self.pending.take_back(self.mark);
         self.alike = Alike::NONE;
-        self.renew_room();
+        self.renew();
     }
 
     #[inline]
@@ -484,7 +483,7 @@ impl<T: Message> AnyOutlet for Outlet<T> {
             }
         }
         self.mark = self.pending.mark();
-        self.renew_room();
+        self.renew();
         Ok(finished)
     }
 

@@ -391,6 +391,11 @@ impl<M: Message> Batch<M> {
         self.rows.mark()
     }
 
+    /// The mark of a batch with so many messages.
+    pub(crate) const fn mark_of(length: usize) -> Mark {
+        Buffer::<M>::mark_of(length)
+    }
+
     /// Drops what was added since a mark.
     pub(crate) fn take_back(&mut self, mark: Mark) {
         while self.rows.mark() > mark {

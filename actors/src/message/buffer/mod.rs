@@ -121,6 +121,11 @@ impl<M> Buffer<M> {
         Mark(self.end.addr() - self.first.addr())
     }
 
+    /// The mark of a buffer with so many rows.
+    pub(super) const fn mark_of(length: usize) -> Mark {
+        Mark(length * size_of::<Row<M>>())
+    }
+
     pub(crate) fn is_hollow(&self) -> bool {
         self.hollow
     }
