@@ -153,7 +153,7 @@ impl<M: Message> Core<M> {
         } else {
             slot.queue.pop_as(pop)
         };
-        slot.counts.delivered += u64::from(next.is_some());
+        slot.delivered += u64::from(next.is_some());
         state.queued -= before - slot.queue.len();
         slot.grant(&mut wakers);
         state.relist(edge);
