@@ -88,6 +88,12 @@ impl<M: Message> Hand<M> {
         core.poll_next(self, cx, pop)
     }
 
+    /// Whether the next message is here already.
+    #[inline]
+    pub(super) fn has_next(&self) -> bool {
+        !self.batch.is_empty()
+    }
+
     /// Puts back what is left, to the front of the queue it came from.
     #[inline]
     pub(super) fn put_back(&mut self, core: &Core<M>) {
