@@ -40,7 +40,7 @@ mod thread_wait;
 mod turns;
 mod wakers;
 
-pub use buffered::Buffered;
+pub use buffered::{Buffered, BufferedSend};
 pub use capacity::{Capacity, Overflow};
 pub(crate) use ends::{EdgeSender, Inlet};
 pub use error::{Closed, SendError, SendTimeoutError, TryReceiveError, TrySendError};
