@@ -168,3 +168,6 @@ impl<M: Message> Core<M> {
         Poll::Ready(next)
     }
 }
+
+#[cfg(test)]
+mod tests;
