@@ -129,7 +129,7 @@ fn two_threads(criterion: &mut Criterion<Clock>) {
 fn receive(mut receiver: Receiver<Order>) {
     let (mut batch, mut count) = (Batch::new(), 0);
     while receiver.blocking_recv_batch(&mut batch, BATCH).is_some() {
-        count += batch.drain().map(black_box).count() as u64;
+        count += batch.drain_bodies().map(black_box).count() as u64;
     }
     check(count);
 }
@@ -238,7 +238,7 @@ fn receive_on(runtime: &Runtime, mut receiver: Receiver<Order>) {
     runtime.block_on(async {
         let (mut batch, mut count) = (Batch::new(), 0);
         while receiver.recv_batch(&mut batch, BATCH).await.is_some() {
-            count += batch.drain().map(black_box).count() as u64;
+            count += batch.drain_bodies().map(black_box).count() as u64;
         }
         check(count);
     });

@@ -88,6 +88,12 @@ impl<M: Message> Hand<M> {
         core.poll_next(self, cx, pop)
     }
 
+    /// Whether the next message is here already.
+    #[inline]
+    pub(super) fn has_next(&self) -> bool {
+        !self.batch.is_empty()
+    }
+
     /// Puts back what is left, to the front of the queue it came from.
     #[inline]
     pub(super) fn put_back(&mut self, core: &Core<M>) {
@@ -153,7 +159,7 @@ impl<M: Message> Core<M> {
         } else {
             slot.queue.pop_as(pop)
         };
-        slot.counts.delivered += u64::from(next.is_some());
+        slot.delivered += u64::from(next.is_some());
         state.queued -= before - slot.queue.len();
         slot.grant(&mut wakers);
         state.relist(edge);
@@ -162,3 +168,6 @@ impl<M: Message> Core<M> {
         Poll::Ready(next)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,12 @@
 //! A sender that collects: for loops that want batches without writing them.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use super::budget::poll_share;
 use super::state::Lent;
 use super::tail::Tail;
 use super::{Closed, SendError, Sender, block};
@@ -44,11 +47,12 @@ impl<M: Message> Buffered<M> {
     ///
     /// # Errors
     /// [`SendError::Closed`], with the message: the receiver is gone.
-    pub async fn send(&mut self, message: M) -> Result<(), SendError<M>> {
-        if self.push(message)? && self.flush().await.is_err() {
-            return self.take_back();
+    #[inline]
+    pub fn send(&mut self, message: M) -> BufferedSend<'_, M> {
+        BufferedSend {
+            buffered: self,
+            message: Some(message),
         }
-        Ok(())
     }
 
     /// As [`Buffered::send`], on a thread that may block.
@@ -56,7 +60,7 @@ impl<M: Message> Buffered<M> {
     /// # Errors
     /// As [`Buffered::send`].
     pub fn blocking_send(&mut self, message: M) -> Result<(), SendError<M>> {
-        if self.push(message)? && self.blocking_flush().is_err() {
+        if self.push(&mut Some(message))? && self.blocking_flush().is_err() {
             return self.take_back();
         }
         Ok(())
@@ -96,13 +100,27 @@ impl<M: Message> Buffered<M> {
         }
     }
 
+    /// Sends what has filled the buffer.
+    #[cold]
+    fn poll_full(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<M>>> {
+        ready!(poll_share(cx));
+        match ready!(self.poll_flush(cx)) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(Closed) => Poll::Ready(self.take_back()),
+        }
+    }
+
     /// Adds to the buffer; whether it is full now. Whether the receiver is gone is asked with the first message of a
     /// buffer and when it is flushed.
-    fn push(&mut self, message: M) -> Result<bool, SendError<M>> {
-        let (key, weight) = (message.key(), message.weight());
+    #[inline]
+    fn push(&mut self, message: &mut Option<M>) -> Result<bool, SendError<M>> {
+        let Some(body) = message else {
+            return Ok(false);
+        };
+        let (key, weight) = (body.key(), body.weight());
         let length = {
             let mut buffer = self.buffer();
-            buffer.push_plain(key, &mut Some(message), weight);
+            buffer.push_plain(key, message, weight);
             buffer.len()
         };
         if length == 1
@@ -128,6 +146,34 @@ impl<M: Message> Buffered<M> {
             .buffer
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The future of [`Buffered::send`].
+#[must_use = "nothing is collected until it is awaited"]
+pub struct BufferedSend<'a, M: Message> {
+    buffered: &'a mut Buffered<M>,
+    /// The message, until it is in the buffer.
+    message: Option<M>,
+}
+
+// Nothing in it is self-referential.
+impl<M: Message> Unpin for BufferedSend<'_, M> {}
+
+impl<M: Message> Future for BufferedSend<'_, M> {
+    type Output = Result<(), SendError<M>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { buffered, message } = self.get_mut();
+        if message.is_some() {
+            match buffered.push(message) {
+                Ok(false) => return Poll::Ready(Ok(())),
+                Ok(true) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        buffered.poll_full(cx)
     }
 }
 

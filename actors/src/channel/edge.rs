@@ -12,22 +12,27 @@ use super::wakers::Wakers;
 use super::{Capacity, Overflow};
 use crate::message::{Batch, EdgeCounts, Envelope, Key, Message, ShedReason};
 
-// In this order, so that what every message needs lies together.
+// In this order, so that what every message needs lies together: with many edges most of the time goes to fetching it.
 #[repr(C)]
 pub(super) struct Edge<M> {
     /// Nothing more may be sent into this edge, whoever still holds its sender.
     pub(super) ended: bool,
     pub(super) paused: bool,
+    /// Whether somebody waits for room.
+    waited_for: bool,
     pub(super) overflow: Overflow,
     pub(super) place: Place,
     pub(super) capacity: Capacity,
     reserved: Need,
     /// What the receiver had taken ahead and not given out, when it was looked at last.
     ahead: Need,
+    pub(super) accepted: u64,
+    pub(super) delivered: u64,
     pub(super) peak: usize,
     pub(super) in_hand: u64,
-    pub(super) counts: EdgeCounts,
     pub(super) queue: Queue<M>,
+    /// All that happens less often than being accepted and delivered.
+    pub(super) counts: EdgeCounts,
     waiting: Line,
     receiver: Option<Arc<Ahead>>,
     pub(super) senders: usize,
@@ -43,6 +48,9 @@ impl<M: Message> Edge<M> {
             senders: 1,
             paused: false,
             ended: false,
+            waited_for: false,
+            accepted: 0,
+            delivered: 0,
             place: Place::default(),
             counts: EdgeCounts::default(),
             in_hand: 0,
@@ -51,6 +59,17 @@ impl<M: Message> Edge<M> {
             reserved: Need::default(),
             ahead: Need::default(),
             receiver: None,
+        }
+    }
+
+    /// The account of the edge now.
+    pub(super) fn account(&mut self) -> EdgeCounts {
+        let queued = self.queued();
+        EdgeCounts {
+            accepted: self.accepted,
+            delivered: self.delivered,
+            held: queued.messages as u64 + self.in_hand,
+            ..self.counts.clone()
         }
     }
 
@@ -91,7 +110,7 @@ impl<M: Message> Edge<M> {
     /// Whether a message that asks now may enter: nobody waits longer, and there is room.
     #[inline]
     pub(super) fn admits(&mut self, weight: usize) -> bool {
-        self.waiting.is_empty()
+        !self.waited_for
             && self.fits(Need {
                 messages: 1,
                 bytes: weight,
@@ -99,7 +118,7 @@ impl<M: Message> Edge<M> {
     }
 
     pub(super) fn free(&mut self) -> (usize, usize) {
-        if !self.waiting.is_empty() {
+        if self.waited_for {
             return (0, 0);
         }
         let queued = self.queued();
@@ -125,7 +144,7 @@ impl<M: Message> Edge<M> {
             && let Some(receiver) = &self.receiver
         {
             let left = receiver.left();
-            self.counts.delivered += (self.ahead.messages - left.messages) as u64;
+            self.delivered += (self.ahead.messages - left.messages) as u64;
             self.ahead = left;
         }
     }
@@ -148,7 +167,7 @@ impl<M: Message> Edge<M> {
 
     /// Whether somebody waits for room.
     pub(super) fn is_waited_for(&self) -> bool {
-        !self.waiting.is_empty()
+        self.waited_for
     }
 
     // ---- in
@@ -162,7 +181,7 @@ impl<M: Message> Edge<M> {
         body_weight: usize,
         weight: usize,
     ) {
-        self.counts.accepted += 1;
+        self.accepted += 1;
         self.queue.push_plain(key, body, body_weight, weight);
         self.note_peak();
     }
@@ -176,7 +195,7 @@ impl<M: Message> Edge<M> {
     }
 
     pub(super) fn push(&mut self, envelope: Envelope<M>, weight: usize) {
-        self.counts.accepted += 1;
+        self.accepted += 1;
         self.queue.push(envelope, weight);
         self.note_peak();
     }
@@ -188,7 +207,7 @@ impl<M: Message> Edge<M> {
             messages: batch.len(),
             bytes: batch.bytes(),
         };
-        self.waiting.is_empty() && self.may_hold(whole) && self.fits(whole)
+        !self.waited_for && self.may_hold(whole) && self.fits(whole)
     }
 
     /// Whether so much is not more than the edge may ever hold.
@@ -200,7 +219,7 @@ impl<M: Message> Edge<M> {
     /// Appends all of `batch`.
     #[inline]
     pub(super) fn append(&mut self, batch: &mut Batch<M>) {
-        self.counts.accepted += batch.len() as u64;
+        self.accepted += batch.len() as u64;
         self.queue.append(batch);
         self.note_peak();
     }
@@ -215,7 +234,7 @@ impl<M: Message> Edge<M> {
         wait: bool,
     ) -> usize {
         let limit = match grant {
-            _ if self.waiting.is_empty() => usize::MAX,
+            _ if !self.waited_for => usize::MAX,
             Some(grant) => grant.messages,
             None => 0,
         };
@@ -250,7 +269,7 @@ impl<M: Message> Edge<M> {
             }
             moved
         };
-        self.counts.accepted += moved as u64;
+        self.accepted += moved as u64;
         self.note_peak();
         moved
     }
@@ -270,7 +289,7 @@ impl<M: Message> Edge<M> {
     }
 
     pub(super) fn refuse_newest(&mut self) {
-        self.counts.accepted += 1;
+        self.accepted += 1;
         self.counts.shed.add(ShedReason::Overflow, 1);
     }
 
@@ -300,6 +319,7 @@ impl<M: Message> Edge<M> {
     /// Puts a sender at the end of the waiting ones, or renews its waker.
     pub(super) fn wait(&mut self, ticket: &mut Option<u64>, need: Need, waker: &Waker) {
         self.waiting.wait(ticket, need, waker);
+        self.waited_for = true;
     }
 
     pub(super) fn is_waiting(&self, ticket: u64) -> bool {
@@ -308,7 +328,7 @@ impl<M: Message> Edge<M> {
 
     /// Reserves room at once if nobody waits longer and it is there.
     pub(super) fn try_reserve(&mut self, need: Need) -> bool {
-        let free = self.waiting.is_empty() && self.fits(need);
+        let free = !self.waited_for && self.fits(need);
         if free {
             self.hold(need);
         }
@@ -317,7 +337,9 @@ impl<M: Message> Edge<M> {
 
     /// Ends a wait; gives the room that had been reserved for it, which is free again.
     pub(super) fn leave(&mut self, ticket: u64) -> Option<Need> {
-        let need = self.waiting.leave(ticket)?;
+        let need = self.waiting.leave(ticket);
+        self.waited_for = !self.waiting.is_empty();
+        let need = need?;
         self.release(need);
         Some(need)
     }
@@ -334,7 +356,7 @@ impl<M: Message> Edge<M> {
 
     #[inline]
     pub(super) fn grant(&mut self, wakers: &mut Wakers) {
-        if !self.waiting.is_empty() {
+        if self.waited_for {
             self.grant_first(wakers);
         }
     }
@@ -348,6 +370,7 @@ impl<M: Message> Edge<M> {
             self.hold(need);
             wakers.add(self.waiting.grant_first());
         }
+        self.waited_for = !self.waiting.is_empty();
     }
 
     /// Nobody will ever take anything: all who wait are woken to find out.
@@ -355,5 +378,6 @@ impl<M: Message> Edge<M> {
         self.waiting
             .take_all()
             .for_each(|waker| wakers.add(Some(waker)));
+        self.waited_for = false;
     }
 }

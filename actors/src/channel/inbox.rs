@@ -92,10 +92,8 @@ impl<M: Message> Core<M> {
         let mut state = self.lock();
         let slot = &mut state.edges[edge];
         let queued = slot.queued();
-        let mut counts = slot.counts.clone();
-        counts.held = queued.messages as u64 + slot.in_hand;
         EdgeStats {
-            counts,
+            counts: slot.account(),
             queued_messages: queued.messages,
             queued_bytes: queued.bytes,
             peak_messages: slot.peak,
@@ -181,7 +179,7 @@ impl<M: Message> Core<M> {
             while taken < max && !slot.queue.is_empty() {
                 taken += slot.queue.take(batch, max - taken);
             }
-            slot.counts.delivered += taken as u64;
+            slot.delivered += taken as u64;
         } else {
             slot.in_hand += taken as u64;
         }
@@ -197,7 +195,7 @@ impl<M: Message> Core<M> {
     pub(super) fn settle_delivered(&self, edge: usize, delivered: u64, in_hand: u64) {
         let mut state = self.lock();
         let slot = &mut state.edges[edge];
-        slot.counts.delivered += delivered;
+        slot.delivered += delivered;
         slot.in_hand = in_hand;
     }
 
@@ -205,7 +203,7 @@ impl<M: Message> Core<M> {
     pub(super) fn settle(&self, edge: usize, settlement: &Settlement, in_hand: u64) {
         let mut state = self.lock();
         let slot = &mut state.edges[edge];
-        slot.counts.delivered += settlement.delivered;
+        slot.delivered += settlement.delivered;
         slot.counts.dead.merge(&settlement.dead);
         slot.counts.expired += settlement.expired;
         slot.counts.shed.merge(&settlement.shed);
@@ -218,7 +216,7 @@ impl<M: Message> Core<M> {
     pub(super) fn count_refused(&self, edge: usize, count: u64) {
         let mut state = self.lock();
         let slot = &mut state.edges[edge];
-        slot.counts.accepted += count;
+        slot.accepted += count;
         slot.counts.dead.add(Reason::Quota, count);
     }
 

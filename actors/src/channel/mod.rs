@@ -7,10 +7,12 @@
 //! * an edge never holds more than its [`Capacity`]; a message heavier than the byte bound enters only an empty edge;
 //! * what is sent by one sender is received in that order; senders that wait get room in the order of their arrival;
 //! * `send` is cancel safe: what was not accepted comes back or stays with the caller;
+//! * who sends or receives in a loop lets other tasks run;
 //! * one lock and at most one wake-up per batch; the lock is never held while foreign code runs.
 
 mod ahead;
 mod block;
+mod budget;
 mod buffered;
 mod capacity;
 mod edge;
@@ -38,7 +40,7 @@ mod thread_wait;
 mod turns;
 mod wakers;
 
-pub use buffered::Buffered;
+pub use buffered::{Buffered, BufferedSend};
 pub use capacity::{Capacity, Overflow};
 pub(crate) use ends::{EdgeSender, Inlet};
 pub use error::{Closed, SendError, SendTimeoutError, TryReceiveError, TrySendError};

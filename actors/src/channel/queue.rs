@@ -13,6 +13,8 @@ const SMALL: usize = 32;
 
 /// Messages in order. Whole batches come and go as pointers; emptied ones are kept for the next sender, so that at
 /// steady state nothing is allocated.
+// In this order: what a short queue needs comes first.
+#[repr(C)]
 pub(super) struct Queue<M> {
     messages: usize,
     bytes: usize,

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use super::ahead::Hand;
+use super::budget::poll_share;
 use super::inbox::Core;
 use super::{Capacity, EdgeStats, Overflow, Sender, Settlement, TryReceiveError, block};
 use crate::message::{Batch, Envelope, Message};
@@ -41,17 +42,30 @@ impl<M: Message> Receiver<M> {
     ///
     /// Cancel safe: dropped before it is ready, nothing was received.
     pub async fn recv(&mut self) -> Option<M> {
-        std::future::poll_fn(|cx| self.poll_next(cx, Batch::pop_body)).await
+        std::future::poll_fn(|cx| self.poll_in_turn(cx, Batch::pop_body)).await
     }
 
     /// As [`Receiver::recv`], with the header.
     pub async fn recv_envelope(&mut self) -> Option<Envelope<M>> {
-        std::future::poll_fn(|cx| self.poll_recv(cx)).await
+        std::future::poll_fn(|cx| self.poll_in_turn(cx, Batch::pop)).await
     }
 
     /// As [`Receiver::recv_envelope`], for a driver that polls.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Envelope<M>>> {
         self.poll_next(cx, Batch::pop)
+    }
+
+    /// As [`Receiver::poll_next`], after others that have to run first.
+    #[inline]
+    fn poll_in_turn<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        pop: fn(&mut Batch<M>) -> Option<T>,
+    ) -> Poll<Option<T>> {
+        if !self.hand.has_next() {
+            ready!(poll_share(cx));
+        }
+        self.poll_next(cx, pop)
     }
 
     #[inline]
@@ -85,7 +99,11 @@ impl<M: Message> Receiver<M> {
     ///
     /// Cancel safe: dropped before it is ready, nothing was received.
     pub async fn recv_batch(&mut self, batch: &mut Batch<M>, max: usize) -> Option<EdgeId> {
-        std::future::poll_fn(|cx| self.poll_recv_batch(cx, batch, max)).await
+        std::future::poll_fn(|cx| {
+            ready!(poll_share(cx));
+            self.poll_recv_batch(cx, batch, max)
+        })
+        .await
     }
 
     /// As [`Receiver::recv_batch`], for a driver that polls.

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Context;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::budget::Sends;
 use super::buffered::Buffered;
 use super::inbox::Core;
 use super::sending::{SendBody, SendFuture, Wait};
@@ -16,11 +17,22 @@ use crate::message::{Batch, Envelope, Message};
 pub struct Sender<M: Message> {
     core: Arc<Core<M>>,
     edge: usize,
+    sends: Sends,
 }
 
 impl<M: Message> Sender<M> {
     pub(super) fn new(core: Arc<Core<M>>, edge: usize) -> Self {
-        Self { core, edge }
+        Self {
+            core,
+            edge,
+            sends: Sends::default(),
+        }
+    }
+
+    /// Counts a send of the task that polls; pending where others have to run first.
+    #[inline]
+    pub(super) fn poll_share(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.sends.poll_next(cx)
     }
 
     #[inline]
@@ -255,6 +267,7 @@ impl<M: Message> Clone for Sender<M> {
         Self {
             core: Arc::clone(&self.core),
             edge: self.edge,
+            sends: Sends::default(),
         }
     }
 }

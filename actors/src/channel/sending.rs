@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use super::{Closed, SendError, Sender};
 use crate::message::{Batch, Envelope, Message};
@@ -78,8 +78,11 @@ impl<M: Message> Future for SendBody<'_, M> {
         let this = self.get_mut();
         let Wait { sender, ticket } = &this.wait;
         // The message goes from here into its row, and nowhere in between.
-        if ticket.is_none() && sender.core().send_now(sender.edge(), &mut this.message) {
-            return Poll::Ready(Ok(()));
+        if ticket.is_none() {
+            ready!(sender.poll_share(cx));
+            if sender.core().send_now(sender.edge(), &mut this.message) {
+                return Poll::Ready(Ok(()));
+            }
         }
         this.poll_slowly(cx)
     }

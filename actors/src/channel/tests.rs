@@ -16,7 +16,7 @@ use crate::message::{Batch, Envelope, ShedReason};
 
 /// Counts how often it is woken.
 #[derive(Default)]
-struct Count(AtomicUsize);
+pub(super) struct Count(pub(super) AtomicUsize);
 
 impl Wake for Count {
     fn wake(self: Arc<Self>) {
@@ -24,12 +24,12 @@ impl Wake for Count {
     }
 }
 
-fn counting() -> (Arc<Count>, Waker) {
+pub(super) fn counting() -> (Arc<Count>, Waker) {
     let count = Arc::new(Count::default());
     (Arc::clone(&count), Waker::from(count))
 }
 
-fn poll<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
+pub(super) fn poll<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(waker))
 }
 
