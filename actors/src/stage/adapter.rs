@@ -50,6 +50,7 @@ pub struct AggregatorStage<A, I, O>(pub(crate) A, pub(crate) PhantomData<fn(I) -
 impl<I: Message, O: Message, A: Aggregator<I, O>> Stage for AggregatorStage<A, I, O> {
     type Input = I;
     type Outputs = Outlet<O>;
+    const EMITS_LAST: bool = A::EMITS_LAST;
     #[inline(always)]
     fn handle(
         &mut self,
@@ -108,7 +109,7 @@ impl<I: Message, R: Router<I>> Stage for RouterStage<R, I> {
         _: &mut Context<'_>,
     ) -> Outcome {
         match self.0.route(&input, input.header(), out.len()) {
-            Route::To(way) => out.forward(way, input).into_outcome(),
+            Route::To(way) => out.forward_last(way, input).into_outcome(),
             Route::Reject(rejection) => Outcome::Reject(rejection),
         }
     }

@@ -148,15 +148,59 @@ impl<T: Message> Outlet<T> {
         self.pending.push_row(self.sequence, key, message, weight);
     }
 
+    /// Adds outputs of this stage's own, a few and up to `most` of them: how many, or `None` if there were fewer than it
+    /// asked for.
+    fn push_some(
+        &mut self,
+        cause: Option<&Header>,
+        most: usize,
+        messages: &mut impl Iterator<Item = T>,
+    ) -> Option<usize> {
+        // Room is made for all of them at once, and without having seen them.
+        const FEW: usize = 64;
+        // The first one tells whether they have keys of their own; one that is different ends the run.
+        let first = messages.next()?;
+        let before = self.pending.len();
+        let keyed = first.key().is_some();
+        self.push(cause, first);
+        let inherited = cause.map_or(0, Header::key_number);
+        let mut odd = None;
+        let mut ended = false;
+        self.pending
+            .fill(&mut self.sequence, most.min(FEW) - 1, || {
+                let Some(message) = messages.next() else {
+                    ended = true;
+                    return None;
+                };
+                let (own, weight) = (message.key(), message.weight());
+                if own.is_some() != keyed {
+                    odd = Some(message);
+                    return None;
+                }
+                Some((own.map_or(inherited, Key::value), message, weight))
+            });
+        if let Some(message) = odd {
+            self.push(cause, message);
+        }
+        (!ended).then(|| self.pending.len() - before)
+    }
+
     /// Passes a message on as it is.
     #[inline(always)]
     fn forward(&mut self, input: Input<'_, T>) {
-        let weight = input.weight();
-        let (header, body) = input.into_parts();
+        let header = input.header();
         let alike = Alike::of_forwarded(header.run());
         if alike != self.alike {
             self.announce(header.clone(), alike);
         }
+        self.forward_alike(input);
+    }
+
+    /// Passes a message on whose header agrees with those in `pending`.
+    #[inline(always)]
+    fn forward_alike(&mut self, input: Input<'_, T>) {
+        let weight = input.weight();
+        let (header, body) = input.into_parts();
         let identity = (header.sequence(), header.key_number());
         self.pending.push_moved(identity, body, weight);
     }
@@ -220,6 +264,21 @@ impl<'a, T: Message> Out<'a, T> {
     pub fn emit(&mut self, message: T) {
         self.outlet.push(self.cause, message);
         self.outlet.count_one();
+    }
+
+    /// Adds what an iterator gives, up to `most` outputs, as [`Out::emit`] does; whether there may be more. Cheaper than one by
+    /// one.
+    pub fn emit_from(&mut self, messages: &mut impl Iterator<Item = T>, most: usize) -> bool {
+        let mut left = most;
+        while left > 0 {
+            let added = self.outlet.push_some(self.cause, left, messages);
+            self.outlet.count_one();
+            match added {
+                Some(added) => left -= added,
+                None => return false,
+            }
+        }
+        true
     }
 
     /// Adds an output with a header of the handler's making; identity is set here.
@@ -313,6 +372,14 @@ impl<T: Message> Ways<T> {
         Ok(outlet)
     }
 
+    /// Opens a way for messages that are passed on with headers like this one.
+    #[inline(never)]
+    fn begin_forwarding(&mut self, way: usize, header: &Header) {
+        if let Ok(outlet) = self.open(way) {
+            outlet.announce(header.clone(), Alike::of_forwarded(header.run()));
+        }
+    }
+
     /// Counts an output that was added to an outlet, which now is heavy or not.
     #[inline(always)]
     fn count_one(&mut self, heavy: bool) {
@@ -403,11 +470,35 @@ impl<T: Message> OutWays<'_, T> {
         Ok(())
     }
 
+    /// As [`OutWays::forward`], as the last thing that a handler does: it is never taken back, so nothing has to be
+    /// remembered of where it began.
+    #[inline(always)]
+    pub(super) fn forward_last(
+        &mut self,
+        way: usize,
+        input: Input<'_, T>,
+    ) -> Result<(), Rejection> {
+        let ways = self.ways.outlets.len();
+        if way >= ways {
+            return Err(no_way(way, ways));
+        }
+        let header = input.header();
+        // Where what it holds is of the same kind, it holds something, and stands among the filled ones.
+        if self.ways.outlets[way].alike != Alike::of_forwarded(header.run()) {
+            self.ways.begin_forwarding(way, header);
+        }
+        let outlet = &mut self.ways.outlets[way];
+        outlet.forward_alike(input);
+        let heavy = T::FIXED_WEIGHT.is_none() && outlet.is_heavy();
+        self.ways.count_one(heavy);
+        Ok(())
+    }
+
     /// Passes the input on as it is.
     ///
     /// # Errors
     /// `no_route` if there is no such way; the input stays with the runtime.
-    #[inline(always)]
+    #[inline]
     pub fn forward(&mut self, way: usize, input: Input<'_, T>) -> Result<(), Rejection> {
         let outlet = self.ways.open(way)?;
         outlet.forward(input);

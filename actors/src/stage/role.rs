@@ -30,14 +30,12 @@ pub fn from_iterator<I: IntoIterator>(items: I) -> FromIterator<I::IntoIter> {
 
 impl<O: Message, I: Iterator<Item = O> + Send + 'static> Producer<O> for FromIterator<I> {
     fn produce(&mut self, out: &mut Out<'_, O>, _: &mut Context<'_>) -> Progress {
-        // A few at a time: the iterator is asked in a tight loop, and a turn's batch is not exceeded by much.
-        for _ in 0..16 {
-            match self.0.next() {
-                Some(item) => out.emit(item),
-                None => return Progress::Finished,
-            }
+        // A few at a time, so that a turn's batch is not exceeded by much.
+        if out.emit_from(&mut self.0, 16) {
+            Progress::More
+        } else {
+            Progress::Finished
         }
-        Progress::More
     }
 }
 
@@ -245,6 +243,9 @@ impl<I: Message> Router<I> for RoundRobin {
 
 /// Joins many inputs into few outputs, emitted when a window ends or at the end. See [`fold`] for the simplest one.
 pub trait Aggregator<I: Message, O: Message>: Send + 'static {
+    /// Whether [`Aggregator::add`] emits at the very end or never; see [`Stage::EMITS_LAST`](super::Stage::EMITS_LAST).
+    const EMITS_LAST: bool = false;
+
     /// Adds one message. To have it count as delivered only when the result is accepted, take a lease and defer.
     fn add(&mut self, input: Input<'_, I>, out: &mut Out<'_, O>, cx: &mut Context<'_>) -> Outcome;
 
@@ -283,6 +284,8 @@ where
     S: Message,
     F: FnMut(&mut S, &I) + Send + 'static,
 {
+    const EMITS_LAST: bool = true;
+
     fn add(&mut self, input: Input<'_, I>, _: &mut Out<'_, S>, _: &mut Context<'_>) -> Outcome {
         if let Some(state) = &mut self.state {
             (self.add)(state, &input);

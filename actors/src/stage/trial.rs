@@ -187,7 +187,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Key, Reason};
+    use crate::message::{Key, Kind, Reason};
     use crate::stage::{Out, RouterStage, Ways, by_key, fold};
 
     #[test]
@@ -209,6 +209,47 @@ mod tests {
         assert_eq!(outputs[0].header.key(), Some(Key(9)));
         assert_eq!(outputs[0].header.deadline(), Some(Time::from_nanos(77)));
         assert_eq!(outputs[0].header.sequence(), 1);
+    }
+
+    /// Its key is there or not.
+    struct MaybeKeyed(Option<u64>);
+
+    impl Message for MaybeKeyed {
+        const KIND: Kind = Kind::new("maybe_keyed", 1, "Option<u64>");
+        fn weight(&self) -> usize {
+            size_of::<Self>()
+        }
+        fn key(&self) -> Option<Key> {
+            self.0.map(Key)
+        }
+    }
+
+    #[test]
+    fn what_comes_from_an_iterator_is_as_if_emitted_one_by_one() {
+        let keys = |input: u64| (0..input).map(|n| MaybeKeyed((n / 70 % 2 == 1).then_some(n)));
+        let mut alone = Trial::of_processor(move |input: &u64, out: &mut Out<'_, MaybeKeyed>| {
+            keys(*input).for_each(|message| out.emit(message));
+        });
+        let mut together =
+            Trial::of_processor(move |input: &u64, out: &mut Out<'_, MaybeKeyed>| {
+                let mut messages = keys(*input);
+                assert!(out.emit_from(&mut messages, 5));
+                assert_eq!(out.pending(), 5);
+                assert!(!out.emit_from(&mut messages, usize::MAX));
+            });
+        let envelope = |input| Envelope {
+            header: Header::with_key(Some(Key(7))),
+            body: input,
+        };
+        for input in [6, 64, 65, 300] {
+            alone.give_envelope(envelope(input));
+            together.give_envelope(envelope(input));
+            let (one, other) = (alone.output_envelopes(), together.output_envelopes());
+            assert_eq!((one.len() as u64, other.len()), (input, one.len()));
+            for (one, other) in one.into_iter().zip(other) {
+                assert_eq!((one.header, one.body.0), (other.header, other.body.0));
+            }
+        }
     }
 
     #[test]

@@ -147,6 +147,23 @@ impl<M: Message> Batch<M> {
         self.rows.push(sequence, key, body);
     }
 
+    /// As [`Batch::push_row`], for what `next` gives, up to `most` messages with key and weight; numbers them from the one
+    /// after `sequence` on.
+    #[inline]
+    pub(crate) fn fill(
+        &mut self,
+        sequence: &mut u64,
+        most: usize,
+        mut next: impl FnMut() -> Option<(u64, M, usize)>,
+    ) {
+        let varying = &mut self.varying;
+        self.rows.fill(sequence, most, || {
+            let (key, body, weight) = next()?;
+            *varying += Self::varying_of(Header::WEIGHT + weight);
+            Some((key, body))
+        });
+    }
+
     /// As [`Batch::push_row`], with a body that goes straight from its holder into its row. There must be one.
     #[inline(always)]
     pub(crate) fn push_from(&mut self, key: u64, body: &mut Option<M>, weight: usize) {

@@ -149,6 +149,55 @@ impl<M> Buffer<M> {
         }
     }
 
+    /// Appends what `next` gives, key and body, until it gives nothing or `most` rows were added; numbers them from the one
+    /// after `sequence` on, which is left at the last one.
+    pub(super) fn fill(
+        &mut self,
+        sequence: &mut u64,
+        most: usize,
+        mut next: impl FnMut() -> Option<(u64, M)>,
+    ) {
+        /// What changes with each row, kept apart so that it can live in registers; written back in every case.
+        struct Filling<'a, M> {
+            end: *mut Row<M>,
+            last: u64,
+            buffer: &'a mut Buffer<M>,
+            sequence: &'a mut u64,
+        }
+        impl<M> Drop for Filling<'_, M> {
+            fn drop(&mut self) {
+                self.buffer.end = self.end;
+                *self.sequence = self.last;
+            }
+        }
+
+        // SAFETY: both point into the allocation, `limit` not before `end`.
+        if unsafe { self.limit.offset_from_unsigned(self.end) } < most {
+            self.make_room(most);
+        }
+        let mut filling = Filling {
+            end: self.end,
+            last: *sequence,
+            buffer: self,
+            sequence,
+        };
+        // SAFETY: there is room for so many rows.
+        let stop = unsafe { filling.end.add(most) };
+        while filling.end != stop {
+            let Some((key, body)) = next() else { return };
+            filling.last += 1;
+            let row = filling.end;
+            // SAFETY: the slot lies before `stop`, so it is inside the allocation, and vacant; all fields are written before
+            // `end` covers it.
+            unsafe {
+                ptr::addr_of_mut!((*row).sequence).write(filling.last);
+                ptr::addr_of_mut!((*row).key).write(key);
+                ptr::addr_of_mut!((*row).body).write(body);
+                filling.end = row.add(1);
+            }
+        }
+    }
+
     /// As [`Buffer::push`], with a body that goes from its holder into its place, and nowhere in between. Without one nothing
     /// is appended.
     #[inline]

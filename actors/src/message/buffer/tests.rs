@@ -23,6 +23,8 @@ impl<M, F: FnMut(u64, u64, super::Body<'_, M>) -> Then> Visit<M> for With<F> {
 enum Step {
     Push,
     PushFront,
+    /// This many, of so many that there are.
+    Fill(usize, usize),
     Look,
     Take(bool),
     Handle(usize, usize),
@@ -36,6 +38,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => Just(Step::Push),
         1 => Just(Step::PushFront),
+        2 => (0..9_usize, 0..9_usize).prop_map(|(most, count)| Step::Fill(most, count)),
         2 => Just(Step::Look),
         2 => any::<bool>().prop_map(Step::Take),
         3 => (0..9_usize, 0..5_usize).prop_map(|(count, stop)| Step::Handle(count, stop)),
@@ -68,6 +71,23 @@ proptest! {
                     let (sequence, body) = (number, Arc::clone(&source));
                     buffer.push_front(Row { sequence, key: 1, body });
                     model.push_front((number, true));
+                }
+                Step::Fill(most, count) => {
+                    let mut last = number;
+                    let mut left = count;
+                    let filled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                        buffer.fill(&mut last, most, || {
+                            if left == 0 && count > 6 {
+                                std::panic::resume_unwind(Box::new(()));
+                            }
+                            left = left.checked_sub(1)?;
+                            Some((1, Arc::clone(&source)))
+                        });
+                    }));
+                    let added = most.min(count) as u64;
+                    prop_assert_eq!(filled.is_err(), most > count && count > 6);
+                    prop_assert_eq!(last, number + added);
+                    model.extend((1..=added).map(|added| (number + added, true)));
                 }
                 Step::Look => {
                     let mut seen = None;
