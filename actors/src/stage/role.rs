@@ -31,7 +31,7 @@ pub fn from_iterator<I: IntoIterator>(items: I) -> FromIterator<I::IntoIter> {
 impl<O: Message, I: Iterator<Item = O> + Send + 'static> Producer<O> for FromIterator<I> {
     fn produce(&mut self, out: &mut Out<'_, O>, _: &mut Context<'_>) -> Progress {
         // A few at a time, so that a turn's batch is not exceeded by much.
-        if out.emit_from(&mut self.0, 16) {
+        if out.emit_from(&mut self.0, 64) {
             Progress::More
         } else {
             Progress::Finished
