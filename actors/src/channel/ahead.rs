@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use super::Overflow;
+use super::budget::{Share, poll_share};
 use super::inbox::Core;
 use super::line::Need;
 use super::wakers::Wakers;
@@ -56,6 +57,8 @@ pub(super) struct Hand<M> {
     batch: Batch<M>,
     edge: usize,
     left: Arc<Ahead>,
+    /// Whether the last take was more than one message.
+    several: bool,
 }
 
 impl<M: Message> Hand<M> {
@@ -64,6 +67,7 @@ impl<M: Message> Hand<M> {
             batch: Batch::new(),
             edge: 0,
             left: Arc::default(),
+            several: false,
         }
     }
 
@@ -88,10 +92,17 @@ impl<M: Message> Hand<M> {
         core.poll_next(self, cx, pop)
     }
 
-    /// Whether the next message is here already.
+    /// Uses up a part of the task's share where several messages were taken at once and are given out now, or every so many
+    /// that were taken one by one.
     #[inline]
-    pub(super) fn has_next(&self) -> bool {
-        !self.batch.is_empty()
+    pub(super) fn poll_share(&self, share: &Share, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.batch.is_empty() {
+            Poll::Ready(())
+        } else if self.several {
+            poll_share(cx)
+        } else {
+            share.poll_next(cx)
+        }
     }
 
     /// Puts back what is left, to the front of the queue it came from.
@@ -148,6 +159,7 @@ impl<M: Message> Core<M> {
         let before = slot.queue.len();
         let ahead =
             alone && before > 1 && slot.overflow != Overflow::DropOldest && !slot.is_waited_for();
+        hand.several = ahead;
         let next = if ahead {
             slot.queue.take(&mut hand.batch, usize::MAX);
             let next = pop(&mut hand.batch);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use super::ahead::Hand;
-use super::budget::poll_share;
+use super::budget::{Share, poll_share};
 use super::inbox::Core;
 use super::{Capacity, EdgeStats, Overflow, Sender, Settlement, TryReceiveError, block};
 use crate::message::{Batch, Envelope, Message};
@@ -21,6 +21,7 @@ pub struct EdgeId(pub(crate) usize);
 pub struct Receiver<M: Message> {
     core: Arc<Core<M>>,
     hand: Hand<M>,
+    share: Share,
 }
 
 impl<M: Message> Receiver<M> {
@@ -28,6 +29,7 @@ impl<M: Message> Receiver<M> {
         Self {
             core,
             hand: Hand::new(),
+            share: Share::default(),
         }
     }
 
@@ -62,9 +64,7 @@ impl<M: Message> Receiver<M> {
         cx: &mut Context<'_>,
         pop: fn(&mut Batch<M>) -> Option<T>,
     ) -> Poll<Option<T>> {
-        if !self.hand.has_next() {
-            ready!(poll_share(cx));
-        }
+        ready!(self.hand.poll_share(&self.share, cx));
         self.poll_next(cx, pop)
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::budget::Sends;
+use super::budget::Share;
 use super::buffered::Buffered;
 use super::inbox::Core;
 use super::sending::{SendBody, SendFuture, Wait};
@@ -17,7 +17,7 @@ use crate::message::{Batch, Envelope, Message};
 pub struct Sender<M: Message> {
     core: Arc<Core<M>>,
     edge: usize,
-    sends: Sends,
+    share: Share,
 }
 
 impl<M: Message> Sender<M> {
@@ -25,14 +25,14 @@ impl<M: Message> Sender<M> {
         Self {
             core,
             edge,
-            sends: Sends::default(),
+            share: Share::default(),
         }
     }
 
     /// Counts a send of the task that polls; pending where others have to run first.
     #[inline]
     pub(super) fn poll_share(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.sends.poll_next(cx)
+        self.share.poll_next(cx)
     }
 
     #[inline]
@@ -267,7 +267,7 @@ impl<M: Message> Clone for Sender<M> {
         Self {
             core: Arc::clone(&self.core),
             edge: self.edge,
-            sends: Sends::default(),
+            share: Share::default(),
         }
     }
 }

@@ -234,7 +234,7 @@ impl<M: Message> Batch<M> {
     }
 
     /// Takes the body of the first message, without its header.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pop_body(&mut self) -> Option<M> {
         let (_, _, Some(body)) = self.rows.take_first()? else {
             unreachable!("bodies are only taken from a hand, which is never popped");
