@@ -56,8 +56,7 @@ impl Variant {
         match self {
             Self::Order => 1,
             Self::Deadline => 2,
-            Self::String => 4,
-            Self::Panic => 20,
+            Self::String | Self::Panic => 4,
         }
     }
 }
