@@ -34,7 +34,7 @@ const DOORS: &[Door] = &[
     Door {
         package: "actix",
         words: &["actix::", "actix_rt::"],
-        places: &["actors/src/supervisor/"],
+        places: &["actors/src/supervisor/", "benches/peers/"],
     },
     Door {
         package: "crossbeam-channel",
