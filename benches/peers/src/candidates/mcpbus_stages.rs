@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mcpbus_actors::channel::Capacity;
+use mcpbus_actors::stage::steps::{fold, map, split};
 use mcpbus_actors::stage::{Out, Port, Progress};
 use mcpbus_actors::supervisor::RestartPolicy;
 use mcpbus_actors::topology::{Fusion, Placement, Report, Topology};
@@ -13,7 +14,7 @@ use super::{Arrived, Candidate, Case, Failure, Family, Variant};
 use crate::checksum::Checksum;
 use crate::message::{CAPACITY, FAR, Item, Named, Order};
 
-/// The rows of this family. One that is composed statically belongs here too.
+/// The rows of this family.
 pub const ROWS: &[Candidate] = &[
     Candidate {
         name: "turns",
@@ -30,6 +31,15 @@ pub const ROWS: &[Candidate] = &[
         messages: 20_000_000,
         variants: &Variant::ALL,
         run: |case| run(case, Placement::OneThread, Fusion::Automatic),
+    },
+    Candidate {
+        name: "static",
+        family: Family::Mcpbus,
+        about: "mcpbus on one thread, router, processors and aggregator composed into one stage when compiled",
+        messages: 40_000_000,
+        // A panic would take the aggregator's state with it: that is the price of being one stage.
+        variants: &[Variant::Order, Variant::String, Variant::Deadline],
+        run: composed,
     },
     Candidate {
         name: "threads",
@@ -86,6 +96,44 @@ fn run(case: &Case, placement: Placement, fusion: Fusion) -> Result<Arrived, Fai
             })
         }
     }
+}
+
+/// Router, processors and aggregator as steps of one stage.
+fn composed(case: &Case) -> Result<Arrived, Failure> {
+    let mut t = Topology::new("orders");
+    t.default_capacity(Capacity::messages(CAPACITY))
+        .placement(Placement::OneThread);
+    let messages = case.messages;
+    match case.variant {
+        Variant::Order => {
+            let source = t.produce_iter("source", (0..messages).map(Order::new));
+            finish_composed(t, source)
+        }
+        Variant::String => {
+            let source = t.produce_iter("source", (0..messages).map(Named::new));
+            finish_composed(t, source)
+        }
+        Variant::Deadline => {
+            let source = t.produce("source", with_deadlines(messages));
+            finish_composed(t, source)
+        }
+        Variant::Panic => Err(Failure::NotApplicable(case.variant)),
+    }
+}
+
+fn finish_composed<B: Item + Message>(
+    mut t: Topology,
+    source: Port<B>,
+) -> Result<Arrived, Failure> {
+    let process = map(|body: &B| body.processed());
+    let work = split(|body: &B| body.way(), (process.clone(), process))
+        .then(fold(Sum::default(), |Sum(checksum): &mut Sum, body: B| {
+            body.add_to(checksum)
+        }));
+    let sum = t.process("work", source, work);
+    let seen = collect(&mut t, sum);
+    let report = t.run_blocking().map_err(failed)?;
+    Ok(arrived(&report, &seen))
 }
 
 fn copy_raised<B: Item + Message>(body: &B, out: &mut Out<'_, B>) {
@@ -164,6 +212,11 @@ fn follow<B: Item + Message>(
         Sum::default(),
         |Sum(checksum), body: &B| body.add_to(checksum),
     );
+    collect(t, sum)
+}
+
+/// Takes the sum out at the end; gives where it will stand.
+fn collect(t: &mut Topology, sum: Port<Sum>) -> Arc<Mutex<Checksum>> {
     let seen = Arc::new(Mutex::new(Checksum::default()));
     let end = Arc::clone(&seen);
     t.consume("end", sum, move |Sum(checksum): &Sum| {
