@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver as Queue, Select, Sender as QueueSender, bounded};
 
+/// How often a thread lets others run before it goes to sleep.
+const YIELDS: usize = 4;
+
 /// What a sleeping thread waits for.
 pub struct Waits<'a> {
     pub(super) select: Select<'a>,
@@ -19,6 +22,14 @@ impl<'a> Waits<'a> {
 
     /// Sleeps until something that was registered is ready, at most for `timeout`.
     pub(crate) fn sleep(mut self, timeout: Option<Duration>) {
+        // Where there are more threads than cores, what this one waits for is made by one that waits for a core: spinning,
+        // with which the selection begins, would keep it waiting.
+        for _ in 0..YIELDS {
+            std::thread::yield_now();
+            if self.select.try_ready().is_ok() {
+                return;
+            }
+        }
         match timeout {
             None => {
                 self.select.ready();
