@@ -41,8 +41,7 @@ pub(super) struct Edge<M> {
 impl<M: Message> Edge<M> {
     pub(super) fn new(capacity: Capacity, overflow: Overflow) -> Self {
         Self {
-            // Emptied batches take no more than the messages of the edge may.
-            queue: Queue::new(capacity.max_bytes()),
+            queue: Queue::new(capacity),
             capacity,
             overflow,
             senders: 1,

@@ -258,7 +258,10 @@ impl<M: Message> Core<M> {
             state.ready.clear();
             for edge in &mut state.edges {
                 edge.counts.cancelled += edge.queue.len() as u64;
-                given_up.push(std::mem::replace(&mut edge.queue, Queue::new(0)));
+                given_up.push(std::mem::replace(
+                    &mut edge.queue,
+                    Queue::new(edge.capacity),
+                ));
             }
         }
     }

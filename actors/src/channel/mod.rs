@@ -41,6 +41,7 @@ mod turns;
 mod wakers;
 
 pub use buffered::{Buffered, BufferedSend};
+pub(crate) use capacity::TURN_BYTES;
 pub use capacity::{Capacity, Overflow};
 pub(crate) use ends::{EdgeSender, Inlet};
 pub use error::{Closed, SendError, SendTimeoutError, TryReceiveError, TrySendError};
