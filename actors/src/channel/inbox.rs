@@ -3,7 +3,6 @@
 //! The lock is held for the time of a push or a swap, once per batch; wakers are called and dropped messages are
 //! dropped after it is released.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use super::edge::Edge;
@@ -12,6 +11,7 @@ use super::state::State;
 use super::wakers::Wakers;
 use super::{Capacity, Closed, EdgeStats, Overflow, Settlement};
 use crate::message::{Batch, Message, Reason};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(super) struct Core<M> {
     state: Mutex<State<M>>,

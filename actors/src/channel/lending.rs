@@ -1,7 +1,6 @@
 //! Buffers of buffered senders, which the receiver may empty.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::task::Context;
 
 use super::Closed;
@@ -9,6 +8,8 @@ use super::inbox::Core;
 use super::state::Lent;
 use super::wakers::Wakers;
 use crate::message::Message;
+use crate::sync::PoisonError;
+use crate::sync::atomic::Ordering;
 
 impl<M: Message> Core<M> {
     /// As [`Core::poll_send_batch`], from a buffer that the receiver can empty too.

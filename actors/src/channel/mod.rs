@@ -19,6 +19,8 @@ mod edge;
 mod ends;
 mod error;
 mod inbox;
+#[cfg(all(test, shuttle))]
+mod interleavings;
 mod latest;
 mod lending;
 mod line;

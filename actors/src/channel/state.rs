@@ -1,8 +1,7 @@
 //! What lies under the inbox's lock: its edges, which of them are ready, who waits. Decides, and collects the wakers
 //! that are to be called when the lock is released.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use smallvec::SmallVec;
@@ -13,6 +12,8 @@ use super::turns::Turns;
 use super::wakers::Wakers;
 use super::{Closed, Overflow};
 use crate::message::{Batch, Envelope, Message};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, PoisonError};
 
 pub(super) struct State<M> {
     /// Most inboxes have one.
