@@ -137,10 +137,17 @@ impl<M: Message> Core<M> {
             }
             return (count, Ok(true));
         }
-        let (mut dropped, mut wakers) = (Vec::new(), Wakers::new());
+        let (mut dropped, mut wakers) = (Batch::new(), Wakers::new());
         let result = state.send_batch(edge, batch, ticket, cx, &mut dropped, &mut wakers);
         drop(guard);
         wakers.wake();
+        if !dropped.is_empty() {
+            dropped.clear();
+            if batch.is_empty() {
+                // Its memory is the sender's again.
+                batch.append(&mut dropped);
+            }
+        }
         result
     }
 

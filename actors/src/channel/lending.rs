@@ -7,7 +7,7 @@ use super::Closed;
 use super::inbox::Core;
 use super::state::Lent;
 use super::wakers::Wakers;
-use crate::message::Message;
+use crate::message::{Batch, Message};
 use crate::sync::PoisonError;
 use crate::sync::atomic::Ordering;
 
@@ -20,7 +20,7 @@ impl<M: Message> Core<M> {
         ticket: &mut Option<u64>,
         cx: &mut Context<'_>,
     ) -> Result<bool, Closed> {
-        let mut dropped = Vec::new();
+        let mut dropped = Batch::new();
         let mut wakers = Wakers::new();
         let result = {
             let mut state = self.lock();

@@ -151,6 +151,7 @@ impl<M: Message> Queue<M> {
     }
 
     /// Takes the first message.
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn pop(&mut self) -> Option<Envelope<M>> {
         self.pop_as(Batch::pop)
     }
