@@ -10,7 +10,7 @@ use mcpbus_actors::topology::{Fusion, Placement, Topology};
 use crate::wait_until_it_stands;
 
 /// Messages in the hand of a stage, or in its outputs, beside what one handler call emits: the batch of a turn.
-const BATCH: usize = 256;
+const BATCH: usize = 512;
 
 /// How many messages the producer has made, each call giving `step`, when everything up to a sink that takes nothing is
 /// full: producer, two processors, sink; three edges of `capacity`.
@@ -38,7 +38,7 @@ fn made(placement: Placement, fusion: Fusion, capacity: usize, step: usize) -> u
     let made = made.load(Ordering::SeqCst);
     assert!(
         made - accepted < BATCH + step,
-        "more than one batch of outputs"
+        "{made} made, {accepted} accepted: more than one batch of outputs"
     );
     let report = running.stop_blocking().unwrap();
     drop(sink);
