@@ -20,6 +20,7 @@ pub mod message;
 pub mod runtime;
 pub mod stage;
 pub mod supervisor;
+mod sync;
 mod telemetry;
 pub mod topology;
 

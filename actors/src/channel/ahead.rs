@@ -5,7 +5,6 @@
 //! another edge has messages, a pause), the receiver is asked to put them back, before it gives out the next one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use super::Overflow;
@@ -14,6 +13,7 @@ use super::inbox::Core;
 use super::line::Need;
 use super::wakers::Wakers;
 use crate::message::{Batch, Message};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What is left of the messages that the receiver took ahead. On a cache line of its own, which the receiver writes.
 #[derive(Default)]

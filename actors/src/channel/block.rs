@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 use std::time::{Duration, Instant};
+
+use crate::sync::thread::{self, Thread};
+use crate::sync::thread_local;
 
 struct Unpark(Thread);
 
@@ -18,7 +20,7 @@ impl Wake for Unpark {
 }
 
 thread_local! {
-    static WAKER: Waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    static WAKER: Waker = Waker::from(Arc::new(Unpark(thread::current())));
 }
 
 /// Polls until it is ready; the thread sleeps in between.
@@ -28,7 +30,7 @@ pub(super) fn wait<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
         loop {
             match poll(&mut cx) {
                 Poll::Ready(value) => return value,
-                Poll::Pending => std::thread::park(),
+                Poll::Pending => thread::park(),
             }
         }
     })
@@ -50,7 +52,7 @@ pub(super) fn wait_timeout<T>(
             if left.is_zero() {
                 return None;
             }
-            std::thread::park_timeout(left);
+            thread::park_timeout(left);
         }
     })
 }

@@ -2,8 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use super::budget::poll_share;
@@ -11,6 +10,8 @@ use super::state::Lent;
 use super::tail::Tail;
 use super::{Closed, SendError, Sender, block};
 use crate::message::Message;
+use crate::sync::atomic::AtomicBool;
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Collects up to [`Buffered::LIMIT`] messages and sends them together.
 ///

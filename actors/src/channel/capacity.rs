@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+/// About the most bytes that a stage takes from an edge at once, and that it collects for one before it sends them: then a large
+/// bound is what lies in the edge, and not that much again at each of its ends.
+pub(crate) const TURN_BYTES: usize = 256 << 10;
+
 /// The bound of one edge, in messages and in bytes. Both always hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Capacity {
@@ -41,6 +45,23 @@ impl Capacity {
     #[must_use]
     pub const fn max_bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes that places of queued batches may take without a message in them.
+    pub(crate) const fn unused_bytes(&self) -> usize {
+        self.bytes / 8
+    }
+
+    /// Bytes of emptied batches that may be kept for later. Small edges keep as much as they may hold, so that at steady state
+    /// nothing is allocated.
+    pub(crate) const fn emptied_bytes(&self) -> usize {
+        let quarter = self.bytes / 4;
+        let small = if self.bytes < 64 << 10 {
+            self.bytes
+        } else {
+            64 << 10
+        };
+        if quarter > small { quarter } else { small }
     }
 }
 

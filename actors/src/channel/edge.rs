@@ -41,8 +41,7 @@ pub(super) struct Edge<M> {
 impl<M: Message> Edge<M> {
     pub(super) fn new(capacity: Capacity, overflow: Overflow) -> Self {
         Self {
-            // Emptied batches take no more than the messages of the edge may.
-            queue: Queue::new(capacity.max_bytes()),
+            queue: Queue::new(capacity),
             capacity,
             overflow,
             senders: 1,
@@ -212,7 +211,7 @@ impl<M: Message> Edge<M> {
 
     /// Whether so much is not more than the edge may ever hold.
     #[inline]
-    fn may_hold(&self, whole: Need) -> bool {
+    pub(super) fn may_hold(&self, whole: Need) -> bool {
         whole.messages <= self.capacity.max_messages() && whole.bytes <= self.capacity.max_bytes()
     }
 
@@ -274,23 +273,24 @@ impl<M: Message> Edge<M> {
         moved
     }
 
-    /// Takes the oldest messages out until a message of `weight` fits, and counts them as shed.
-    pub(super) fn make_room(&mut self, weight: usize, dropped: &mut Vec<Envelope<M>>) {
-        while !self.fits(Need {
-            messages: 1,
-            bytes: weight,
-        }) {
-            let Some(oldest) = self.queue.pop() else {
+    /// Takes the oldest messages out until there is room for `need`, and counts them as shed.
+    pub(super) fn make_room(&mut self, need: Need, dropped: &mut Batch<M>) {
+        while !self.fits(need) {
+            let messages = self.queue.len() + self.reserved.messages + need.messages;
+            // As many as are too many; where it is bytes, one after the other.
+            let too_many = messages.saturating_sub(self.capacity.max_messages());
+            let taken = self.queue.take(dropped, too_many.max(1));
+            if taken == 0 {
                 break;
-            };
-            self.counts.shed.add(ShedReason::Overflow, 1);
-            dropped.push(oldest);
+            }
+            self.counts.shed.add(ShedReason::Overflow, taken as u64);
         }
     }
 
-    pub(super) fn refuse_newest(&mut self) {
-        self.accepted += 1;
-        self.counts.shed.add(ShedReason::Overflow, 1);
+    /// Counts new messages that are not let in.
+    pub(super) fn refuse_newest(&mut self, count: usize) {
+        self.accepted += count as u64;
+        self.counts.shed.add(ShedReason::Overflow, count as u64);
     }
 
     /// What a sender of `batch` should wait for: not one place, which would wake it for every message, but half of

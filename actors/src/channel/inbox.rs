@@ -3,7 +3,6 @@
 //! The lock is held for the time of a push or a swap, once per batch; wakers are called and dropped messages are
 //! dropped after it is released.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use super::edge::Edge;
@@ -12,6 +11,7 @@ use super::state::State;
 use super::wakers::Wakers;
 use super::{Capacity, Closed, EdgeStats, Overflow, Settlement};
 use crate::message::{Batch, Message, Reason};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(super) struct Core<M> {
     state: Mutex<State<M>>,
@@ -137,10 +137,17 @@ impl<M: Message> Core<M> {
             }
             return (count, Ok(true));
         }
-        let (mut dropped, mut wakers) = (Vec::new(), Wakers::new());
+        let (mut dropped, mut wakers) = (Batch::new(), Wakers::new());
         let result = state.send_batch(edge, batch, ticket, cx, &mut dropped, &mut wakers);
         drop(guard);
         wakers.wake();
+        if !dropped.is_empty() {
+            dropped.clear();
+            if batch.is_empty() {
+                // Its memory is the sender's again.
+                batch.append(&mut dropped);
+            }
+        }
         result
     }
 
@@ -258,7 +265,10 @@ impl<M: Message> Core<M> {
             state.ready.clear();
             for edge in &mut state.edges {
                 edge.counts.cancelled += edge.queue.len() as u64;
-                given_up.push(std::mem::replace(&mut edge.queue, Queue::new(0)));
+                given_up.push(std::mem::replace(
+                    &mut edge.queue,
+                    Queue::new(edge.capacity),
+                ));
             }
         }
     }

@@ -1,9 +1,10 @@
 //! A place for the newest value: a slow reader misses values, never gets an older one after a newer.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::{Closed, block};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 struct State<T> {
     value: T,

@@ -1,14 +1,15 @@
 //! Buffers of buffered senders, which the receiver may empty.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::task::Context;
 
 use super::Closed;
 use super::inbox::Core;
 use super::state::Lent;
 use super::wakers::Wakers;
-use crate::message::Message;
+use crate::message::{Batch, Message};
+use crate::sync::PoisonError;
+use crate::sync::atomic::Ordering;
 
 impl<M: Message> Core<M> {
     /// As [`Core::poll_send_batch`], from a buffer that the receiver can empty too.
@@ -19,7 +20,7 @@ impl<M: Message> Core<M> {
         ticket: &mut Option<u64>,
         cx: &mut Context<'_>,
     ) -> Result<bool, Closed> {
-        let mut dropped = Vec::new();
+        let mut dropped = Batch::new();
         let mut wakers = Wakers::new();
         let result = {
             let mut state = self.lock();

@@ -19,6 +19,8 @@ mod edge;
 mod ends;
 mod error;
 mod inbox;
+#[cfg(all(test, shuttle))]
+mod interleavings;
 mod latest;
 mod lending;
 mod line;
@@ -41,6 +43,7 @@ mod turns;
 mod wakers;
 
 pub use buffered::{Buffered, BufferedSend};
+pub(crate) use capacity::TURN_BYTES;
 pub use capacity::{Capacity, Overflow};
 pub(crate) use ends::{EdgeSender, Inlet};
 pub use error::{Closed, SendError, SendTimeoutError, TryReceiveError, TrySendError};

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 
+use super::Capacity;
+use super::capacity::TURN_BYTES;
 use super::tail::Tail;
-use crate::message::{Batch, Envelope, Key, Message};
+use crate::message::{Batch, Envelope, Header, Key, Message};
 
 /// A batch of the queue holds at most this many messages that came one by one or in small batches.
 const BATCH: usize = 256;
@@ -23,14 +25,16 @@ pub(super) struct Queue<M> {
     /// Those before the last: none of them empty.
     before: VecDeque<Batch<M>>,
     emptied: Vec<Batch<M>>,
-    /// Bytes that the emptied ones take, and the most that they may.
+    /// Bytes that the emptied ones take.
     emptied_bytes: usize,
-    most_emptied: usize,
+    /// Bytes that those before the last take, beside what their messages own.
+    allocated: usize,
+    capacity: Capacity,
 }
 
 impl<M: Message> Queue<M> {
-    /// An empty queue that keeps at most so many bytes of emptied batches.
-    pub(super) fn new(most_emptied: usize) -> Self {
+    /// An empty queue of an edge of this capacity.
+    pub(super) fn new(capacity: Capacity) -> Self {
         Self {
             messages: 0,
             bytes: 0,
@@ -38,7 +42,8 @@ impl<M: Message> Queue<M> {
             before: VecDeque::new(),
             emptied: Vec::new(),
             emptied_bytes: 0,
-            most_emptied,
+            allocated: 0,
+            capacity,
         }
     }
 
@@ -88,7 +93,7 @@ impl<M: Message> Queue<M> {
     fn begin_batch(&mut self) {
         let emptied = self.reuse();
         let full = std::mem::replace(self.tail.batch(), emptied);
-        self.before.push_back(full);
+        self.push_before(full);
     }
 
     /// Appends all of `batch`, which is left empty: with the memory of one that was emptied, if there is one.
@@ -104,19 +109,41 @@ impl<M: Message> Queue<M> {
             let emptied = self.reuse();
             let whole = std::mem::replace(batch, emptied);
             let last = std::mem::replace(self.tail.batch(), whole);
-            self.before.push_back(last);
+            self.push_before(last);
         }
     }
 
-    /// Moves up to `max` messages of the first batch to the end of `to`; gives how many. An empty `to` gives its memory in
-    /// exchange.
+    /// Puts a batch that was the last one behind the others. If it has more places without messages than the edge allows, its
+    /// messages move to where they just fit.
+    fn push_before(&mut self, mut batch: Batch<M>) {
+        let allocated = batch.allocated_bytes();
+        let each = Header::WEIGHT + size_of::<M>();
+        let most = self.messages * each + self.capacity.unused_bytes();
+        if allocated > batch.len() * each && self.allocated + allocated > most {
+            let fitting = batch.take_fitting();
+            self.keep(std::mem::replace(&mut batch, fitting));
+        }
+        self.allocated += batch.allocated_bytes();
+        self.before.push_back(batch);
+    }
+
+    /// Moves up to `max` messages of the first batch, and of a heavy one about [`TURN_BYTES`], to the end of `to`; gives how many.
+    /// An empty `to` gives its memory in exchange.
     pub(super) fn take(&mut self, to: &mut Batch<M>, max: usize) -> usize {
-        let first = match self.before.front_mut() {
-            Some(first) => first,
-            None => self.tail.batch(),
+        let (first, is_last) = match self.before.front_mut() {
+            Some(first) => (first, false),
+            None => (self.tail.batch(), true),
         };
-        let before = first.bytes();
+        let (before, allocated) = (first.bytes(), first.allocated_bytes());
+        let max = if before > TURN_BYTES {
+            max.min(first.count_within(TURN_BYTES))
+        } else {
+            max
+        };
         let taken = first.move_to(to, max);
+        if !is_last {
+            self.allocated = self.allocated - allocated + first.allocated_bytes();
+        }
         self.bytes -= before - first.bytes();
         self.messages -= taken;
         self.pass_emptied();
@@ -124,6 +151,7 @@ impl<M: Message> Queue<M> {
     }
 
     /// Takes the first message.
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn pop(&mut self) -> Option<Envelope<M>> {
         self.pop_as(Batch::pop)
     }
@@ -151,6 +179,7 @@ impl<M: Message> Queue<M> {
         let whole = std::mem::replace(batch, self.reuse());
         self.messages += whole.len();
         self.bytes += whole.bytes();
+        self.allocated += whole.allocated_bytes();
         self.before.push_front(whole);
     }
 
@@ -160,6 +189,7 @@ impl<M: Message> Queue<M> {
         if self.before.front().is_some_and(Batch::is_empty)
             && let Some(emptied) = self.before.pop_front()
         {
+            self.allocated -= emptied.allocated_bytes();
             self.keep(emptied);
         }
     }
@@ -174,7 +204,7 @@ impl<M: Message> Queue<M> {
     /// Keeps the memory of a batch for later, as far as that is allowed.
     fn keep(&mut self, emptied: Batch<M>) {
         let bytes = emptied.allocated_bytes();
-        if bytes > 0 && self.emptied_bytes + bytes <= self.most_emptied {
+        if bytes > 0 && self.emptied_bytes + bytes <= self.capacity.emptied_bytes() {
             self.emptied_bytes += bytes;
             self.emptied.push(emptied);
         }
@@ -194,7 +224,7 @@ mod tests {
         /// Against a deque of messages, with the bytes of what is in it.
         #[test]
         fn it_keeps_order_and_bytes(steps in prop::collection::vec((0..6_u8, 1..300_usize), 0..80)) {
-            let mut queue = Queue::<Vec<u8>>::new(usize::MAX);
+            let mut queue = Queue::<Vec<u8>>::new(Capacity::default());
             let mut model = VecDeque::<usize>::new();
             let mut next = 0;
             let mut message = || {
@@ -254,7 +284,7 @@ mod tests {
 
     #[test]
     fn no_more_is_kept_than_is_allowed() {
-        let mut queue = Queue::<u128>::new(64 << 10);
+        let mut queue = Queue::<u128>::new(Capacity::default().bytes(256 << 10));
         let (mut out, mut hand) = (Batch::new(), Batch::new());
         for _ in 0..20 {
             out.extend((0..200).map(|_| Envelope::new(0)));
@@ -269,8 +299,45 @@ mod tests {
     }
 
     #[test]
+    fn places_without_messages_take_a_share_of_the_bytes_and_no_more() {
+        let capacity = Capacity::messages(usize::MAX).bytes(1 << 20);
+        let mut queue = Queue::<u64>::new(capacity);
+        let mut out = Batch::new();
+        let each = Header::WEIGHT + size_of::<u64>();
+        while queue.bytes() < capacity.max_bytes() {
+            // Few messages in a batch that has had many.
+            out.extend((0..2000).map(|_| Envelope::new(0)));
+            out.truncate(SMALL + 1);
+            queue.append(&mut out);
+            let allocated: usize = queue.before.iter().map(Batch::allocated_bytes).sum();
+            assert_eq!(queue.allocated, allocated);
+            assert!(allocated <= queue.len() * each + capacity.unused_bytes());
+        }
+        let mut hand = Batch::new();
+        while queue.take(&mut hand, 20) > 0 {
+            hand.clear();
+        }
+        assert_eq!((queue.allocated, queue.len()), (0, 0));
+    }
+
+    #[test]
+    fn of_a_heavy_batch_a_part_is_taken() {
+        let mut queue = Queue::<String>::new(Capacity::default());
+        let mut out: Batch<String> = (0..100).map(|_| "x".repeat(10_000)).collect();
+        queue.append(&mut out);
+        let mut hand = Batch::new();
+        let taken = queue.take(&mut hand, 1024);
+        assert!((20..=26).contains(&taken) && hand.bytes() <= TURN_BYTES);
+        // One that is heavier by itself is taken all the same.
+        let mut heavy = Queue::<String>::new(Capacity::default());
+        heavy.push(Envelope::new("x".repeat(400_000)), 400_064);
+        hand.clear();
+        assert_eq!(heavy.take(&mut hand, 1024), 1);
+    }
+
+    #[test]
     fn at_steady_state_the_same_memory_goes_round() {
-        let mut queue = Queue::<u64>::new(1 << 20);
+        let mut queue = Queue::<u64>::new(Capacity::default());
         let (mut out, mut hand) = (Batch::new(), Batch::new());
         for round in 0..100 {
             for _ in 0..4 {

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use super::inbox::Core;
 use super::line::Need;
 use super::{Overflow, SendError, TrySendError};
-use crate::message::{Envelope, Header, Message};
+use crate::message::{Batch, Envelope, Header, Message};
 
 impl<M: Message> Core<M> {
     /// Sends a body now, with a header that says nothing but its key; whether it was sent. This is the way of most
@@ -40,7 +40,7 @@ impl<M: Message> Core<M> {
         envelope: Envelope<M>,
     ) -> Result<(), TrySendError<Envelope<M>>> {
         let weight = envelope.weight();
-        let mut dropped = Vec::new();
+        let mut dropped = Batch::new();
         let mut state = self.lock();
         if state.closed || state.edges[edge].ended {
             return Err(TrySendError::Closed(envelope));
@@ -50,12 +50,18 @@ impl<M: Message> Core<M> {
             match slot.overflow {
                 Overflow::Wait | Overflow::Fail => return Err(TrySendError::Full(envelope)),
                 Overflow::DropNewest => {
-                    slot.refuse_newest();
+                    slot.refuse_newest(1);
                     drop(state);
                     drop(envelope);
                     return Ok(());
                 }
-                Overflow::DropOldest => slot.make_room(weight, &mut dropped),
+                Overflow::DropOldest => {
+                    let need = Need {
+                        messages: 1,
+                        bytes: weight,
+                    };
+                    slot.make_room(need, &mut dropped);
+                }
             }
         }
         slot.push(envelope, weight);

@@ -1,18 +1,20 @@
 //! What lies under the inbox's lock: its edges, which of them are ready, who waits. Decides, and collects the wakers
 //! that are to be called when the lock is released.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use smallvec::SmallVec;
 
 use super::edge::Edge;
+use super::line::Need;
 use super::tail::Tail;
 use super::turns::Turns;
 use super::wakers::Wakers;
 use super::{Closed, Overflow};
-use crate::message::{Batch, Envelope, Message};
+use crate::message::{Batch, Message};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, PoisonError};
 
 pub(super) struct State<M> {
     /// Most inboxes have one.
@@ -81,7 +83,7 @@ impl<M: Message> State<M> {
         batch: &mut Batch<M>,
         ticket: &mut Option<u64>,
         cx: Option<&mut Context<'_>>,
-        dropped: &mut Vec<Envelope<M>>,
+        dropped: &mut Batch<M>,
         wakers: &mut Wakers,
     ) -> (usize, Result<bool, Closed>) {
         if self.closed || self.edges[edge].ended {
@@ -118,17 +120,28 @@ impl<M: Message> State<M> {
                 }
                 Overflow::Fail => finished = true,
                 Overflow::DropNewest => {
-                    while let Some(envelope) = batch.pop() {
-                        slot.refuse_newest();
-                        dropped.push(envelope);
-                        moved += 1;
-                    }
+                    slot.refuse_newest(batch.len());
+                    moved += batch.len();
+                    dropped.append(batch);
                     finished = true;
                 }
                 Overflow::DropOldest => {
+                    let whole = Need {
+                        messages: batch.len(),
+                        bytes: batch.bytes(),
+                    };
+                    if slot.may_hold(whole) {
+                        slot.make_room(whole, dropped);
+                        moved += whole.messages;
+                        slot.append(batch);
+                    }
                     while let Some(envelope) = batch.pop() {
                         let weight = envelope.weight();
-                        slot.make_room(weight, dropped);
+                        let need = Need {
+                            messages: 1,
+                            bytes: weight,
+                        };
+                        slot.make_room(need, dropped);
                         slot.push(envelope, weight);
                         moved += 1;
                     }

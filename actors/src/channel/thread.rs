@@ -13,11 +13,16 @@ use crossbeam_channel::{
 
 use super::Waits;
 use super::probe::{Probe, ProbeSource};
-use super::{Capacity, Closed, EdgeId, EdgeStats, Overflow, Settlement};
-use crate::message::{Batch, EdgeCounts, Message, Reason};
+use super::{Capacity, Closed, EdgeId, EdgeStats, Overflow, Settlement, TURN_BYTES};
+use crate::message::{Batch, EdgeCounts, Header, Message, Reason};
 
-/// The most batches in flight on one edge; its messages are bounded by the gauge.
-const MAX_BATCHES: usize = 256;
+/// The most batches in flight on one edge, whose messages are bounded by the gauge: at least 256, and enough to fill a large
+/// edge twice over.
+fn most_batches(capacity: Capacity) -> usize {
+    let (messages, bytes) = (capacity.max_messages(), capacity.max_bytes());
+    let filled = (messages / 128).max(bytes / TURN_BYTES * 2);
+    messages.min(filled.clamp(256, 1 << 14))
+}
 
 /// The most emptied batches on their way back to the sender: their memory is used again.
 const MAX_EMPTIED: usize = 8;
@@ -26,6 +31,8 @@ const MAX_EMPTIED: usize = 8;
 struct Gauge {
     messages: AtomicUsize,
     bytes: AtomicUsize,
+    /// Bytes that batches in flight take, beside what their messages own.
+    allocated: AtomicUsize,
     peak: AtomicUsize,
     accepted: AtomicU64,
     refused: AtomicU64,
@@ -118,6 +125,7 @@ fn edge<M: Message>(capacity: Capacity) -> (ThreadSender<M>, ThreadReceiver<M>) 
     let gauge = Arc::new(Gauge {
         messages: AtomicUsize::new(0),
         bytes: AtomicUsize::new(0),
+        allocated: AtomicUsize::new(0),
         peak: AtomicUsize::new(0),
         accepted: AtomicU64::new(0),
         refused: AtomicU64::new(0),
@@ -128,7 +136,7 @@ fn edge<M: Message>(capacity: Capacity) -> (ThreadSender<M>, ThreadReceiver<M>) 
         receiver_gone: AtomicBool::new(false),
         capacity,
     });
-    let (queue, queue_end) = bounded(capacity.max_messages().min(MAX_BATCHES));
+    let (queue, queue_end) = bounded(most_batches(capacity));
     let (room, room_end) = bounded(1);
     let (emptied, emptied_end) = bounded(MAX_EMPTIED);
     (
@@ -184,7 +192,11 @@ impl<M: Message> ThreadSender<M> {
             && batch.len() <= self.gauge.capacity.max_messages()
             && batch.bytes() <= self.gauge.capacity.max_bytes()
         {
-            part = std::mem::replace(batch, self.emptied.try_recv().unwrap_or_default());
+            part = if self.wastes(batch) {
+                batch.take_fitting()
+            } else {
+                std::mem::replace(batch, self.emptied.try_recv().unwrap_or_default())
+            };
         } else if !small {
             // One that is small beside the edge is not split: it goes whole a little later.
             while let Some(weight) = batch.first_weight()
@@ -201,6 +213,8 @@ impl<M: Message> ThreadSender<M> {
             return 0;
         }
         let (count, bytes) = (part.len(), part.bytes());
+        let allocated = part.allocated_bytes();
+        self.gauge.allocated.fetch_add(allocated, Ordering::AcqRel);
         self.gauge.bytes.fetch_add(bytes, Ordering::SeqCst);
         let messages = self.gauge.messages.fetch_add(count, Ordering::SeqCst) + count;
         self.gauge.peak.fetch_max(messages, Ordering::Relaxed);
@@ -212,6 +226,7 @@ impl<M: Message> ThreadSender<M> {
             Err(TrySendError::Full(mut part) | TrySendError::Disconnected(mut part)) => {
                 self.gauge.messages.fetch_sub(count, Ordering::SeqCst);
                 self.gauge.bytes.fetch_sub(bytes, Ordering::SeqCst);
+                self.gauge.allocated.fetch_sub(allocated, Ordering::AcqRel);
                 self.gauge
                     .accepted
                     .fetch_sub(count as u64, Ordering::AcqRel);
@@ -221,6 +236,16 @@ impl<M: Message> ThreadSender<M> {
                 0
             }
         }
+    }
+
+    /// Whether a batch would bring more places without messages than the edge allows.
+    fn wastes(&self, batch: &Batch<M>) -> bool {
+        let allocated = batch.allocated_bytes();
+        let each = Header::WEIGHT + size_of::<M>();
+        let messages = self.gauge.messages.load(Ordering::SeqCst) + batch.len();
+        let unused = self.gauge.capacity.unused_bytes();
+        allocated > batch.len() * each
+            && self.gauge.allocated.load(Ordering::Acquire) + allocated > messages * each + unused
     }
 
     pub(crate) fn count_refused(&self, count: u64) {
@@ -279,6 +304,8 @@ impl<M: Message> ThreadInbox<M> {
             if edge.stash.is_empty() && !edge.finished {
                 match edge.queue.try_recv() {
                     Ok(mut received) => {
+                        let allocated = received.allocated_bytes();
+                        edge.gauge.allocated.fetch_sub(allocated, Ordering::AcqRel);
                         edge.stash.append(&mut received);
                         // The other one has memory; where nobody waits for it, it is given back.
                         let _ = edge.emptied.try_send(received);
@@ -291,6 +318,11 @@ impl<M: Message> ThreadInbox<M> {
                 continue;
             }
             let before = edge.stash.bytes();
+            let max = if before > TURN_BYTES {
+                max.min(edge.stash.count_within(TURN_BYTES))
+            } else {
+                max
+            };
             let taken = edge.stash.move_to(batch, max.max(1));
             edge.gauge.in_hand.fetch_add(taken as u64, Ordering::AcqRel);
             edge.gauge

@@ -380,7 +380,7 @@ impl Header {
     }
 
     /// Bytes a header counts for beside its rest.
-    pub(super) const WEIGHT: usize = size_of::<Self>() - size_of::<u64>();
+    pub(crate) const WEIGHT: usize = size_of::<Self>() - size_of::<u64>();
 
     /// Bytes this header counts for in a bound, itself included.
     #[must_use]

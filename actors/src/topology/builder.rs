@@ -11,7 +11,7 @@ use super::port::{Feedback, IntoPorts, Ports};
 use super::settings::Settings;
 use super::wiring::Declare;
 use crate::channel::{Capacity, Overflow};
-use crate::message::{Kind, Message};
+use crate::message::{Header, Kind, Message};
 use crate::runtime::Emitter;
 use crate::stage::{
     Aggregator, AggregatorStage, BroadcastStage, Consumer, ConsumerStage, Fold, Outlet, Outputs,
@@ -27,6 +27,7 @@ pub(super) struct EdgeDraft {
     pub(super) overflow: Overflow,
     pub(super) kind: Kind,
     pub(super) type_id: TypeId,
+    pub(super) message_bytes: usize,
     pub(super) feedback: Option<String>,
     pub(super) removed: bool,
     /// Its port asks that both ends share a task.
@@ -424,6 +425,7 @@ impl Topology {
             overflow: Overflow::Wait,
             kind: M::KIND,
             type_id: TypeId::of::<M>(),
+            message_bytes: Header::WEIGHT + size_of::<M>(),
             feedback: None,
             removed: false,
             fused: false,

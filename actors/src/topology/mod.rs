@@ -11,6 +11,7 @@
 //! * outcomes and ledger do not depend on which stages are fused;
 //! * the ledgers of the parts of a topology merge to the ledger of the whole.
 
+mod bound;
 mod builder;
 mod check;
 mod fusion;
@@ -26,6 +27,7 @@ mod start;
 mod wiring;
 
 pub use crate::stage::Port;
+pub use bound::EdgeBound;
 pub use builder::Topology;
 pub use check::CheckError;
 pub use fusion::Fusion;

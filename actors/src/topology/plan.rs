@@ -104,6 +104,8 @@ pub struct EdgePlan {
     pub kind: Kind,
     /// The type that it carries.
     pub type_id: TypeId,
+    /// Bytes of one message, header and body, without what the body owns.
+    pub message_bytes: usize,
     /// Whether it closes a loop.
     pub feedback: bool,
     /// Whether the stages at its ends share a task.
@@ -130,21 +132,6 @@ impl Plan {
     #[must_use]
     pub fn stage(&self, name: &str) -> Option<&StagePlan> {
         self.stages.iter().find(|stage| stage.name == name)
-    }
-
-    /// The most bytes its messages can hold at once: per edge its queue, one batch in the hands of the stage behind
-    /// it and one batch of outputs of the stage before it, none above the edge's byte bound; and the dead letters.
-    /// A single message heavier than a bound, what one handler call emits at once, and memory that is allocated and empty
-    /// come on top: batches that are kept for later, at most as much as an edge's byte bound, and slots at the end of
-    /// batches that are not full.
-    #[must_use]
-    pub fn memory_bound(&self) -> usize {
-        let edges: usize = self
-            .edges
-            .iter()
-            .map(|edge| edge.capacity.max_bytes().saturating_mul(3))
-            .sum();
-        edges.saturating_add(self.dead_letter_bytes)
     }
 
     /// The name of an end, for pictures.

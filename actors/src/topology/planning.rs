@@ -30,6 +30,7 @@ impl Topology {
                 overflow: draft.overflow,
                 kind: draft.kind,
                 type_id: draft.type_id,
+                message_bytes: draft.message_bytes,
                 feedback: draft.feedback.is_some(),
                 fused: false,
             });

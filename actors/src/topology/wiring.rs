@@ -6,8 +6,8 @@ use std::fmt;
 use super::builder::Topology;
 use super::plan::{End, Plan};
 use crate::channel::{
-    Capacity, EdgeSender, Inlet, Overflow, PollSender, Probe, Sender, ThreadInbox, ThreadSender,
-    inbox,
+    Capacity, EdgeSender, Inlet, Overflow, PollSender, Probe, Sender, TURN_BYTES, ThreadInbox,
+    ThreadSender, inbox,
 };
 use crate::message::{Kind, Message};
 use crate::stage::{self, Connect, Outlet, Port};
@@ -259,6 +259,8 @@ impl Connect for Wiring<'_> {
             .unwrap_or(u32::MAX)
             .saturating_add(1);
         let accepted = AcceptedCounter::new(&self.plan.name, &edge.name);
-        Outlet::connected(producer, sender, edge.capacity.max_bytes(), accepted)
+        // A batch of outputs is sent when it is heavy, however much the edge may hold.
+        let most = edge.capacity.max_bytes().min(TURN_BYTES);
+        Outlet::connected(producer, sender, most, accepted)
     }
 }

@@ -83,7 +83,28 @@ impl<M: Message> Batch<M> {
 
     /// Bytes of the memory that its messages lie in, beside what they own themselves.
     pub(crate) fn allocated_bytes(&self) -> usize {
-        self.rows.allocated() * size_of::<Row<M>>()
+        let heads = self.heads.as_ref();
+        let each = heads.map_or(0, |heads| heads.each.capacity());
+        self.rows.allocated() * size_of::<Row<M>>() + each * size_of::<Common>()
+    }
+
+    /// How many of the first messages weigh at most so much; at least one.
+    pub(crate) fn count_within(&self, bytes: usize) -> usize {
+        let mut sum = 0;
+        let rows = self.rows.as_slice().iter();
+        let within = rows.take_while(|row| {
+            sum += Header::WEIGHT + row.body.weight();
+            sum <= bytes
+        });
+        within.count().max(1)
+    }
+
+    /// Moves everything into a batch with no more places than it needs.
+    pub(crate) fn take_fitting(&mut self) -> Self {
+        let mut fitting = Self::new();
+        fitting.take_from(self, self.len(), self.varying);
+        self.reset_if_empty();
+        fitting
     }
 
     /// No message in it expires before this point. A lower bound: it may be earlier than the earliest still inside.

@@ -6,13 +6,15 @@
 use std::fmt;
 
 use mcpbus::node::SESSION_OVERHEAD;
+use mcpbus_actors::channel::Capacity;
+use mcpbus_actors::topology::EdgeBound;
 
 use crate::config::quantity::format_size;
+use crate::config::stage::{EdgeBounds, Overflow};
 use crate::config::{Input, Limits, NodeFile, Output, StageKind, verify};
+use crate::record::Record;
 use crate::run::running::{client_config, node_limits};
 
-/// Messages that a stage takes in one turn, at most.
-const BATCH: u64 = 256;
 /// Bytes that reading and writing files buffers beside the lines themselves.
 const FILE_BUFFER: u64 = 256 << 10;
 
@@ -113,28 +115,47 @@ pub fn memory_bound(file: &NodeFile) -> Bound {
         );
         parts.push(Part {
             what: format!("edge {from} -> {to}"),
-            bytes: edge_bytes(limits, edge.bounds.bytes),
+            bytes: queue_bytes(limits, edge.bounds),
         });
     }
     for (at, stage) in file.stages.iter().enumerate() {
         let name = &stage.name.value;
-        let mut input = edges
-            .iter()
-            .filter(|edge| edge.to == at)
-            .map(|edge| edge.bounds.bytes)
-            .max()
-            .unwrap_or(0);
+        let inputs = edges.iter().filter(|edge| edge.to == at);
+        let mut hand = inputs.map(|edge| turn_bytes(limits, edge.bounds)).max();
         if matches!(stage.input, Some(Input::Subscribe { .. })) {
-            input = limits.edge_bytes;
+            hand = Some(turn_bytes(limits, file_bounds(limits)));
             parts.push(Part {
                 what: format!("subscription of {name}"),
-                bytes: edge_bytes(limits, input),
+                bytes: queue_bytes(limits, file_bounds(limits)),
             });
         }
         // A turn holds what it took and what it gives.
-        let in_hand = edge_bytes(limits, input)
-            .min(BATCH.saturating_mul(limits.message))
-            .saturating_mul(2);
+        let mut turns = hand.unwrap_or(0);
+        let own_turn = turn_bytes(limits, stage.edge);
+        match &stage.output {
+            Some(Output::Publish { .. }) => {
+                // The stage that renders what is published is one more, with an edge on either side.
+                let outside = file_bounds(limits);
+                parts.push(Part {
+                    what: format!("edges to the bus of {name}"),
+                    bytes: queue_bytes(limits, stage.edge) + queue_bytes(limits, outside),
+                });
+                turns += 2 * own_turn + turn_bytes(limits, outside);
+            }
+            Some(Output::Edge(_)) => {
+                turns += own_turn;
+                let readers = edges.iter().filter(|edge| edge.from == at).count() as u64;
+                if readers > 1 {
+                    // So is the one that copies to several readers, with outputs for each.
+                    parts.push(Part {
+                        what: format!("edge to the copies of {name}"),
+                        bytes: queue_bytes(limits, stage.edge),
+                    });
+                    turns += (1 + readers) * own_turn;
+                }
+            }
+            _ => {}
+        }
         let own = match &stage.kind {
             StageKind::Lines(spec) => 2 * spec.max_line as u64 + FILE_BUFFER,
             StageKind::Generator(spec) => u64::from(spec.accounts) * 8,
@@ -155,10 +176,10 @@ pub fn memory_bound(file: &NodeFile) -> Bound {
                 bytes: own,
             });
         }
-        if input > 0 {
+        if turns > 0 {
             parts.push(Part {
                 what: format!("turn of {name}"),
-                bytes: in_hand,
+                bytes: turns,
             });
         }
     }
@@ -169,9 +190,29 @@ pub fn memory_bound(file: &NodeFile) -> Bound {
     Bound { parts }
 }
 
-/// A message heavier than an edge's bound is admitted when the edge is empty.
-fn edge_bytes(limits: &Limits, bytes: u64) -> u64 {
-    bytes.max(limits.message)
+/// The bounds of the edges that lead to and from the bus.
+fn file_bounds(limits: &Limits) -> EdgeBounds {
+    EdgeBounds {
+        messages: limits.edge_messages,
+        bytes: limits.edge_bytes,
+        overflow: Overflow::Wait,
+    }
+}
+
+fn edge_bound(limits: &Limits, bounds: EdgeBounds) -> EdgeBound {
+    let narrow = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    // A message heavier than an edge's bound is admitted when the edge is empty.
+    let bytes = bounds.bytes.max(limits.message);
+    EdgeBound::of::<Record>(Capacity::messages(narrow(bounds.messages)).bytes(narrow(bytes)))
+}
+
+fn queue_bytes(limits: &Limits, bounds: EdgeBounds) -> u64 {
+    edge_bound(limits, bounds).queue as u64
+}
+
+/// The last message that fits into a turn may be the largest there is.
+fn turn_bytes(limits: &Limits, bounds: EdgeBounds) -> u64 {
+    edge_bound(limits, bounds).turn as u64 + limits.message
 }
 
 /// What the node holds for its peers, and its own client for the stages.

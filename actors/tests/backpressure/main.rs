@@ -1,0 +1,39 @@
+//! What a sink that stalls does to those before it and beside it.
+//!
+//! - [`producers`]: they stop when what is between them and the sink is full, and not before
+//! - [`siblings`]: a stalled branch with a flow of its own, or with another policy than to wait, costs the others nothing
+//! - [`memory`]: the process stays within the memory bound that a plan prints
+#![allow(clippy::unwrap_used)]
+
+mod memory;
+mod producers;
+mod siblings;
+
+use mcpbus_actors::runtime::StageStatus;
+use mcpbus_actors::topology::{Report, Running};
+
+/// Waits until all stages but `busy` wait and nothing has moved for many looks: then what they wait for is the sink.
+fn wait_until_it_stands(running: &Running, busy: &str) -> Report {
+    let mut before = Vec::new();
+    let mut same = 0;
+    loop {
+        let report = running.report();
+        let mut stages = report.stages.iter().filter(|stage| stage.name != busy);
+        let waiting = stages.all(|stage| stage.status == StageStatus::Waiting);
+        let moved = report
+            .stages
+            .iter()
+            .map(|stage| (stage.consumed, stage.emitted));
+        let moved: Vec<_> = moved.collect();
+        same = if waiting && moved == before {
+            same + 1
+        } else {
+            0
+        };
+        before = moved;
+        if same == 2_000 {
+            return report;
+        }
+        std::thread::yield_now();
+    }
+}
