@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::message::{Header, Kind, Message, Rejection};
+use crate::message::{Batch, Envelope, Header, Kind, Message, Rejection};
 
 /// A message that could not be handled.
 pub struct DeadLetter {
@@ -63,11 +63,115 @@ impl Default for DeadLetterLimits {
 
 type Hook = Arc<dyn Fn(&DeadLetter) + Send + Sync>;
 
+/// What the ring keeps.
+enum Kept {
+    One(DeadLetter),
+    /// Messages that were given up together. Letters are made of them when somebody looks.
+    Pile {
+        messages: Box<dyn Pile>,
+        stage: Box<str>,
+        rejection: Rejection,
+    },
+}
+
+impl Kept {
+    /// How many letters, and their bytes.
+    fn size(&self) -> (usize, usize) {
+        match self {
+            Self::One(letter) => (1, letter.weight),
+            Self::Pile { messages, .. } => messages.size(),
+        }
+    }
+}
+
+/// A batch of any type.
+trait Pile: Send {
+    fn size(&self) -> (usize, usize);
+    /// Takes the first message as a letter.
+    fn letter(&mut self, stage: &str, rejection: &Rejection) -> Option<DeadLetter>;
+}
+
+impl<M: Message> Pile for Batch<M> {
+    fn size(&self) -> (usize, usize) {
+        (self.len(), self.bytes())
+    }
+
+    fn letter(&mut self, stage: &str, rejection: &Rejection) -> Option<DeadLetter> {
+        let Envelope { header, body } = self.pop()?;
+        Some(letter(stage, rejection.clone(), header, Some(body)))
+    }
+}
+
+fn letter<M: Message>(
+    stage: &str,
+    rejection: Rejection,
+    header: Header,
+    body: Option<M>,
+) -> DeadLetter {
+    DeadLetter {
+        weight: header.weight() + body.as_ref().map_or(0, Message::weight),
+        header,
+        rejection,
+        stage: stage.into(),
+        kind: M::KIND,
+        body: body.map(|body| Box::new(body) as Box<dyn Any + Send>),
+    }
+}
+
 struct Ring {
-    letters: VecDeque<DeadLetter>,
+    kept: VecDeque<Kept>,
+    letters: usize,
     bytes: usize,
     added: u64,
     shed: u64,
+}
+
+impl Ring {
+    /// Keeps something more; gives what has to go for it, which is dropped once the lock is released.
+    fn add(&mut self, kept: Kept, limits: DeadLetterLimits) -> Vec<Kept> {
+        let (letters, bytes) = kept.size();
+        self.added += letters as u64;
+        self.letters += letters;
+        self.bytes += bytes;
+        self.kept.push_back(kept);
+        let mut dropped = Vec::new();
+        while self.letters > limits.messages || self.bytes > limits.bytes {
+            let Some(oldest) = self.kept.pop_front() else {
+                break;
+            };
+            let (letters, bytes) = oldest.size();
+            self.letters -= letters;
+            self.bytes -= bytes;
+            self.shed += letters as u64;
+            dropped.push(oldest);
+        }
+        dropped
+    }
+
+    /// Makes letters of all piles.
+    fn spread(&mut self) {
+        if !self
+            .kept
+            .iter()
+            .any(|kept| matches!(kept, Kept::Pile { .. }))
+        {
+            return;
+        }
+        for kept in std::mem::take(&mut self.kept) {
+            match kept {
+                Kept::Pile {
+                    mut messages,
+                    stage,
+                    rejection,
+                } => {
+                    while let Some(letter) = messages.letter(&stage, &rejection) {
+                        self.kept.push_back(Kept::One(letter));
+                    }
+                }
+                one => self.kept.push_back(one),
+            }
+        }
+    }
 }
 
 struct Shared {
@@ -77,7 +181,7 @@ struct Shared {
 }
 
 /// The dead letters of a topology. Clones share one ring. When it is full the oldest is dropped and counted
-/// `shed(dead_letter_full)`.
+/// `shed(dead_letter_full)`; messages that an edge refused together go together.
 #[derive(Clone)]
 pub struct DeadLetters {
     shared: Arc<Shared>,
@@ -88,7 +192,8 @@ impl DeadLetters {
     #[must_use]
     pub fn new(limits: DeadLetterLimits, hook: Option<Hook>) -> Self {
         let ring = Ring {
-            letters: VecDeque::new(),
+            kept: VecDeque::new(),
+            letters: 0,
             bytes: 0,
             added: 0,
             shed: 0,
@@ -116,41 +221,45 @@ impl DeadLetters {
         header: Header,
         body: Option<M>,
     ) {
-        let weight = header.weight() + body.as_ref().map_or(0, Message::weight);
-        let letter = DeadLetter {
-            header,
-            rejection,
-            stage: stage.into(),
-            kind: M::KIND,
-            body: body.map(|body| Box::new(body) as Box<dyn Any + Send>),
-            weight,
-        };
+        let letter = letter(stage, rejection, header, body);
         if let Some(hook) = &self.shared.hook {
             hook(&letter);
         }
-        let mut dropped = Vec::new();
-        {
-            let mut ring = self.lock();
-            ring.added += 1;
-            ring.bytes += letter.weight;
-            ring.letters.push_back(letter);
-            while ring.letters.len() > self.shared.limits.messages
-                || ring.bytes > self.shared.limits.bytes
-            {
-                let Some(oldest) = ring.letters.pop_front() else {
-                    break;
-                };
-                ring.bytes -= oldest.weight;
-                ring.shed += 1;
-                dropped.push(oldest);
+        self.keep(Kept::One(letter));
+    }
+
+    fn keep(&self, kept: Kept) {
+        let dropped = self.lock().add(kept, self.shared.limits);
+        // What the user's types do when they are dropped is not done under the lock.
+        drop(dropped);
+    }
+
+    /// Adds a batch of messages that were given up for one reason, and leaves it empty.
+    pub(crate) fn add_all<M: Message>(
+        &self,
+        stage: &str,
+        rejection: &Rejection,
+        messages: &mut Batch<M>,
+    ) {
+        let limits = self.shared.limits;
+        let fits = messages.len() <= limits.messages && messages.bytes() <= limits.bytes;
+        if self.shared.hook.is_some() || !fits {
+            for Envelope { header, body } in messages.drain() {
+                self.add(stage, rejection.clone(), header, Some(body));
             }
+        } else if !messages.is_empty() {
+            self.keep(Kept::Pile {
+                messages: Box::new(std::mem::take(messages)),
+                stage: stage.into(),
+                rejection: rejection.clone(),
+            });
         }
     }
 
     /// How many are kept now.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.lock().letters.len()
+        self.lock().letters
     }
 
     /// Whether none is kept.
@@ -168,15 +277,27 @@ impl DeadLetters {
 
     /// Looks at each, oldest first. Looking changes nothing.
     pub fn for_each(&self, mut look: impl FnMut(&DeadLetter)) {
-        self.lock().letters.iter().for_each(&mut look);
+        let mut ring = self.lock();
+        ring.spread();
+        for kept in &ring.kept {
+            if let Kept::One(letter) = kept {
+                look(letter);
+            }
+        }
     }
 
     /// Takes all of them out, oldest first.
     #[must_use]
     pub fn take(&self) -> Vec<DeadLetter> {
         let mut ring = self.lock();
-        ring.bytes = 0;
-        ring.letters.drain(..).collect()
+        ring.spread();
+        (ring.letters, ring.bytes) = (0, 0);
+        let kept = ring.kept.drain(..);
+        kept.filter_map(|kept| match kept {
+            Kept::One(letter) => Some(letter),
+            Kept::Pile { .. } => None,
+        })
+        .collect()
     }
 }
 
@@ -212,6 +333,62 @@ mod tests {
             .filter_map(|letter| letter.body?.downcast::<u64>().ok().map(|body| *body))
             .collect();
         assert_eq!(kept, [3, 4]);
+    }
+
+    #[test]
+    fn what_is_given_up_together_reads_as_if_one_by_one() {
+        let limits = DeadLetterLimits {
+            messages: 7,
+            bytes: 1 << 20,
+        };
+        let refused = Rejection::new(Reason::Quota, "full");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let hooked = Arc::clone(&seen);
+        let hook: Hook = Arc::new(move |letter| {
+            let mut seen = hooked.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.push(letter.header.sequence());
+        });
+        let alone = DeadLetters::new(limits, Some(hook));
+        let together = DeadLetters::new(limits, None);
+        let mut number = 0;
+        for count in [3, 1, 2, 1, 9, 4] {
+            for letters in [&alone, &together] {
+                let mut batch = Batch::new();
+                for sequence in number..number + count {
+                    let mut header = Header::new();
+                    header.set_identity(1, 0, sequence);
+                    batch.push(Envelope {
+                        header,
+                        body: sequence,
+                    });
+                }
+                letters.add_all("s", &refused, &mut batch);
+                assert!(batch.is_empty());
+            }
+            number += count;
+            assert_eq!(alone.totals().0, together.totals().0);
+            let look = |letters: &DeadLetters| {
+                let mut seen = Vec::new();
+                letters.for_each(|letter| {
+                    let body = letter.body.as_ref().and_then(|body| body.downcast_ref());
+                    let text = letter.rejection.to_string();
+                    seen.push((letter.header.sequence(), body.copied(), letter.weight, text));
+                });
+                seen
+            };
+            let (all, some) = (look(&alone), look(&together));
+            assert!(all.ends_with(&some), "{some:?} are the last of {all:?}");
+            assert_eq!((some.len(), some.is_empty()), (together.len(), false));
+            assert!(
+                some.iter()
+                    .all(|(sequence, body, ..)| *body == Some(*sequence))
+            );
+        }
+        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(seen.iter().copied().eq(0..number));
+        let (added, shed) = together.totals();
+        assert_eq!(added - shed, together.take().len() as u64);
+        assert!(together.is_empty());
     }
 
     #[test]

@@ -565,13 +565,9 @@ impl<T: Message> AnyOutlet for Outlet<T> {
         if finished && !self.pending.is_empty() {
             self.emitted += self.pending.len() as u64;
             edge.count_refused(self.pending.len() as u64);
-            for envelope in self.pending.drain() {
-                let rejection = Rejection::new(
-                    Reason::Quota,
-                    "the edge was full and its overflow policy is `fail`",
-                );
-                dead_letters.add(stage, rejection, envelope.header, Some(envelope.body));
-            }
+            let text = "the edge was full and its overflow policy is `fail`";
+            let rejection = Rejection::new(Reason::Quota, text);
+            dead_letters.add_all(stage, &rejection, &mut self.pending);
         }
         self.mark = self.pending.mark();
         self.renew();
