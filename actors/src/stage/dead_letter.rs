@@ -82,11 +82,22 @@ impl Kept {
             Self::Pile { messages, .. } => messages.size(),
         }
     }
+
+    /// The memory of a pile of this type.
+    fn emptied<M: Message>(self) -> Option<Batch<M>> {
+        let Self::Pile { messages, .. } = self else {
+            return None;
+        };
+        let mut batch = messages.into_any().downcast::<Batch<M>>().ok()?;
+        batch.clear();
+        Some(*batch)
+    }
 }
 
 /// A batch of any type.
 trait Pile: Send {
     fn size(&self) -> (usize, usize);
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
     /// Takes the first message as a letter.
     fn letter(&mut self, stage: &str, rejection: &Rejection) -> Option<DeadLetter>;
 }
@@ -94,6 +105,10 @@ trait Pile: Send {
 impl<M: Message> Pile for Batch<M> {
     fn size(&self) -> (usize, usize) {
         (self.len(), self.bytes())
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
     }
 
     fn letter(&mut self, stage: &str, rejection: &Rejection) -> Option<DeadLetter> {
@@ -228,10 +243,9 @@ impl DeadLetters {
         self.keep(Kept::One(letter));
     }
 
-    fn keep(&self, kept: Kept) {
-        let dropped = self.lock().add(kept, self.shared.limits);
-        // What the user's types do when they are dropped is not done under the lock.
-        drop(dropped);
+    /// Gives what goes for it: what the user's types do when they are dropped is not done under the lock.
+    fn keep(&self, kept: Kept) -> Vec<Kept> {
+        self.lock().add(kept, self.shared.limits)
     }
 
     /// Adds a batch of messages that were given up for one reason, and leaves it empty.
@@ -248,11 +262,17 @@ impl DeadLetters {
                 self.add(stage, rejection.clone(), header, Some(body));
             }
         } else if !messages.is_empty() {
-            self.keep(Kept::Pile {
+            let count = messages.len();
+            let dropped = self.keep(Kept::Pile {
                 messages: Box::new(std::mem::take(messages)),
                 stage: stage.into(),
                 rejection: rejection.clone(),
             });
+            // As many will be refused the next time, so they get the memory of those that went.
+            let mut emptied = dropped.into_iter().filter_map(Kept::emptied::<M>);
+            *messages = emptied
+                .find(|emptied| emptied.room() >= count)
+                .unwrap_or_else(|| Batch::with_capacity(count));
         }
     }
 

@@ -60,6 +60,14 @@ impl<M: Message> Batch<M> {
         Self::default()
     }
 
+    /// An empty batch with room for so many messages.
+    pub(crate) fn with_capacity(messages: usize) -> Self {
+        Self {
+            rows: Buffer::with_capacity(messages),
+            ..Self::default()
+        }
+    }
+
     /// How many messages it holds.
     #[must_use]
     #[inline]
@@ -79,6 +87,11 @@ impl<M: Message> Batch<M> {
     #[inline]
     pub fn bytes(&self) -> usize {
         self.varying + self.rows.len() * Self::EACH
+    }
+
+    /// How many messages fit into its memory.
+    pub(crate) fn room(&self) -> usize {
+        self.rows.allocated()
     }
 
     /// Bytes of the memory that its messages lie in, beside what they own themselves.

@@ -130,6 +130,13 @@ impl<M> Buffer<M> {
         self.hollow
     }
 
+    /// One with room for so many rows.
+    pub(super) fn with_capacity(rows: usize) -> Self {
+        let mut buffer = Self::default();
+        buffer.make_room(rows);
+        buffer
+    }
+
     /// How many rows fit without a new allocation.
     pub(crate) fn allocated(&self) -> usize {
         self.slots.capacity()
@@ -426,6 +433,11 @@ impl<M> Buffer<M> {
 
     /// Drops all rows, keeps the allocation.
     pub(crate) fn clear(&mut self) {
+        if !std::mem::needs_drop::<M>() {
+            self.hollow = false;
+            self.first = self.end;
+            self.rewind();
+        }
         while let Some(first) = self.take_first() {
             drop(first);
         }
