@@ -98,6 +98,58 @@ impl Item for Order {
     }
 }
 
+/// Plain numbers over which a processor computes for about a tenth of a microsecond.
+#[derive(Clone, Debug, Message)]
+pub struct Busy {
+    /// Whose it is.
+    #[message(key)]
+    pub account: u64,
+    /// The rest.
+    pub fields: [u64; 7],
+}
+
+impl Item for Busy {
+    type Now = ();
+
+    #[inline(always)]
+    fn new(number: u64) -> Self {
+        Self {
+            account: number,
+            fields: [number; 7],
+        }
+    }
+
+    #[inline(always)]
+    fn account(&self) -> u64 {
+        self.account
+    }
+
+    // Each step waits for the one before it, so that nobody's compiler makes less of it than another's.
+    #[inline(always)]
+    fn raise(&mut self) {
+        let mut state = self.fields[0] | 1;
+        for _ in 0..64 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+        }
+        self.fields[0] = state;
+    }
+
+    #[inline(always)]
+    fn add_to(&self, checksum: &mut Checksum) {
+        checksum.add(self.account, self.fields);
+    }
+
+    #[inline(always)]
+    fn now() {}
+
+    #[inline(always)]
+    fn is_late(&self, (): ()) -> bool {
+        false
+    }
+}
+
 /// Numbers and a text, which owns memory: whoever makes or copies one allocates, whoever drops one frees.
 #[derive(Clone, Debug, Message)]
 pub struct Named {
@@ -176,7 +228,7 @@ impl<B: Item> Item for Due<B> {
     fn new(number: u64) -> Self {
         static DEADLINE: LazyLock<Instant> = LazyLock::new(|| Instant::now() + FAR);
         Self {
-            deadline: *DEADLINE,
+            deadline: *DEADLINE + Duration::from_nanos(number),
             body: B::new(number),
         }
     }
@@ -271,7 +323,8 @@ impl<B: Item + Message> Item for DueEnvelope<B> {
     #[inline(always)]
     fn new(number: u64) -> Self {
         let mut envelope = <Envelope<B> as Item>::new(number);
-        envelope.header.set_deadline(Some(Time::ZERO + FAR));
+        let deadline = Time::ZERO + FAR + Duration::from_nanos(number);
+        envelope.header.set_deadline(Some(deadline));
         Self(envelope)
     }
 
@@ -325,6 +378,7 @@ mod tests {
     fn every_kind_of_message_goes_the_same_way() {
         is_processed_once::<Order>();
         is_processed_once::<Named>();
+        is_processed_once::<Busy>();
         is_processed_once::<Due<Order>>();
         is_processed_once::<Envelope<Order>>();
         is_processed_once::<DueEnvelope<Order>>();
@@ -335,7 +389,7 @@ mod tests {
         let due = Due::<Order>::new(1);
         assert!(due.is_late(Instant::now() + FAR + FAR));
         let due = DueEnvelope::<Order>::new(1);
-        assert!(due.is_late(Time::ZERO + FAR));
+        assert!(due.is_late(Time::ZERO + FAR + FAR));
         assert!(!Order::new(1).is_late(()));
     }
 

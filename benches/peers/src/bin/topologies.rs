@@ -44,6 +44,9 @@ struct Arguments {
     /// Measure the table in which a processor panics at every Nth message (1,000 where all tables are measured).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..))]
     panic_every: Option<u64>,
+    /// Measure the table in which processors compute for about a tenth of a microsecond.
+    #[arg(long)]
+    busy: bool,
     /// Measure latency at 100,000 messages/s.
     #[arg(long)]
     latency: bool,
@@ -95,6 +98,9 @@ impl Arguments {
         }
         if self.deadline {
             variants.push(Variant::Deadline);
+        }
+        if self.busy {
+            variants.push(Variant::Busy);
         }
         if self.panic_every.is_some() {
             variants.push(Variant::Panic);

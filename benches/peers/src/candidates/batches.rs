@@ -7,9 +7,9 @@ use std::thread;
 
 use tokio::sync::mpsc;
 
-use super::{Arrived, BY_HAND, Candidate, Case, Failure, Family, Variant};
+use super::{Arrived, BY_HAND_BUSY, Candidate, Case, Failure, Family, Variant};
 use crate::checksum::Checksum;
-use crate::message::{CAPACITY, Due, Item, Named, Order};
+use crate::message::{Busy, CAPACITY, Due, Item, Named, Order};
 
 /// Messages in a vector.
 const BATCH: usize = 256;
@@ -21,7 +21,7 @@ pub const ROWS: &[Candidate] = &[
         family: Family::Batches,
         about: "vectors of 256 over tokio mpsc, five tasks of one thread",
         messages: 20_000_000,
-        variants: BY_HAND,
+        variants: BY_HAND_BUSY,
         run: on_tokio,
     },
     Candidate {
@@ -29,7 +29,7 @@ pub const ROWS: &[Candidate] = &[
         family: Family::Batches,
         about: "vectors of 256 over crossbeam, five threads",
         messages: 20_000_000,
-        variants: BY_HAND,
+        variants: BY_HAND_BUSY,
         run: on_crossbeam,
     },
 ];
@@ -39,6 +39,7 @@ fn on_tokio(case: &Case) -> Result<Arrived, Failure> {
         Variant::Order => tokio_tasks::<Order>(case.messages),
         Variant::String => tokio_tasks::<Named>(case.messages),
         Variant::Deadline => tokio_tasks::<Due<Order>>(case.messages),
+        Variant::Busy => tokio_tasks::<Busy>(case.messages),
         Variant::Panic => Err(Failure::NotApplicable(case.variant)),
     }
 }
@@ -48,6 +49,7 @@ fn on_crossbeam(case: &Case) -> Result<Arrived, Failure> {
         Variant::Order => crossbeam_threads::<Order>(case.messages),
         Variant::String => crossbeam_threads::<Named>(case.messages),
         Variant::Deadline => crossbeam_threads::<Due<Order>>(case.messages),
+        Variant::Busy => crossbeam_threads::<Busy>(case.messages),
         Variant::Panic => Err(Failure::NotApplicable(case.variant)),
     }
 }

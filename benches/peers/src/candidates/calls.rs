@@ -4,9 +4,9 @@ use std::hint::black_box;
 
 use mcpbus_actors::Envelope;
 
-use super::{Arrived, BY_HAND, Candidate, Case, Failure, Family, Variant};
+use super::{Arrived, BY_HAND_BUSY, Candidate, Case, Failure, Family, Variant};
 use crate::checksum::Checksum;
-use crate::message::{Due, DueEnvelope, Item, Named, Order};
+use crate::message::{Busy, Due, DueEnvelope, Item, Named, Order};
 
 /// The rows of this family.
 pub const ROWS: &[Candidate] = &[
@@ -15,7 +15,7 @@ pub const ROWS: &[Candidate] = &[
         family: Family::Calls,
         about: "function calls, no channel",
         messages: 50_000_000,
-        variants: BY_HAND,
+        variants: BY_HAND_BUSY,
         run: calls,
     },
     Candidate {
@@ -23,7 +23,7 @@ pub const ROWS: &[Candidate] = &[
         family: Family::Calls,
         about: "function calls over mcpbus' envelope, deadline checked",
         messages: 30_000_000,
-        variants: BY_HAND,
+        variants: BY_HAND_BUSY,
         run: calls_envelope,
     },
 ];
@@ -36,6 +36,7 @@ fn calls(case: &Case) -> Result<Arrived, Failure> {
         Variant::Order => Ok(run::<Order>(case.messages)),
         Variant::String => Ok(run::<Named>(case.messages)),
         Variant::Deadline => Ok(run::<Due<Order>>(case.messages)),
+        Variant::Busy => Ok(run::<Busy>(case.messages)),
         Variant::Panic => Err(Failure::NotApplicable(case.variant)),
     }
 }
@@ -45,6 +46,7 @@ fn calls_envelope(case: &Case) -> Result<Arrived, Failure> {
         Variant::Order => Ok(run::<Envelope<Order>>(case.messages)),
         Variant::String => Ok(run::<Envelope<Named>>(case.messages)),
         Variant::Deadline => Ok(run::<DueEnvelope<Order>>(case.messages)),
+        Variant::Busy => Ok(run::<Envelope<Busy>>(case.messages)),
         Variant::Panic => Err(Failure::NotApplicable(case.variant)),
     }
 }

@@ -10,9 +10,9 @@ use mcpbus_actors::supervisor::RestartPolicy;
 use mcpbus_actors::topology::{Fusion, Placement, Report, Topology};
 use mcpbus_actors::{Envelope, Kind, Message, Time};
 
-use super::{Arrived, Candidate, Case, Failure, Family, Variant};
+use super::{Arrived, BY_HAND_BUSY, Candidate, Case, Failure, Family, Variant};
 use crate::checksum::Checksum;
-use crate::message::{CAPACITY, FAR, Item, Named, Order};
+use crate::message::{Busy, CAPACITY, FAR, Item, Named, Order};
 
 /// The rows of this family.
 pub const ROWS: &[Candidate] = &[
@@ -38,7 +38,7 @@ pub const ROWS: &[Candidate] = &[
         about: "mcpbus on one thread, router, processors and aggregator composed into one stage when compiled",
         messages: 40_000_000,
         // A panic would take the aggregator's state with it: that is the price of being one stage.
-        variants: &[Variant::Order, Variant::String, Variant::Deadline],
+        variants: BY_HAND_BUSY,
         run: composed,
     },
     Candidate {
@@ -86,6 +86,10 @@ fn run(case: &Case, placement: Placement, fusion: Fusion) -> Result<Arrived, Fai
             let source = t.produce("source", with_deadlines(messages));
             finish(t, source, copy_raised)
         }
+        Variant::Busy => {
+            let source = t.produce_iter("source", (0..messages).map(Busy::new));
+            finish(t, source, copy_raised)
+        }
         Variant::Panic => {
             t.restart_policy(without_limit());
             let source = t.produce_iter("source", (0..messages).map(Order::new));
@@ -115,6 +119,10 @@ fn composed(case: &Case) -> Result<Arrived, Failure> {
         }
         Variant::Deadline => {
             let source = t.produce("source", with_deadlines(messages));
+            finish_composed(t, source)
+        }
+        Variant::Busy => {
+            let source = t.produce_iter("source", (0..messages).map(Busy::new));
             finish_composed(t, source)
         }
         Variant::Panic => Err(Failure::NotApplicable(case.variant)),
@@ -147,7 +155,9 @@ fn with_deadlines(messages: u64) -> impl FnMut(&mut Out<'_, Order>) -> Progress 
         // A few at a time, as producers do that are made of iterators.
         for number in numbers.by_ref().take(16) {
             let mut envelope = Envelope::new(Order::new(number));
-            envelope.header.set_deadline(Some(Time::ZERO + FAR));
+            // Each has its own, as where it is so long after a request came.
+            let deadline = Time::ZERO + FAR + Duration::from_nanos(number);
+            envelope.header.set_deadline(Some(deadline));
             out.emit_envelope(envelope);
         }
         if numbers.is_empty() {

@@ -23,7 +23,7 @@ pub const ROWS: &[Candidate] = &[
             Variant::Order => run::<Order, McpbusSend>(case.messages),
             Variant::String => run::<Named, McpbusSend>(case.messages),
             Variant::Deadline => run::<DueEnvelope<Order>, McpbusSend>(case.messages),
-            Variant::Panic => Err(Failure::NotApplicable(case.variant)),
+            Variant::Panic | Variant::Busy => Err(Failure::NotApplicable(case.variant)),
         },
     },
     Candidate {
@@ -36,7 +36,9 @@ pub const ROWS: &[Candidate] = &[
             Variant::Order => run::<Order, McpbusBuffer>(case.messages),
             Variant::String => run::<Named, McpbusBuffer>(case.messages),
             // A buffer takes bodies, not envelopes.
-            Variant::Deadline | Variant::Panic => Err(Failure::NotApplicable(case.variant)),
+            Variant::Deadline | Variant::Panic | Variant::Busy => {
+                Err(Failure::NotApplicable(case.variant))
+            }
         },
     },
     Candidate {
@@ -106,7 +108,7 @@ where
         Variant::Order => run::<Order, C>(case.messages),
         Variant::String => run::<Named, C>(case.messages),
         Variant::Deadline => run::<Due<Order>, C>(case.messages),
-        Variant::Panic => Err(Failure::NotApplicable(case.variant)),
+        Variant::Panic | Variant::Busy => Err(Failure::NotApplicable(case.variant)),
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use crate::candidates::{Candidate, Case, Failure, Variant};
 use crate::checksum::Checksum;
-use crate::message::{Named, Order};
+use crate::message::{Busy, Named, Order};
 use child::Measured;
 
 /// Runs a candidate in this process.
@@ -49,5 +49,6 @@ fn expected(case: &Case) -> Checksum {
     match case.variant {
         Variant::String => Checksum::expected::<Named>(numbers),
         Variant::Order | Variant::Deadline | Variant::Panic => Checksum::expected::<Order>(numbers),
+        Variant::Busy => Checksum::expected::<Busy>(numbers),
     }
 }

@@ -81,6 +81,7 @@ fn title(results: &Results, variant: Variant) -> String {
         Variant::Order => "Bodies of plain numbers, 64 bytes".to_owned(),
         Variant::String => "Bodies of 64 bytes that own a text of 24 more".to_owned(),
         Variant::Deadline => "A deadline on every message".to_owned(),
+        Variant::Busy => "Processors that compute for about a tenth of a microsecond".to_owned(),
         Variant::Panic => format!(
             "A processor panics at every {}th message",
             thousands(results.panic_every as f64)
