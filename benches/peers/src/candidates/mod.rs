@@ -66,7 +66,7 @@ impl Variant {
             Self::Order => 1,
             Self::Deadline => 2,
             Self::String | Self::Panic => 4,
-            Self::Busy => 8,
+            Self::Busy => 3,
         }
     }
 }
