@@ -237,13 +237,16 @@ mod tests {
                 assert_eq!(out.pending(), 5);
                 assert!(!out.emit_from(&mut messages, usize::MAX));
             });
-        let envelope = |input| Envelope {
-            header: Header::with_key(Some(Key(7))),
-            body: input,
-        };
-        for input in [6, 64, 65, 300] {
-            alone.give_envelope(envelope(input));
-            together.give_envelope(envelope(input));
+        // Without a key in the cause, outputs with and without a key differ in what headers have in common.
+        let inputs = [6, 64, 65, 300];
+        let causes = [Some(Key(7)), None].into_iter();
+        for (key, input) in causes.flat_map(|key| inputs.map(|input| (key, input))) {
+            let envelope = || Envelope {
+                header: Header::with_key(key),
+                body: input,
+            };
+            alone.give_envelope(envelope());
+            together.give_envelope(envelope());
             let (one, other) = (alone.output_envelopes(), together.output_envelopes());
             assert_eq!((one.len() as u64, other.len()), (input, one.len()));
             for (one, other) in one.into_iter().zip(other) {

@@ -133,6 +133,10 @@ impl<T: Message> Outlet<T> {
         let before = self.pending.len();
         let keyed = first.key().is_some();
         self.push(cause, first);
+        if self.alike == Alike::NONE {
+            // Headers of this batch are held one by one, so outputs are added one by one.
+            return Some(1);
+        }
         let inherited = cause.map_or(0, Header::key_number);
         let mut odd = None;
         let mut ended = false;
