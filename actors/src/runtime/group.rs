@@ -40,16 +40,13 @@ impl Group {
     /// Runs until all have to wait.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Step {
         let alone = self.drivers.len() == 1;
-        // One look at the clock for all rounds: they take microseconds unless a handler does not come back, and a reading costs
-        // as much as handling several messages.
-        let now = self.now();
         // Among neighbours nobody has to be woken: they are asked again as long as one of them gets on.
         let mut quiet = Context::from_waker(Waker::noop());
         for _ in 0..ROUNDS {
-            match self.round(now, if alone { cx } else { &mut quiet }) {
+            match self.round(if alone { cx } else { &mut quiet }) {
                 Round::Over => return Step::Over,
                 Round::Progress => {}
-                Round::Idle(_) if !alone => match self.round(now, cx) {
+                Round::Idle(_) if !alone => match self.round(cx) {
                     Round::Over => return Step::Over,
                     Round::Idle(until) if self.listen(cx) => return Step::Wait(until),
                     // Something came while they were getting ready to sleep.
@@ -66,7 +63,10 @@ impl Group {
     }
 
     /// One turn of each.
-    fn round(&mut self, now: Time, cx: &mut Context<'_>) -> Round {
+    fn round(&mut self, cx: &mut Context<'_>) -> Round {
+        // Read for each round, though that costs as much as handling several messages: handlers may take long, and deadlines,
+        // timers and the watch over stages that are stuck go by it.
+        let now = self.now();
         let mut progress = false;
         let mut until: Option<Time> = None;
         self.drivers.retain(|driver| match driver.run(now, cx) {
