@@ -89,8 +89,12 @@ impl<S: Stage> StageTurn<S> {
     fn handle_each(&mut self, now: Time, budget: usize) -> usize {
         let before = self.hand.batch.len();
         if self.hand.batch.is_expired(now) {
-            self.hand.batch.clear();
-            self.books.of(self.hand.edge).expired += before as u64;
+            let expired = &mut self.books.of(self.hand.edge).expired;
+            // One by one: a body may panic when it is dropped, and must be counted all the same.
+            while let Some(message) = self.hand.batch.take_first() {
+                *expired += 1;
+                drop(message);
+            }
             return budget.saturating_sub(before);
         }
         let Self {
