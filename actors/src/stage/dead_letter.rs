@@ -257,7 +257,9 @@ impl DeadLetters {
     ) {
         let limits = self.shared.limits;
         let fits = messages.len() <= limits.messages && messages.bytes() <= limits.bytes;
-        if self.shared.hook.is_some() || !fits {
+        // Places without a message are in no bound, so a batch that is mostly empty is not kept as it is.
+        let is_full = 2 * messages.len() >= messages.room();
+        if self.shared.hook.is_some() || !fits || !is_full {
             for Envelope { header, body } in messages.drain() {
                 self.add(stage, rejection.clone(), header, Some(body));
             }
@@ -409,6 +411,22 @@ mod tests {
         let (added, shed) = together.totals();
         assert_eq!(added - shed, together.take().len() as u64);
         assert!(together.is_empty());
+    }
+
+    #[test]
+    fn places_without_a_message_are_not_kept() {
+        let letters = DeadLetters::new(DeadLetterLimits::default(), None);
+        let refused = Rejection::from(Reason::Quota);
+        let mut batch = Batch::with_capacity(512);
+        for number in 0..20u64 {
+            batch.push(Envelope::new(number));
+            letters.add_all("s", &refused, &mut batch);
+            assert!(
+                batch.is_empty() && batch.room() >= 512,
+                "its memory stays where it is used"
+            );
+        }
+        assert_eq!(letters.len(), 20);
     }
 
     #[test]
