@@ -106,7 +106,8 @@ impl Topology {
         )
     }
 
-    /// Adds a producer that gives the items of an iterator.
+    /// Adds a producer that gives the items of an iterator which has them ready: it is asked for several hundred before they
+    /// are sent. One that waits for its items belongs into [`Topology::produce_blocking`].
     pub fn produce_iter<O, I>(&mut self, name: &str, items: I) -> Port<O>
     where
         O: Message,
