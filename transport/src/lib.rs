@@ -15,5 +15,6 @@ pub mod codec;
 pub mod identity;
 pub mod link;
 pub mod session;
+pub mod spool;
 mod telemetry;
 pub mod wire;

@@ -1,0 +1,19 @@
+//! What a node keeps on its disk: messages for those who are away, and what it must still know after a restart.
+//!
+//! A [`Store`] blocks, so it has a thread of its own ([`SpoolThread`]). The node decides sans-IO what is stored and when
+//! it is settled; it hands over a [`Request`] and hears an [`Answer`].
+//!
+//! | file | subject |
+//! | --- | --- |
+//! | `contract`, `laws` | what a store does, and the tests that every store passes |
+//! | `memory` | a store that forgets: for tests and simulation |
+//! | `request`, `thread` | what a node asks for; the thread that carries it out |
+
+mod contract;
+mod request;
+
+pub use contract::{
+    BATCH_MAX, CorruptRecord, KEY_MAX, Operation, Position, QueueId, Recovered, RecoveredQueue,
+    Store, StoreError, Stored, TAG_MAX, Usage, VALUE_MAX, WallClock,
+};
+pub use request::{Answer, Request, carry_out};
