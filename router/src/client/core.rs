@@ -13,7 +13,7 @@ use mcpbus_transport::link::LaneId;
 use mcpbus_transport::session::{Event, Local, Session, SessionState};
 use mcpbus_transport::wire::{Failure, GoodbyeCode, Record};
 use slab::Slab;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How long a client that was dropped goes on sending what its user has published.
@@ -37,6 +37,8 @@ pub struct ClientCore {
     incoming: BTreeMap<u32, Incoming>,
     /// Rises when the node forgets: settlements of before are void.
     generation: u64,
+    /// Deliveries that were given back, by when they are due.
+    retries: BTreeSet<(Time, u32, Option<u64>)>,
     /// Why the link is to be closed.
     closing: Option<String>,
     closed: bool,
@@ -73,6 +75,7 @@ impl ClientCore {
             notifies: Slab::new(),
             incoming: BTreeMap::new(),
             generation: 1,
+            retries: BTreeSet::new(),
             closing: None,
             closed: false,
             leave_by: None,
@@ -101,15 +104,17 @@ impl ClientCore {
     /// Takes over what users have asked for since the last call.
     pub fn pump(&mut self, now: Time) {
         let shared = self.shared.clone();
-        let (commands, settlements) = {
+        let (commands, settlements, retries) = {
             let mut state = shared.arrived();
             (
                 std::mem::take(&mut state.commands),
                 std::mem::take(&mut state.settlements),
+                std::mem::take(&mut state.retries),
             )
         };
         // What was settled before a subscription ended is told before its end.
         self.settle(settlements, now);
+        self.retries.extend(retries);
         for command in commands {
             self.command(command, now);
         }
@@ -127,13 +132,16 @@ impl ClientCore {
                 subscription,
                 pattern,
                 group,
+                durable,
             } => Signal::Subscribe {
                 subscription,
                 pattern,
                 group,
+                durable,
             },
             Command::Unsubscribe { subscription } => Signal::Unsubscribe { subscription },
             Command::Count { question, subject } => Signal::Count { question, subject },
+            Command::Delete { question, durable } => Signal::Delete { question, durable },
             Command::Close => {
                 self.leave_by.get_or_insert(now + LINGER);
                 return;
@@ -324,12 +332,14 @@ impl ClientCore {
     fn forgotten(&mut self, died: bool, lost: u64) {
         self.generation += 1;
         self.incoming.clear();
+        self.retries.clear();
         let mut signals = Vec::new();
         {
             let mut state = self.shared.lock();
             state.stats.resets += 1;
             state.stats.lost += lost;
             for (number, subscription) in &state.subscriptions {
+                subscription.retries.clear();
                 subscription.state.send_if_modified(|progress| {
                     let ready = *progress == Progress::Ready;
                     if ready {
@@ -341,6 +351,7 @@ impl ClientCore {
                     subscription: *number,
                     pattern: subscription.pattern.clone(),
                     group: subscription.group.clone(),
+                    durable: subscription.durable.clone(),
                 });
             }
         }
@@ -420,13 +431,18 @@ impl ClientCore {
         now: Time,
     ) {
         let shared = self.shared.clone();
-        let sender = {
+        let (sender, durable, max_deliver, retries) = {
             let mut state = shared.lock();
             state.stats.received += records.len() as u64;
-            state
-                .subscriptions
-                .get(&number)
-                .map(|subscription| subscription.sender.clone())
+            match state.subscriptions.get(&number) {
+                Some(subscription) => (
+                    Some(subscription.sender.clone()),
+                    subscription.durable.is_some(),
+                    subscription.max_deliver,
+                    subscription.retries.clone(),
+                ),
+                None => (None, false, 1, Arc::default()),
+            }
         };
         for (index, record) in records.drain(..).enumerate() {
             let sequence = first + index as u64;
@@ -435,6 +451,10 @@ impl ClientCore {
                 generation: self.generation,
                 flow,
                 sequence,
+                subscription: number,
+                durable,
+                max_deliver,
+                retries: retries.clone(),
             };
             let delivery = Delivery {
                 record,
@@ -452,6 +472,32 @@ impl ClientCore {
             delivery.settle = None;
             self.session.fail(flow, sequence, failure, now);
             self.session.done(flow, sequence, now);
+        }
+    }
+
+    /// Sends deliveries that are due to their consumers again.
+    fn try_again(&mut self, now: Time) {
+        while let Some((_, number, key)) = self
+            .retries
+            .first()
+            .copied()
+            .filter(|(due, ..)| *due <= now)
+        {
+            self.retries.pop_first();
+            let subscription = {
+                let state = self.shared.lock();
+                state
+                    .subscriptions
+                    .get(&number)
+                    .map(|state| (state.retries.clone(), state.sender.clone()))
+            };
+            if let Some((retries, sender)) = subscription
+                && let Some(delivery) = retries.take_due(key)
+                // It still counts against the window, so there is room; the channel can only be closed.
+                && let Err(error) = sender.try_send(delivery)
+            {
+                error.into_message().forget();
+            }
         }
     }
 
@@ -559,11 +605,18 @@ impl Owner for ClientCore {
 
     fn next_timeout(&self) -> Option<Time> {
         let leave = self.leave_by.filter(|_| !self.closed);
-        self.session.next_timeout().into_iter().chain(leave).min()
+        let retry = self.retries.first().map(|(due, ..)| *due);
+        self.session
+            .next_timeout()
+            .into_iter()
+            .chain(leave)
+            .chain(retry)
+            .min()
     }
 
     fn handle_timeout(&mut self, now: Time) {
         self.session.handle_timeout(now);
+        self.try_again(now);
         self.after(now);
     }
 }

@@ -4,8 +4,9 @@ use super::config::ClientConfig;
 use super::core::ClientCore;
 use super::error::{ConnectError, QueryError, SubscribeError};
 use super::publisher::Publisher;
+use super::retry::Retries;
 use super::shared::{Command, Progress, Shared, SubscriptionState};
-use super::subscription::{SubscribeOptions, Subscription};
+use super::subscription::{MAX_DELIVER, SubscribeOptions, Subscription};
 use crate::dial::{Backoff, Dial, DialFailure};
 use crate::protocol::SubscribeRefusal;
 use crate::random;
@@ -235,6 +236,7 @@ impl Client {
         let capacity = Capacity::messages(messages as usize).bytes(window.1 as usize);
         let (sender, receiver) = channel(capacity);
         let (state, progress) = watch::channel(Progress::Asked);
+        let retries = Arc::<Retries>::default();
         // Each takes a flow of the session, so a node could not serve more.
         let limit = config.session.flows_max as usize;
         let number = self.shared().act(|shared| {
@@ -250,11 +252,15 @@ impl Client {
             let number = shared.next_subscription;
             shared.next_subscription += 1;
             let group = options.group.clone();
+            let durable = options.durable.clone();
             shared.subscriptions.insert(
                 number,
                 SubscriptionState {
                     pattern: pattern.to_owned(),
                     group: group.clone(),
+                    durable: durable.clone(),
+                    max_deliver: options.max_deliver.unwrap_or(MAX_DELIVER),
+                    retries: retries.clone(),
                     sender,
                     state,
                     window,
@@ -264,6 +270,7 @@ impl Client {
                 subscription: number,
                 pattern: pattern.to_owned(),
                 group,
+                durable,
             });
             Ok(number)
         })?;
@@ -271,6 +278,7 @@ impl Client {
             shared: self.shared().clone(),
             number,
             receiver,
+            retries,
             progress,
         })
     }
@@ -285,8 +293,28 @@ impl Client {
         subject: &str,
         timeout: Duration,
     ) -> Result<u64, QueryError> {
-        let (answer, answered) = oneshot::channel();
         let subject = subject.to_owned();
+        self.ask(timeout, |question| Command::Count { question, subject })
+            .await
+    }
+
+    /// Ends a durable subscription for good, with what waits for it. Whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`]. Cancel safe; the node may delete it although nobody waits for the answer.
+    pub async fn delete_durable(&self, name: &str, timeout: Duration) -> Result<bool, QueryError> {
+        let durable = name.to_owned();
+        let deleted = self.ask(timeout, |question| Command::Delete { question, durable });
+        Ok(deleted.await? > 0)
+    }
+
+    async fn ask(
+        &self,
+        timeout: Duration,
+        command: impl FnOnce(u32) -> Command,
+    ) -> Result<u64, QueryError> {
+        let (answer, answered) = oneshot::channel();
         let limit = self.shared().config.requests;
         let number = self.shared().act(|shared| {
             if shared.status == ClientStatus::Closed {
@@ -298,7 +326,7 @@ impl Client {
             let question = shared.next_question;
             shared.next_question = shared.next_question.wrapping_add(1);
             shared.questions.insert(question, answer);
-            shared.commands.push(Command::Count { question, subject });
+            shared.commands.push(command(question));
             Ok(question)
         })?;
         let question = Question {

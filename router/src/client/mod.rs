@@ -17,6 +17,7 @@ mod handle;
 mod outbox;
 mod publisher;
 mod request;
+mod retry;
 mod shared;
 mod subscription;
 

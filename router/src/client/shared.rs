@@ -3,13 +3,14 @@
 use super::error::ReceiptError;
 use super::outbox::Outbox;
 use super::request::Pending;
+use super::retry::Retries;
 use crate::client::ClientConfig;
 use crate::protocol::SubscribeRefusal;
 use mcpbus_actors::channel::Sender;
 use mcpbus_actors::{Clock, SystemClock, Time};
 use mcpbus_transport::wire::Failure;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::subscription::Delivery;
@@ -68,6 +69,7 @@ pub(super) enum Command {
         subscription: u32,
         pattern: String,
         group: Option<String>,
+        durable: Option<String>,
     },
     Unsubscribe {
         subscription: u32,
@@ -76,6 +78,10 @@ pub(super) enum Command {
         question: u32,
         subject: String,
     },
+    Delete {
+        question: u32,
+        durable: String,
+    },
     Close,
 }
 
@@ -83,6 +89,11 @@ pub(super) enum Command {
 pub(super) struct SubscriptionState {
     pub(super) pattern: String,
     pub(super) group: Option<String>,
+    pub(super) durable: Option<String>,
+    /// How often a message is handed to the consumer at most.
+    pub(super) max_deliver: u16,
+    /// Where its deliveries go to be tried again.
+    pub(super) retries: Arc<Retries>,
     pub(super) sender: Sender<Delivery>,
     pub(super) state: watch::Sender<Progress>,
     pub(super) window: (u64, u64),
@@ -101,6 +112,8 @@ pub(super) struct State {
     pub(super) status: ClientStatus,
     pub(super) outbox: Outbox,
     pub(super) settlements: Vec<Settlement>,
+    /// Deliveries that were given back: when each is due, its subscription, its key.
+    pub(super) retries: Vec<(Time, u32, Option<u64>)>,
     pub(super) commands: Vec<Command>,
     pub(super) subscriptions: BTreeMap<u32, SubscriptionState>,
     pub(super) next_subscription: u32,
@@ -132,6 +145,7 @@ impl Shared {
                 status: ClientStatus::Connecting,
                 outbox: Outbox::new(&config),
                 settlements: Vec::new(),
+                retries: Vec::new(),
                 commands: Vec::new(),
                 subscriptions: BTreeMap::new(),
                 next_subscription: 1,

@@ -2,6 +2,7 @@
 
 use super::error::{SettleError, SubscribeError};
 use super::outbox::{Notify, REPLIES, record};
+use super::retry::{Retries, Sorted, pause};
 use super::shared::{Command, Progress, Shared};
 use crate::protocol::{ReplyStatus, encode_reply};
 use bytes::Bytes;
@@ -14,6 +15,8 @@ use tokio::sync::watch;
 
 /// Largest answer to a request, in bytes.
 pub(super) const REPLY_MAX: usize = 64 * 1024;
+/// How often a message is handed to its consumer at most, unless said otherwise.
+pub(super) const MAX_DELIVER: u16 = 5;
 
 /// How to subscribe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +25,10 @@ pub struct SubscribeOptions {
     pub group: Option<String>,
     /// Messages held or granted; the client's default otherwise.
     pub window_messages: Option<u64>,
+    /// The name under which the node keeps the messages while nobody takes them.
+    pub durable: Option<String>,
+    /// How often a message is handed to the consumer at most; 5 otherwise.
+    pub max_deliver: Option<u16>,
 }
 
 impl SubscribeOptions {
@@ -29,6 +36,22 @@ impl SubscribeOptions {
     #[must_use]
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.group = Some(group.into());
+        self
+    }
+
+    /// Durable under this name: from then on the client's node keeps every message on its disk until it is settled,
+    /// over restarts of the node and of the consumer, until [`Client::delete_durable`](super::Client::delete_durable).
+    /// It has one subscriber at a time: a newer one takes it over. Connect to the same node again.
+    #[must_use]
+    pub fn durable(mut self, name: impl Into<String>) -> Self {
+        self.durable = Some(name.into());
+        self
+    }
+
+    /// Hands each message to the consumer at most so often (at least once); then it is a dead letter (`max_deliver`).
+    #[must_use]
+    pub fn max_deliver(mut self, deliveries: u16) -> Self {
+        self.max_deliver = Some(deliveries.max(1));
         self
     }
 
@@ -45,6 +68,7 @@ pub struct Subscription {
     pub(super) shared: Arc<Shared>,
     pub(super) number: u32,
     pub(super) receiver: Receiver<Delivery>,
+    pub(super) retries: Arc<Retries>,
     pub(super) progress: watch::Receiver<Progress>,
 }
 
@@ -83,29 +107,52 @@ impl Subscription {
 
     /// The next message; `None` once the client is closed or the subscription was refused. Cancel safe.
     pub async fn next(&mut self) -> Option<Delivery> {
-        self.receiver.recv().await
+        loop {
+            if let Some(delivery) = self.retries.next_ready() {
+                return Some(delivery);
+            }
+            if let Sorted::Now(delivery) = self.retries.sort(self.receiver.recv().await?) {
+                return Some(delivery);
+            }
+        }
     }
 
     /// The next message if one is here.
     pub fn try_next(&mut self) -> Option<Delivery> {
-        self.receiver.try_recv().ok()
+        loop {
+            if let Some(delivery) = self.retries.next_ready() {
+                return Some(delivery);
+            }
+            if let Sorted::Now(delivery) = self.retries.sort(self.receiver.try_recv().ok()?) {
+                return Some(delivery);
+            }
+        }
     }
 
     /// The next message, blocking the thread. Not for async tasks.
     pub fn next_blocking(&mut self) -> Option<Delivery> {
-        self.receiver.blocking_recv()
+        loop {
+            if let Some(delivery) = self.retries.next_ready() {
+                return Some(delivery);
+            }
+            if let Sorted::Now(delivery) = self.retries.sort(self.receiver.blocking_recv()?) {
+                return Some(delivery);
+            }
+        }
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
         let number = self.number;
+        let retries = self.retries.clone();
         self.shared.act(|state| {
             if state.subscriptions.remove(&number).is_some() {
                 state.commands.push(Command::Unsubscribe {
                     subscription: number,
                 });
             }
+            retries.clear();
         });
     }
 }
@@ -113,7 +160,8 @@ impl Drop for Subscription {
 /// A message that was delivered. Its credit returns when it is settled or dropped.
 ///
 /// A delivery that is dropped counts as processed, unless its publisher waits for exactly that: then it must be
-/// [`ack`](Self::ack)nowledged, and dropping it says that its consumer gave up.
+/// [`ack`](Self::ack)nowledged, and dropping it says that its consumer gave up. One of a durable subscription that is
+/// dropped comes again, as with [`retry`](Self::retry).
 pub struct Delivery {
     pub(super) record: Record,
     pub(super) settle: Option<Settle>,
@@ -125,6 +173,10 @@ pub(super) struct Settle {
     pub(super) generation: u64,
     pub(super) flow: u32,
     pub(super) sequence: u64,
+    pub(super) subscription: u32,
+    pub(super) durable: bool,
+    pub(super) max_deliver: u16,
+    pub(super) retries: Arc<Retries>,
 }
 
 impl std::fmt::Debug for Delivery {
@@ -214,6 +266,58 @@ impl Delivery {
         self.settle_as(Some(Failure::Rejected));
     }
 
+    /// How often it was handed out before, as far as that is known.
+    pub fn attempt(&self) -> u16 {
+        self.record.extra.as_ref().map_or(0, |extra| extra.attempt)
+    }
+
+    /// It cannot be processed now: it comes again after a pause (full jitter, 100 ms to 30 s), and later messages of its
+    /// key behind it. After [`max_deliver`](SubscribeOptions::max_deliver) times it is a dead letter.
+    pub fn retry(mut self) {
+        self.give_back();
+    }
+
+    fn give_back(&mut self) {
+        let Some(settle) = &self.settle else { return };
+        let attempt = self.attempt().saturating_add(1);
+        if attempt >= settle.max_deliver {
+            return self.settle_as(Some(Failure::MaxDeliver));
+        }
+        let mut record = self.record.clone();
+        record.extra.get_or_insert_default().attempt = attempt;
+        let Some(settle) = self.settle.take() else {
+            return;
+        };
+        let (shared, subscription) = (settle.shared.clone(), settle.subscription);
+        let retries = settle.retries.clone();
+        let mut returned = Some(Delivery {
+            record,
+            settle: Some(settle),
+        });
+        let due = shared.now() + pause(attempt, crate::random::u64());
+        shared.act(|state| {
+            if state.subscriptions.contains_key(&subscription)
+                && let Some(key) = returned.take().and_then(|it| retries.give_back(it))
+            {
+                state.retries.push((due, subscription, key));
+            }
+        });
+        // Nobody will take it here any more: the node is told.
+        if let Some(returned) = &mut returned {
+            returned.settle_as(Some(Failure::Cancelled));
+        }
+    }
+
+    /// Its number on the flow it came by.
+    pub(super) fn flow_sequence(&self) -> u64 {
+        self.settle.as_ref().map_or(0, |settle| settle.sequence)
+    }
+
+    /// Nobody is told of it any more.
+    pub(super) fn forget(&mut self) {
+        self.settle = None;
+    }
+
     /// Answers a request and acknowledges it.
     ///
     /// # Errors
@@ -286,6 +390,9 @@ impl Delivery {
 
 impl Drop for Delivery {
     fn drop(&mut self) {
+        if self.settle.as_ref().is_some_and(|settle| settle.durable) {
+            return self.give_back();
+        }
         let failure = (self.record.head.ack == AckLevel::Processed).then_some(Failure::Cancelled);
         self.settle_as(failure);
     }

@@ -136,6 +136,12 @@ impl Interest {
         }
     }
 
+    /// Whether nodes are still to confirm a local entry.
+    #[must_use]
+    pub fn is_unconfirmed(&self, id: EntryId) -> bool {
+        self.unconfirmed.contains_key(&id)
+    }
+
     fn local_changed(&mut self, id: EntryId) {
         if let Some(obligation) = self.unconfirmed.remove(&id) {
             self.cancel(obligation, self.me);

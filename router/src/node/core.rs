@@ -6,6 +6,7 @@ use super::flow::{InFlow, InFlowId};
 use super::ledger::{NodeLedger, Outcome};
 use super::peer::{Peer, PeerId};
 use super::registry::PeerRegistry;
+use super::spool::{DURABLE, Spool, SpoolLedger};
 use super::telemetry::Telemetry;
 use crate::interest::{Interest, Limits, NodeId};
 use crate::policy::Policy;
@@ -87,6 +88,8 @@ pub struct NodeCore {
     pub(super) leaving: Vec<PeerId>,
     /// A peer that serves a configured link by a link it dialed itself.
     pub(super) refused_dials: BTreeMap<usize, String>,
+    /// What the node keeps on its disk, if it does.
+    pub(super) spool: Option<Spool>,
 }
 
 impl std::fmt::Debug for NodeCore {
@@ -135,7 +138,7 @@ impl NodeCore {
             local_entries: BTreeMap::new(),
             remote_entries: BTreeMap::new(),
             // Entries of an earlier life must not be taken for ours.
-            next_entry: config.seed as u32,
+            next_entry: config.seed as u32 & !DURABLE,
             table: SubjectTable::with_seed(config.seed),
             version: 1,
             decisions: HashMap::default(),
@@ -152,6 +155,7 @@ impl NodeCore {
             incarnations: config.seed | 1,
             leaving: Vec::new(),
             refused_dials: BTreeMap::new(),
+            spool: None,
             config,
         };
         node.announce_routes();
@@ -169,7 +173,12 @@ impl NodeCore {
     /// What became of the messages this node took over.
     pub fn ledger(&self) -> NodeLedger {
         let mut ledger = self.ledger.clone();
-        for (_, inflow) in &self.inflows {
+        // What is in the spool has an account of its own.
+        let inflows = self
+            .inflows
+            .iter()
+            .filter(|(_, inflow)| inflow.spool.is_none());
+        for (_, inflow) in inflows {
             ledger.held += match (inflow.flow, &inflow.window) {
                 (Some(flow), _) => self
                     .peers
@@ -180,6 +189,11 @@ impl NodeCore {
             };
         }
         ledger
+    }
+
+    /// What became of the messages in the spool; `None` without one.
+    pub fn spool_ledger(&self) -> Option<SpoolLedger> {
+        self.spool.as_ref().map(Spool::ledger)
     }
 
     /// Who is connected, readable from any thread.
@@ -237,6 +251,7 @@ impl NodeCore {
             .chain(homeless)
             .chain(self.interest.next_timeout())
             .chain(self.next_drain_timeout())
+            .chain(self.store_timeout())
             .min()
     }
 
@@ -274,6 +289,7 @@ impl NodeCore {
             self.refuse(link, GoodbyeCode::Silent, "no hello came", true);
         }
         self.interest.handle_timeout(now);
+        self.retry_store(now);
         self.settle(now);
         self.give_up_waiting(now);
         self.give_up_draining(now);

@@ -11,7 +11,7 @@ use crate::policy::{Choice, Destination, MemberChooser, Meta, destination_id};
 use crate::protocol::Target;
 use crate::routing::{Pattern, Subject};
 use foldhash::fast::FixedState;
-use mcpbus_transport::wire::{Head, Record};
+use mcpbus_transport::wire::{AckLevel, Head, Record};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -60,6 +60,8 @@ pub(super) struct Out {
     pub(super) flow: u32,
     /// Whether it leads to another node.
     pub(super) onward: bool,
+    /// Whether it leads to durable subscriptions: who asked for a message to be stored waits for them only.
+    pub(super) durable: bool,
 }
 
 /// What a head's messages come to.
@@ -67,10 +69,76 @@ pub(super) struct Out {
 pub(super) struct CachedDecision {
     /// Keeps the address of the head its own.
     _head: Arc<Head>,
-    /// The same with one hop more.
-    pub(super) onward: Arc<Head>,
+    pub(super) heads: Heads,
     pub(super) version: u64,
     pub(super) decision: Rc<Decision>,
+}
+
+/// A head as it is handed on: to whom, and with which ack level.
+#[derive(Clone)]
+pub(super) struct Heads {
+    /// To a client, or to another node for durable subscriptions there.
+    local: Arc<Head>,
+    onward: Arc<Head>,
+    /// The same for those who are not durable: nobody waits for it to be stored there.
+    local_plain: Arc<Head>,
+    onward_plain: Arc<Head>,
+}
+
+impl Heads {
+    fn new(head: &Arc<Head>, from_spool: bool) -> Self {
+        let with = |hops: u8, ack: AckLevel| {
+            if head.hops == hops && head.ack == ack {
+                head.clone()
+            } else {
+                Arc::new(Head {
+                    hops,
+                    ack,
+                    ..Head::clone(head)
+                })
+            }
+        };
+        // What is stored here stays here until the next owner has settled it.
+        let ack = if from_spool {
+            head.ack.max(AckLevel::Stored)
+        } else {
+            head.ack
+        };
+        let plain = if ack == AckLevel::Stored {
+            AckLevel::Accepted
+        } else {
+            ack
+        };
+        let onward = with(head.hops + 1, ack);
+        Self {
+            local: with(head.hops, ack),
+            local_plain: with(head.hops, plain),
+            onward_plain: if plain == ack {
+                onward.clone()
+            } else {
+                with(head.hops + 1, plain)
+            },
+            onward,
+        }
+    }
+
+    fn same(head: &Arc<Head>) -> Self {
+        Self {
+            local: head.clone(),
+            onward: head.clone(),
+            local_plain: head.clone(),
+            onward_plain: head.clone(),
+        }
+    }
+
+    pub(super) fn of(&self, out: &Out) -> &Arc<Head> {
+        match (out.onward, out.durable) {
+            (false, true) => &self.local,
+            (false, false) => &self.local_plain,
+            (true, true) => &self.onward,
+            (true, false) => &self.onward_plain,
+        }
+    }
 }
 
 /// Who wants the messages of one subject, and who chooses among them.
@@ -130,6 +198,10 @@ impl NodeCore {
         }
         match self.inflows[id].purpose.clone() {
             Purpose::Replies => self.decide_reply(record),
+            Purpose::Spooled { queue } => match self.decision(id, &record.head) {
+                None => Verdict::TooFar,
+                Some(_) => self.decide_spooled(id, queue, sequence, record),
+            },
             Purpose::Publish => match self.decision(id, &record.head) {
                 None => Verdict::TooFar,
                 Some(cached) => self.select(id, sequence, &cached.decision, record),
@@ -150,13 +222,13 @@ impl NodeCore {
         }
     }
 
-    /// The head to give to other nodes for messages of `head`.
-    pub(super) fn onward_head(&self, id: InFlowId, head: &Arc<Head>) -> Arc<Head> {
+    /// The heads to hand messages of `head` on with.
+    pub(super) fn heads(&self, id: InFlowId, head: &Arc<Head>) -> Heads {
         let address = Arc::as_ptr(head) as usize;
         self.inflows[id]
             .decisions
             .get(&address)
-            .map_or_else(|| head.clone(), |cached| cached.onward.clone())
+            .map_or_else(|| Heads::same(head), |cached| cached.heads.clone())
     }
 
     /// The decision for a head, made now if what is known is out of date. `None` beyond the hop limit.
@@ -171,14 +243,10 @@ impl NodeCore {
         if head.hops >= HOPS_MAX {
             return None;
         }
-        let onward = known.map_or_else(
-            || {
-                Arc::new(Head {
-                    hops: head.hops + 1,
-                    ..Head::clone(head)
-                })
-            },
-            |cached| cached.onward.clone(),
+        let from_spool = self.inflows[id].spool.is_some();
+        let heads = known.map_or_else(
+            || Heads::new(head, from_spool),
+            |cached| cached.heads.clone(),
         );
         let decision = match self.inflows[id].purpose.clone() {
             Purpose::Publish => self.decision_for(&head.subject),
@@ -186,11 +254,11 @@ impl NodeCore {
                 Some(route) => Rc::new(self.route_decision(&head.subject, route)),
                 None => self.nothing.clone(),
             },
-            Purpose::Replies => self.nothing.clone(),
+            Purpose::Replies | Purpose::Spooled { .. } => self.nothing.clone(),
         };
         let cached = CachedDecision {
             _head: head.clone(),
-            onward,
+            heads,
             version: self.version,
             decision,
         };
@@ -445,6 +513,7 @@ impl NodeCore {
                                 peer: member.peer,
                                 flow: member.flow,
                                 onward: false,
+                                durable: false,
                             })
                             .collect());
                     }

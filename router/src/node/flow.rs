@@ -33,6 +33,8 @@ pub(super) enum Purpose {
     Forward { targets: Rc<[Target]> },
     /// Bring each to its address.
     Replies,
+    /// Bring what is stored to those it is stored for.
+    Spooled { queue: u32 },
 }
 
 /// Why a flow does not go on.
@@ -106,6 +108,8 @@ pub(super) struct InFlow {
     pub(super) hungry: bool,
     /// Copies handed on and not yet released.
     pub(super) copies_out: u64,
+    /// The queue of the spool that its messages come from, where they do. Such a flow stays when it is empty.
+    pub(super) spool: Option<u32>,
 }
 
 impl InFlow {
@@ -133,6 +137,7 @@ impl InFlow {
             skipped: None,
             hungry: false,
             copies_out: 0,
+            spool: None,
         }
     }
 
@@ -154,7 +159,7 @@ impl InFlow {
 
     /// Whether the flow has ended and nothing of it is left.
     pub(super) fn is_over(&self) -> bool {
-        self.flow.is_none() && self.queue.is_empty() && self.copies_out == 0
+        self.flow.is_none() && self.spool.is_none() && self.queue.is_empty() && self.copies_out == 0
     }
 
     pub(super) fn remember(&mut self, address: usize, decision: CachedDecision) {

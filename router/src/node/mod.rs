@@ -12,6 +12,7 @@
 //! | `decide`, `follow_route`, `ways` | from a subject to entries; routes of other nodes; from entries to flows |
 //! | `switch` | hands messages on as far as credit reaches |
 //! | `drain`, `outcome`, `take_back` | order when ways change; how messages end; what a gone peer left |
+//! | [`spool`] | what is on the disk: durable subscriptions, what waits for them, dead letters |
 //! | `owner`, `handle` | the node on the bridge; the thread that carries it out |
 //!
 //! Invariants:
@@ -38,6 +39,7 @@ mod owner;
 mod peer;
 mod registry;
 mod report;
+mod spool;
 mod subscribe;
 mod switch;
 mod take_back;
@@ -50,3 +52,4 @@ pub use handle::{Node, NodeBuilder, StartError};
 pub use ledger::{FailureName, NodeLedger};
 pub use registry::{PeerEntry, PeerRegistry};
 pub use report::{NodeReport, PeerReport, RouteReport};
+pub use spool::SpoolLedger;

@@ -47,6 +47,14 @@ impl NodeCore {
             .is_some_and(|extra| extra.reply.is_some());
         let asks = Self::is_asked(record) || request;
         let inflow = &mut self.inflows[id];
+        if let Some(queue) = inflow.spool {
+            let outcome = match outcome {
+                // Whoever it was for has no subscription any more.
+                Outcome::Failed(Failure::NoRoute) => Outcome::Shed("unsubscribed"),
+                outcome => outcome,
+            };
+            return self.spooled_ended(queue, sequence, outcome, now);
+        }
         inflow.only.remove(&sequence);
         let last = match (inflow.flow, &mut inflow.window) {
             (Some(flow), _) => {
@@ -85,6 +93,10 @@ impl NodeCore {
         };
         inflow.copies_out = inflow.copies_out.saturating_sub(1);
         let peer = inflow.peer;
+        if let (Some(queue), Some(window)) = (inflow.spool, &inflow.window) {
+            let sequence = full_sequence(low, window.settled());
+            return self.spooled_copy_ended(id, queue, sequence, outcome, now);
+        }
         let (sequence, last) = match (inflow.flow, &mut inflow.window) {
             (Some(flow), _) => {
                 let session = &mut self.peers[peer].session;

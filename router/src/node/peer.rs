@@ -105,6 +105,8 @@ pub(super) struct Subscription {
     pub(super) flow: u32,
     /// Whether the client was told that every reachable node knows.
     pub(super) ready: bool,
+    /// The queue of the spool that it takes from, where it is durable.
+    pub(super) durable: Option<u32>,
 }
 
 /// Logs what happens to a peer: nodes come and go rarely, clients often.

@@ -3,6 +3,7 @@
 use super::core::NodeCore;
 use super::decide::{EntryRoute, EntryState, Member, member_id};
 use super::peer::{OutFlow, PeerId, Subscription};
+use super::spool::{Attached, DURABLE, is_durable};
 use super::take_back::Takers;
 use crate::interest::{Change, Entry, EntryId, Neighbour, NodeId, ROUTE_GROUPS, RoutedGroups};
 use crate::policy::MemberChooser;
@@ -24,8 +25,15 @@ impl NodeCore {
                 subscription,
                 pattern,
                 group,
+                durable,
             }) => {
-                if let Err((refusal, reason)) = self.subscribe(id, subscription, &pattern, group) {
+                let subscribed = match durable {
+                    None => self.subscribe(id, subscription, &pattern, group),
+                    Some(name) => {
+                        self.subscribe_durable(id, subscription, &pattern, (&name, group), now)
+                    }
+                };
+                if let Err((refusal, reason)) = subscribed {
                     self.tell(
                         id,
                         &Signal::Refused {
@@ -38,6 +46,17 @@ impl NodeCore {
             }
             Ok(Signal::Unsubscribe { subscription }) => {
                 self.end_subscription(id, subscription, now)
+            }
+            Ok(Signal::Delete { question, durable }) => {
+                let existed = self.delete_durable(&durable, now);
+                let subscribers = u64::from(existed);
+                self.tell(
+                    id,
+                    &Signal::Counted {
+                        question,
+                        subscribers,
+                    },
+                );
             }
             Ok(Signal::Count { question, subject }) => {
                 let subscribers = self.count_subscribers(&subject);
@@ -62,7 +81,7 @@ impl NodeCore {
         self.touch(id);
     }
 
-    fn tell(&mut self, id: PeerId, signal: &Signal) {
+    pub(super) fn tell(&mut self, id: PeerId, signal: &Signal) {
         let Some(peer) = self.peers.get_mut(id) else {
             return;
         };
@@ -79,6 +98,110 @@ impl NodeCore {
         pattern: &str,
         group: Option<String>,
     ) -> Result<(), (SubscribeRefusal, String)> {
+        let pattern = self.may_subscribe(id, number, pattern)?;
+        let group: Option<Arc<str>> = group.map(Arc::from);
+        let entry = self.local_entry(&pattern, &group)?;
+        let flow = match self.deliver_flow(id, number) {
+            Ok(flow) => flow,
+            Err(refusal) => {
+                self.drop_entry_if_empty(entry);
+                return Err(refusal);
+            }
+        };
+        let client = self.peers[id].session.peer().map_or(0, |peer| peer.id);
+        let state = &mut self.entries[entry as usize];
+        state.local.push(Member {
+            peer: id,
+            subscription: number,
+            flow,
+            id: member_id(client, number),
+        });
+        let target = state.target.entry;
+        self.peers[id].subscriptions.insert(
+            number,
+            Subscription {
+                group,
+                entry: target,
+                flow,
+                ready: false,
+                durable: None,
+            },
+        );
+        self.subscriptions += 1;
+        self.entry_changed(entry);
+        self.touch(id);
+        Ok(())
+    }
+
+    /// A client takes up a durable subscription, or makes it.
+    fn subscribe_durable(
+        &mut self,
+        id: PeerId,
+        number: u32,
+        pattern: &str,
+        (name, group): (&str, Option<String>),
+        now: Time,
+    ) -> Result<(), (SubscribeRefusal, String)> {
+        let pattern = self.may_subscribe(id, number, pattern)?;
+        if group.is_some() {
+            return Err((
+                SubscribeRefusal::Durable,
+                String::from(
+                    "a durable subscription is in no group: it has one subscriber at a time",
+                ),
+            ));
+        }
+        let queue = self.durable_queue(name, &pattern)?;
+        let flow = self.deliver_flow(id, number)?;
+        self.peers[id].subscriptions.insert(
+            number,
+            Subscription {
+                group: None,
+                entry: DURABLE | queue,
+                flow,
+                ready: false,
+                durable: Some(queue),
+            },
+        );
+        self.subscriptions += 1;
+        let taker = Attached {
+            peer: id,
+            subscription: number,
+            flow,
+        };
+        self.attach_taker(queue, taker, now);
+        self.tell_durable_ready(queue);
+        self.version += 1;
+        self.touch(id);
+        Ok(())
+    }
+
+    /// Tells the subscriber of a queue that it is ready, once it is.
+    pub(super) fn tell_durable_ready(&mut self, queue: u32) {
+        let Some(taker) = self.taker(queue) else {
+            return;
+        };
+        if !self.is_durable_ready(queue) {
+            return;
+        }
+        let state = self
+            .peers
+            .get_mut(taker.peer)
+            .and_then(|peer| peer.subscriptions.get_mut(&taker.subscription));
+        if let Some(state) = state
+            && !std::mem::replace(&mut state.ready, true)
+        {
+            let subscription = taker.subscription;
+            self.tell(taker.peer, &Signal::Ready { subscription });
+        }
+    }
+
+    fn may_subscribe(
+        &self,
+        id: PeerId,
+        number: u32,
+        pattern: &str,
+    ) -> Result<Pattern, (SubscribeRefusal, String)> {
         let pattern = Pattern::new(pattern)
             .map_err(|error| (SubscribeRefusal::Pattern, error.to_string()))?;
         if self.peers[id].subscriptions.contains_key(&number) {
@@ -94,27 +217,20 @@ impl NodeCore {
                 format!("the node has {limit} subscriptions, its limit"),
             ));
         }
-        let group: Option<Arc<str>> = group.map(Arc::from);
-        let entry = self.local_entry(&pattern, &group)?;
+        Ok(pattern)
+    }
+
+    /// Opens the flow of a subscription.
+    fn deliver_flow(&mut self, id: PeerId, number: u32) -> Result<u32, (SubscribeRefusal, String)> {
         let definition = Definition::Deliver {
             subscription: number,
-        }
-        .encode();
-        let Some(flow) = self.peers[id].session.open_flow(definition) else {
-            self.drop_entry_if_empty(entry);
+        };
+        let Some(flow) = self.peers[id].session.open_flow(definition.encode()) else {
             return Err((
                 SubscribeRefusal::Limit,
                 "the session has too many flows".into(),
             ));
         };
-        let client = self.peers[id].session.peer().map_or(0, |peer| peer.id);
-        let state = &mut self.entries[entry as usize];
-        state.local.push(Member {
-            peer: id,
-            subscription: number,
-            flow,
-            id: member_id(client, number),
-        });
         self.peers[id].outgoing.insert(
             flow,
             OutFlow {
@@ -122,20 +238,7 @@ impl NodeCore {
                 ..OutFlow::default()
             },
         );
-        let target = state.target.entry;
-        self.peers[id].subscriptions.insert(
-            number,
-            Subscription {
-                group,
-                entry: target,
-                flow,
-                ready: false,
-            },
-        );
-        self.subscriptions += 1;
-        self.entry_changed(entry);
-        self.touch(id);
-        Ok(())
+        Ok(flow)
     }
 
     /// The entry of this node for a pattern and group, made if there is none.
@@ -161,7 +264,7 @@ impl NodeCore {
         self.interest
             .local_set(EntryId(number), entry)
             .map_err(|error| (SubscribeRefusal::Limit, error.to_string()))?;
-        self.next_entry = self.next_entry.wrapping_add(1);
+        self.next_entry = self.next_entry.wrapping_add(1) & !DURABLE;
         let index = self.entries.insert(EntryState {
             target: Target {
                 origin: self.config.id,
@@ -200,7 +303,10 @@ impl NodeCore {
             return;
         };
         self.subscriptions -= 1;
-        if let Some(&index) = self.local_entries.get(&subscription.entry) {
+        let (_, received, settled) = self.peers[id].session.sent(subscription.flow);
+        if subscription.durable.is_none()
+            && let Some(&index) = self.local_entries.get(&subscription.entry)
+        {
             self.entries[index as usize]
                 .local
                 .retain(|member| member.peer != id || member.subscription != number);
@@ -215,6 +321,11 @@ impl NodeCore {
         let abandoned = self.peers[id].session.abandon_flow(subscription.flow);
         for (_, records) in abandoned.records {
             self.take_back(records, subscription.group.clone().map(Takers::Group), now);
+        }
+        if let Some(queue) = subscription.durable {
+            // What it had in its hands when it went away may be why.
+            let died_with_some = received > settled && !self.peers[id].left;
+            self.detach_taker(queue, (id, number), died_with_some, now);
         }
         for waiter in waiters.into_iter().flatten() {
             self.schedule(waiter);
@@ -271,6 +382,7 @@ impl NodeCore {
         while let Some(change) = self.interest.poll_change() {
             self.changed(change);
         }
+        self.forget_withdrawn();
         let neighbours: Vec<(PeerId, Neighbour)> = self
             .peers
             .iter()
@@ -294,11 +406,16 @@ impl NodeCore {
         self.version += 1;
         match change {
             Change::EntryAdded { origin, id, entry } => {
+                let target = Target {
+                    origin: origin.0,
+                    entry: id.0,
+                };
+                self.remember_durable(target, &entry.pattern);
+                if self.remote_entries.contains_key(&(origin.0, id.0)) {
+                    return;
+                }
                 let index = self.entries.insert(EntryState {
-                    target: Target {
-                        origin: origin.0,
-                        entry: id.0,
-                    },
+                    target,
                     pattern: entry.pattern.clone(),
                     group: entry.group,
                     members: entry.members,
@@ -319,18 +436,32 @@ impl NodeCore {
                 id,
                 ..
             } => {
-                if let Some(index) = self.remote_entries.remove(&(origin, id.0)) {
+                let target = Target {
+                    origin,
+                    entry: id.0,
+                };
+                if !self.keeps_durable(target)
+                    && let Some(index) = self.remote_entries.remove(&(origin, id.0))
+                {
                     let state = self.entries.remove(index as usize);
                     self.table.remove(&state.pattern, &index);
                 }
             }
             Change::Confirmed { id, .. } => self.confirmed(id.0),
+            Change::NextHopChanged {
+                origin,
+                next_hop: Some(_),
+                ..
+            } => self.reconcile_durable(origin.0),
             Change::NextHopChanged { .. } | Change::Synced { .. } => {}
         }
     }
 
     /// Every reachable node knows an entry: its subscribers are told.
     fn confirmed(&mut self, number: u32) {
+        if is_durable(number) {
+            return self.tell_durable_ready(number & !DURABLE);
+        }
         let Some(&index) = self.local_entries.get(&number) else {
             return;
         };
@@ -384,7 +515,7 @@ impl NodeCore {
                 tracing::warn!(%error, "a route is not announced");
                 continue;
             }
-            self.next_entry = self.next_entry.wrapping_add(1);
+            self.next_entry = self.next_entry.wrapping_add(1) & !DURABLE;
             let entry = self.entries.insert(EntryState {
                 target: Target {
                     origin: self.config.id,

@@ -5,6 +5,7 @@ use super::decide::{Out, Verdict};
 use super::flow::{Blocked, Chosen, InFlowId, Purpose, token};
 use super::ledger::Outcome;
 use super::peer::{PeerId, reply_key};
+use super::spool::{SPOOL, Storable};
 use mcpbus_actors::Time;
 use mcpbus_transport::wire::{AckLevel, Failure, Record, Role};
 use smallvec::SmallVec;
@@ -163,15 +164,23 @@ impl NodeCore {
             );
             return true;
         }
-        if record.head.ack == AckLevel::Stored {
-            self.end(
-                id,
-                sequence,
-                &record,
-                Outcome::Failed(Failure::NoSpool),
-                now,
-            );
-            return true;
+        let asks = record.head.ack == AckLevel::Stored;
+        let asks_to_store = asks && matches!(self.inflows[id].purpose, Purpose::Publish);
+        if asks && self.inflows[id].spool.is_none() {
+            match self.storable(id, &record) {
+                Storable::Yes => {}
+                Storable::No if !asks_to_store => {}
+                Storable::Repeat => {
+                    self.inflows[id].copies_out += 1;
+                    self.await_commit(token(id, sequence));
+                    return true;
+                }
+                Storable::No => {
+                    let outcome = Outcome::Failed(Failure::NoSpool);
+                    self.end(id, sequence, &record, outcome, now);
+                    return true;
+                }
+            }
         }
         let outs = match &self.inflows[id].chosen {
             Some(chosen) if chosen.sequence == sequence && chosen.version == self.version => {
@@ -220,12 +229,13 @@ impl NodeCore {
             return false;
         }
         let cost = record.cost();
-        let starved = outs.iter().any(|out| {
-            self.peers
-                .get(out.peer)
-                .is_none_or(|peer| !peer.session.admits(out.flow, cost))
-        });
-        if starved {
+        if outs.iter().any(|out| !self.admits(out, cost)) {
+            let full = |out: &Out| out.peer == SPOOL && !self.admits(out, cost);
+            if asks_to_store && outs.iter().any(full) {
+                let outcome = Outcome::Failed(Failure::SpoolFull);
+                self.end(id, sequence, &record, outcome, now);
+                return true;
+            }
             self.inflows[id].chosen = Some(Chosen {
                 sequence,
                 version: self.version,
@@ -245,6 +255,19 @@ impl NodeCore {
         true
     }
 
+    /// Whether there is room for a message of this cost where it is to go.
+    fn admits(&self, out: &Out, cost: u64) -> bool {
+        if out.peer == SPOOL {
+            return self
+                .spool
+                .as_ref()
+                .is_some_and(|spool| spool.has_room(cost));
+        }
+        self.peers
+            .get(out.peer)
+            .is_some_and(|peer| peer.session.admits(out.flow, cost))
+    }
+
     /// Lets the front of a flow wait for credit, and tells who is to give it.
     pub(super) fn starve(&mut self, id: InFlowId, sequence: u64, record: Record, outs: &[Out]) {
         let cost = record.cost();
@@ -253,6 +276,11 @@ impl NodeCore {
         inflow.blocked = Some(Blocked::Credit);
         let messages = inflow.queue.len() as u64;
         for out in outs {
+            if out.peer == SPOOL
+                && let Some(spool) = &mut self.spool
+            {
+                spool.wait(id);
+            }
             let Some(peer) = self.peers.get_mut(out.peer) else {
                 continue;
             };
@@ -276,13 +304,18 @@ impl NodeCore {
         record: Record,
         outs: &Rc<[Out]>,
     ) {
-        let copies = outs.len() as u32;
-        let token = token(id, sequence);
-        let onward = if outs.iter().any(|out| out.onward) {
-            Some(self.onward_head(id, &record.head))
-        } else {
-            None
+        // Where a publisher waits until it is processed, each queue of the spool answers for itself.
+        let processed = record.head.ack == AckLevel::Processed;
+        let copies = match (&self.spool, outs.iter().find(|out| out.peer == SPOOL)) {
+            (Some(spool), Some(out)) if processed => {
+                outs.len() as u32 - 1 + spool.set_size(out.flow)
+            }
+            _ => outs.len() as u32,
         };
+        let token = token(id, sequence);
+        let plain = |out: &Out| !out.onward && record.head.ack != AckLevel::Stored;
+        let heads = (self.inflows[id].spool.is_some() || !outs.iter().all(plain))
+            .then(|| self.heads(id, &record.head));
         let elsewhere = self.copies_elsewhere(&self.inflows[id], sequence);
         let inflow = &mut self.inflows[id];
         inflow.copies_out += u64::from(copies);
@@ -304,10 +337,14 @@ impl NodeCore {
             let Some(mut copy) = (if last { record.take() } else { record.clone() }) else {
                 continue;
             };
+            if out.peer == SPOOL {
+                self.append(id, copy, out.flow, token);
+                continue;
+            }
+            if let Some(heads) = &heads {
+                copy.head = heads.of(out).clone();
+            }
             if out.onward {
-                if let Some(head) = &onward {
-                    copy.head = head.clone();
-                }
                 self.note_used(id, out);
             }
             let Some(peer) = self.peers.get_mut(out.peer) else {

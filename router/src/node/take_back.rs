@@ -29,7 +29,12 @@ impl NodeCore {
         now: Time,
     ) {
         for (record, token) in records.into_iter().rev() {
+            let stored = self
+                .inflows
+                .get(from_token(token).0)
+                .is_some_and(|inflow| inflow.spool.is_some());
             match &takers {
+                _ if stored => self.copy_ended(token, Outcome::Shed("subscriber_gone"), now),
                 Some(takers) if self.requeue(record, token, takers, now) => {}
                 _ => self.copy_ended(token, Outcome::Shed("subscriber_gone"), now),
             }

@@ -4,6 +4,7 @@ use super::core::NodeCore;
 use super::decide::{EntryIndex, NO_MEMBER, Out, Selection, Verdict};
 use super::flow::{InFlow, InFlowId};
 use super::peer::{OutFlow, PeerId};
+use super::spool::{DURABLE, SPOOL, is_durable};
 use crate::interest::NodeId;
 use crate::protocol::{Definition, TARGETS_MAX, Target};
 use mcpbus_transport::wire::{Failure, Record};
@@ -15,12 +16,26 @@ impl NodeCore {
         let mut outs: Vec<Out> = Vec::new();
         let mut remote: Vec<(PeerId, Vec<Target>)> = Vec::new();
         let mut alone: Vec<(PeerId, Target)> = Vec::new();
+        let mut durable: Vec<(PeerId, Vec<Target>)> = Vec::new();
+        let mut stored: Vec<Target> = Vec::new();
         for &(index, member) in selection {
             let Some(entry) = self.entries.get(index as usize) else {
                 continue;
             };
+            if is_durable(entry.target.entry) && self.stores_for(entry.target) {
+                stored.push(entry.target);
+                continue;
+            }
             if entry.target.origin != self.config.id {
                 let hop = self.hop(entry.target.origin)?;
+                if is_durable(entry.target.entry) {
+                    // Apart from others, whom nobody waits for who asked for a message to be stored.
+                    match durable.iter_mut().find(|(peer, _)| *peer == hop) {
+                        Some((_, targets)) => targets.push(entry.target),
+                        None => durable.push((hop, vec![entry.target])),
+                    }
+                    continue;
+                }
                 if entry.group.is_some() || entry.route.is_some() {
                     // On a flow of its own: the choice among members must not change the flow of other targets.
                     alone.push((hop, entry.target));
@@ -35,12 +50,14 @@ impl NodeCore {
                     peer: member.peer,
                     flow: member.flow,
                     onward: false,
+                    durable: false,
                 }));
             } else if let Some(member) = entry.local.get(member as usize) {
                 outs.push(Out {
                     peer: member.peer,
                     flow: member.flow,
                     onward: false,
+                    durable: false,
                 });
             }
         }
@@ -49,19 +66,42 @@ impl NodeCore {
                 peer,
                 flow: self.forward_flow(peer, &[target])?,
                 onward: true,
+                durable: false,
             });
         }
-        for (peer, mut targets) in remote {
+        let remote = remote.into_iter().map(|remote| (remote, false));
+        let durable = durable.into_iter().map(|durable| (durable, true));
+        for ((peer, mut targets), durable) in remote.chain(durable) {
             targets.sort_unstable();
             for part in targets.chunks(TARGETS_MAX) {
                 outs.push(Out {
                     peer,
                     flow: self.forward_flow(peer, part)?,
                     onward: true,
+                    durable,
                 });
             }
         }
+        if !stored.is_empty() {
+            let (me, version) = (self.config.id, self.version);
+            let spool = self.spool.as_mut()?;
+            outs.push(Out {
+                peer: SPOOL,
+                flow: spool.set_for(&stored, me, version)?,
+                onward: false,
+                durable: true,
+            });
+        }
         Some(outs.into())
+    }
+
+    /// Whether this node stores what is for a durable entry.
+    fn stores_for(&self, target: Target) -> bool {
+        target.origin == self.config.id
+            || self
+                .spool
+                .as_ref()
+                .is_some_and(|spool| spool.has_queue_for(target.origin))
     }
 
     /// The peer that leads to an origin.
@@ -152,6 +192,12 @@ impl NodeCore {
                     // left while the message was on its way, and nothing is owed.
                     skipped = Some(Failure::PeerDied);
                 }
+            } else if from != SPOOL
+                && is_durable(target.entry)
+                && self.stores_for(*target)
+                && let Some(entry) = self.remote_entries.get(&(target.origin, target.entry))
+            {
+                selection.push((*entry, NO_MEMBER));
             } else {
                 // Sent back to where it came from it would wait for itself: there is no way as yet.
                 let Some(hop) = self.hop(target.origin).filter(|hop| *hop != from) else {
@@ -189,6 +235,7 @@ impl NodeCore {
                     peer,
                     flow,
                     onward: true,
+                    durable: targets.iter().any(|target| is_durable(target.entry)),
                 }),
                 None => return Verdict::Wait,
             }
@@ -216,8 +263,11 @@ impl NodeCore {
 
     /// Whether an entry's number was given in this life of the node.
     pub(super) fn is_own_entry(&self, number: u32) -> bool {
-        let first = self.config.seed as u32;
-        number.wrapping_sub(first) < self.next_entry.wrapping_sub(first)
+        let first = self.config.seed as u32 & !DURABLE;
+        // A durable entry that is not there any more was given up.
+        is_durable(number)
+            || number.wrapping_sub(first) & !DURABLE
+                < self.next_entry.wrapping_sub(first) & !DURABLE
     }
 
     pub(super) fn decide_reply(&mut self, record: &Record) -> Verdict {
@@ -237,6 +287,7 @@ impl NodeCore {
                 peer,
                 flow,
                 onward: address.node != self.config.id,
+                durable: false,
             }])),
             None => Verdict::Nobody,
         }

@@ -24,6 +24,12 @@ pub enum SubscribeRefusal {
     Duplicate = 2,
     /// The limit of subscriptions is reached.
     Limit = 3,
+    /// The node keeps nothing on a disk, so it has no durable subscriptions.
+    NoSpool = 4,
+    /// The durable subscription is another one, or cannot be.
+    Durable = 5,
+    /// Somebody else takes the durable subscription's messages now, or it was deleted.
+    TakenOver = 6,
 }
 
 impl fmt::Display for SubscribeRefusal {
@@ -32,6 +38,9 @@ impl fmt::Display for SubscribeRefusal {
             Self::Pattern => "the pattern is not valid",
             Self::Duplicate => "the subscription's number is in use",
             Self::Limit => "the node takes no more subscriptions",
+            Self::NoSpool => "the node has no spool",
+            Self::Durable => "the durable subscription is not possible",
+            Self::TakenOver => "the durable subscription has ended here",
         })
     }
 }
@@ -47,6 +56,8 @@ pub enum Signal {
         pattern: String,
         /// The group whose members share the messages.
         group: Option<String>,
+        /// The name under which the node keeps its messages while nobody takes them.
+        durable: Option<String>,
     },
     /// A client ends a subscription.
     Unsubscribe {
@@ -81,6 +92,14 @@ pub enum Signal {
         /// How many.
         subscribers: u64,
     },
+    /// A client ends a durable subscription for good, with what waits for it. Answered with [`Signal::Counted`]: how
+    /// many there were, 1 or 0.
+    Delete {
+        /// The client's number for the question.
+        question: u32,
+        /// Its name.
+        durable: String,
+    },
     /// Between nodes: an interest message, opaque here.
     Interest {
         /// Its bytes.
@@ -97,14 +116,20 @@ impl Signal {
                 subscription,
                 pattern,
                 group,
+                durable,
             } => {
                 out.put_u8(1);
                 put_varint(&mut out, u64::from(*subscription));
                 put_blob(&mut out, pattern.as_bytes());
-                out.put_u8(u8::from(group.is_some()));
-                if let Some(group) = group {
-                    put_blob(&mut out, group.as_bytes());
+                out.put_u8(u8::from(group.is_some()) | u8::from(durable.is_some()) << 1);
+                for name in [group, durable].into_iter().flatten() {
+                    put_blob(&mut out, name.as_bytes());
                 }
+            }
+            Self::Delete { question, durable } => {
+                out.put_u8(8);
+                put_varint(&mut out, u64::from(*question));
+                put_blob(&mut out, durable.as_bytes());
             }
             Self::Unsubscribe { subscription } => {
                 out.put_u8(2);
@@ -153,14 +178,28 @@ impl Signal {
     pub fn decode(bytes: Bytes) -> Result<Self, WireError> {
         let mut cursor = Cursor::new(bytes);
         let signal = match cursor.u8("signal kind")? {
-            1 => Self::Subscribe {
-                subscription: cursor.varint32("subscription")?,
-                pattern: text(&mut cursor, "pattern", SUBJECT_MAX)?,
-                group: match cursor.u8("group")? {
-                    0 => None,
-                    _ => Some(text(&mut cursor, "group", GROUP_MAX)?),
-                },
-            },
+            1 => {
+                let subscription = cursor.varint32("subscription")?;
+                let pattern = text(&mut cursor, "pattern", SUBJECT_MAX)?;
+                let flags = cursor.u8("subscription flags")?;
+                if flags > 3 {
+                    return Err(WireError::Invalid {
+                        field: "subscription flags",
+                        value: u64::from(flags),
+                    });
+                }
+                let mut name = |bit: u8, field| {
+                    (flags & bit != 0)
+                        .then(|| text(&mut cursor, field, GROUP_MAX))
+                        .transpose()
+                };
+                Self::Subscribe {
+                    subscription,
+                    pattern,
+                    group: name(1, "group")?,
+                    durable: name(2, "durable name")?,
+                }
+            }
             2 => Self::Unsubscribe {
                 subscription: cursor.varint32("subscription")?,
             },
@@ -173,6 +212,9 @@ impl Signal {
                     1 => SubscribeRefusal::Pattern,
                     2 => SubscribeRefusal::Duplicate,
                     3 => SubscribeRefusal::Limit,
+                    4 => SubscribeRefusal::NoSpool,
+                    5 => SubscribeRefusal::Durable,
+                    6 => SubscribeRefusal::TakenOver,
                     other => {
                         return Err(WireError::Invalid {
                             field: "refusal",
@@ -189,6 +231,10 @@ impl Signal {
             6 => Self::Counted {
                 question: cursor.varint32("question")?,
                 subscribers: cursor.varint("subscribers")?,
+            },
+            8 => Self::Delete {
+                question: cursor.varint32("question")?,
+                durable: text(&mut cursor, "durable name", GROUP_MAX)?,
             },
             7 => Self::Interest {
                 message: cursor.blob("interest", INTEREST_MAX)?,

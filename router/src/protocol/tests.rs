@@ -32,11 +32,17 @@ fn messages_come_out_as_they_went_in() {
             subscription: 1,
             pattern: "a.*".into(),
             group: Some("g".into()),
+            durable: None,
         },
         Signal::Subscribe {
             subscription: 1,
             pattern: "a.>".into(),
             group: None,
+            durable: Some("d".into()),
+        },
+        Signal::Delete {
+            question: 9,
+            durable: "d".into(),
         },
         Signal::Unsubscribe { subscription: 2 },
         Signal::Ready { subscription: 3 },

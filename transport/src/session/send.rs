@@ -279,6 +279,11 @@ impl SendFlow {
                 });
                 continue;
             }
+            let record = if sequence < written {
+                repeated(record)
+            } else {
+                record
+            };
             bytes += record.cost();
             kept.push_back(Retained {
                 record: Some(record),
@@ -317,10 +322,20 @@ impl SendFlow {
                     token: retained.token,
                     result: Err(Failure::PeerDied),
                 });
+            } else if sequence < self.next {
+                records.push((repeated(record), retained.token));
             } else {
                 records.push((record, retained.token));
             }
         }
         (records, lost)
     }
+}
+
+/// A record that the peer may have stored: who stores it next can look whether it has.
+fn repeated(mut record: Record) -> Record {
+    if record.head.ack == AckLevel::Stored {
+        record.extra.get_or_insert_default().repeat = true;
+    }
+    record
 }

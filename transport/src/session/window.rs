@@ -33,7 +33,7 @@ impl Window {
     }
 
     /// The next message came; it exists once.
-    pub(super) fn receive(&mut self, cost: u64) {
+    pub fn receive(&mut self, cost: u64) {
         self.held.push_back(Held {
             copies: 1,
             cost: cost as u32,

@@ -47,6 +47,7 @@ const EXTRA_ATTEMPT: u8 = 2;
 const EXTRA_PRIORITY: u8 = 3;
 const EXTRA_TRACE: u8 = 4;
 const EXTRA_REPLY: u8 = 5;
+const EXTRA_REPEAT: u8 = 6;
 
 /// What stands before the records of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,6 +264,9 @@ fn encode_extra(out: &mut BytesMut, extra: &Extra) {
         value[16..24].copy_from_slice(&reply.session.to_le_bytes());
         value[24..].copy_from_slice(&reply.correlation.to_le_bytes());
         field(EXTRA_REPLY, &value);
+    }
+    if extra.repeat {
+        field(EXTRA_REPEAT, &[]);
     }
     put_blob(out, &fields);
 }
@@ -505,6 +509,7 @@ fn decode_extra(cursor: &mut Cursor) -> Result<Box<Extra>, WireError> {
                     correlation: value.u64("reply correlation")?,
                 });
             }
+            EXTRA_REPEAT => extra.repeat = true,
             // A newer peer may say more; what is not known does not concern this node.
             _ => continue,
         }

@@ -85,7 +85,7 @@ pub enum Failure {
     Corrupt = 9,
     /// Its handler panicked.
     Panic = 10,
-    /// This node has no spool, so it cannot store.
+    /// This node cannot store: it has no spool, or its disk has failed.
     NoSpool = 11,
     /// The node that held it died.
     PeerDied = 12,
@@ -93,6 +93,8 @@ pub enum Failure {
     Cancelled = 13,
     /// An overflow policy dropped it.
     Shed = 14,
+    /// The spool of the node is full, or its disk is.
+    SpoolFull = 15,
 }
 
 impl Failure {
@@ -113,6 +115,7 @@ impl Failure {
             12 => Self::PeerDied,
             13 => Self::Cancelled,
             14 => Self::Shed,
+            15 => Self::SpoolFull,
             _ => return None,
         })
     }
@@ -134,6 +137,7 @@ impl Failure {
             Self::PeerDied => "peer_died",
             Self::Cancelled => "cancelled",
             Self::Shed => "shed",
+            Self::SpoolFull => "spool_full",
         }
     }
 }
@@ -152,11 +156,14 @@ impl fmt::Display for Failure {
             Self::Corrupt => "corrupt: its bytes were damaged",
             Self::Panic => "panic: its handler panicked",
             Self::NoSpool => {
-                "no_spool: this node has no spool, so it cannot store; publish with ack `accepted`"
+                "no_spool: this node cannot store: it has no spool, or its disk has failed; publish with ack `accepted`"
             }
             Self::PeerDied => "peer_died: the node that held it died",
             Self::Cancelled => "cancelled: its consumer went away",
             Self::Shed => "shed: an overflow policy dropped it",
+            Self::SpoolFull => {
+                "spool_full: the node has no room to store it; publish again when its subscribers have caught up"
+            }
         })
     }
 }
@@ -210,6 +217,8 @@ pub struct Extra {
     pub trace: Option<(u128, u64, u8)>,
     /// Set on a request.
     pub reply: Option<ReplyAddress>,
+    /// Whether the sender may have sent it before, to a node that has forgotten it since.
+    pub repeat: bool,
 }
 
 impl Extra {

@@ -1,0 +1,132 @@
+//! From a flow into the next commit.
+
+use super::commit::Appended;
+use super::definition;
+use super::producers::Source;
+use super::state::{DEAD, Set};
+use crate::node::core::NodeCore;
+use crate::node::flow::{InFlowId, Purpose};
+use mcpbus_transport::spool::{BATCH_MAX, Operation};
+use mcpbus_transport::wire::{AckLevel, Failure, Record};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The token of what nobody waits for.
+pub(super) const NO_TOKEN: u64 = u64::MAX;
+
+/// What is to be done with a message whose publisher asked for it to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::node) enum Storable {
+    /// Store it, for whoever is durable.
+    Yes,
+    /// It is stored already, or will be with the commits that are to come.
+    Repeat,
+    /// This node cannot store.
+    No,
+}
+
+impl NodeCore {
+    /// Looks at a message that is to be stored.
+    pub(in crate::node) fn storable(&self, id: InFlowId, record: &Record) -> Storable {
+        match &self.spool {
+            Some(spool) if !spool.is_broken() => {
+                let repeat = record.extra.as_ref().is_some_and(|extra| extra.repeat);
+                let source = Source {
+                    producer: record.head.producer,
+                    scope: self.scope(id),
+                };
+                if repeat && spool.producers.contains(source, record.sequence) {
+                    Storable::Repeat
+                } else {
+                    Storable::Yes
+                }
+            }
+            _ => Storable::No,
+        }
+    }
+
+    /// For whom the messages of a flow are, as far as that tells repeats of one message from its copies for others.
+    fn scope(&self, id: InFlowId) -> u128 {
+        match self.inflows.get(id).map(|inflow| &inflow.purpose) {
+            Some(Purpose::Forward { targets }) => {
+                let first = targets.first().map_or(1, |target| target.origin);
+                let one = targets.iter().all(|target| target.origin == first);
+                if one { first } else { 1 }
+            }
+            _ => 0,
+        }
+    }
+
+    /// A repeat is answered when everything up to now is on the disk.
+    pub(in crate::node) fn await_commit(&mut self, token: u64) {
+        if let Some(spool) = &mut self.spool {
+            spool.ledger.repeats += 1;
+            spool.pending.waiting.push(token);
+        }
+    }
+
+    /// Puts a message into the next commit. `token` ends when that is on the disk, or, for each queue, when the message
+    /// was processed, if that was asked for.
+    pub(in crate::node) fn append(&mut self, id: InFlowId, record: Record, set: u32, token: u64) {
+        let scope = self.scope(id);
+        let Some(spool) = &mut self.spool else { return };
+        let Some(set) = spool.set(set).cloned() else {
+            debug_assert!(false, "a set is used in the version that made it");
+            return;
+        };
+        if record.head.ack == AckLevel::Stored {
+            let source = Source {
+                producer: record.head.producer,
+                scope,
+            };
+            if let Some(key) = spool.producers.insert(source, record.sequence) {
+                spool.pending.before.push(Operation::Delete { key });
+            }
+            if !spool.pending.producers.contains(&source) {
+                spool.pending.producers.push(source);
+            }
+        }
+        self.append_to(record, set, scope, token);
+    }
+
+    fn append_to(&mut self, record: Record, set: Set, scope: u128, token: u64) {
+        let Some(spool) = &mut self.spool else { return };
+        let position = spool.next;
+        spool.next += 1;
+        spool.pending.bytes += record.cost();
+        match spool.pending.appended.last_mut() {
+            Some(last)
+                if last.records.len() < BATCH_MAX
+                    && Arc::ptr_eq(&last.set.queues, &set.queues)
+                    && last.scope == scope
+                    && (last.tokens[0] == NO_TOKEN) == (token == NO_TOKEN) =>
+            {
+                last.records.push(record);
+                last.tokens.push(token);
+            }
+            _ => spool.pending.appended.push(Appended {
+                first: position,
+                records: vec![record],
+                tokens: vec![token],
+                scope,
+                set,
+            }),
+        }
+    }
+
+    /// Keeps a message that ended badly, in the commit that settles it.
+    pub(super) fn append_dead(
+        &mut self,
+        record: Record,
+        failure: Failure,
+        attempts: u16,
+        queue: &str,
+    ) {
+        let tag = definition::dead(failure, attempts, queue, &self.config.name);
+        let set = Set {
+            queues: Arc::from([(DEAD, tag)]),
+            targets: Rc::from([]),
+        };
+        self.append_to(record, set, 0, NO_TOKEN);
+    }
+}

@@ -1,0 +1,398 @@
+//! The commit under way, its answer, and what was read.
+
+use super::append::NO_TOKEN;
+use super::definition::QueueKind;
+use super::producers::{PRODUCER_KEY, Source};
+use super::state::{DEAD, Set};
+use crate::node::core::NodeCore;
+use crate::node::flow::{Purpose, from_token};
+use crate::node::ledger::Outcome;
+use crate::node::take_back::Takers;
+use mcpbus_actors::Time;
+use mcpbus_transport::spool::{
+    Answer, Operation, Position, QueueId, Request, StoreError, Stored, Usage,
+};
+use mcpbus_transport::wire::{AckLevel, Failure, Record};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long a store that refused is left alone.
+const RETRY: Duration = Duration::from_millis(200);
+/// Settlements that may be forgotten with the machine.
+const UNSYNCED_MAX: u64 = 4096;
+
+/// Messages that are stored for the same queues.
+#[derive(Debug)]
+pub(super) struct Appended {
+    pub(super) first: Position,
+    pub(super) records: Vec<Record>,
+    pub(super) tokens: Vec<u64>,
+    /// Whose they are, where repeats are recognised.
+    pub(super) scope: u128,
+    pub(super) set: Set,
+}
+
+/// Changes that are carried out together.
+#[derive(Debug, Default)]
+pub(super) struct Commit {
+    /// Queues and values that what is appended may need.
+    pub(super) before: Vec<Operation>,
+    pub(super) appended: Vec<Appended>,
+    pub(super) settled: BTreeMap<u32, BTreeSet<Position>>,
+    /// Queues that are removed, and values.
+    pub(super) after: Vec<Operation>,
+    /// Producers of which something is stored.
+    pub(super) producers: Vec<Source>,
+    /// Tokens that wait for the commit without a message in it.
+    pub(super) waiting: Vec<u64>,
+    pub(super) bytes: u64,
+}
+
+impl Commit {
+    fn is_empty(&self) -> bool {
+        self.before.is_empty()
+            && self.appended.is_empty()
+            && self.settled.is_empty()
+            && self.after.is_empty()
+            && self.waiting.is_empty()
+    }
+
+    fn needs_sync(&self) -> bool {
+        !(self.before.is_empty()
+            && self.appended.is_empty()
+            && self.after.is_empty()
+            && self.waiting.is_empty())
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        let appended = self.appended.iter().map(|appended| Operation::Append {
+            first: appended.first,
+            records: appended.records.clone(),
+            queues: appended.set.queues.clone(),
+        });
+        let settled = self
+            .settled
+            .iter()
+            .map(|(queue, positions)| Operation::Settle {
+                queue: QueueId(*queue),
+                positions: positions.iter().copied().collect(),
+            });
+        let before = self.before.iter().cloned();
+        before
+            .chain(appended)
+            .chain(settled)
+            .chain(self.after.iter().cloned())
+            .collect()
+    }
+}
+
+impl NodeCore {
+    /// What the store is to do next. Requests are carried out in order, and answered with
+    /// [`store_answered`](Self::store_answered).
+    pub fn poll_store(&mut self) -> Option<Request> {
+        self.begin_commit();
+        self.spool.as_mut()?.requests.pop_front()
+    }
+
+    /// The store has answered a request.
+    pub fn store_answered(&mut self, answer: Answer, now: Time) {
+        match answer {
+            Answer::Committed { ticket, result } => self.committed(ticket, result, now),
+            Answer::Read { queue, result, .. } => self.was_read(queue, result, now),
+        }
+        self.settle(now);
+    }
+
+    fn begin_commit(&mut self) {
+        let Some(spool) = &mut self.spool else { return };
+        let idle = spool.under_way.is_none() && spool.retry_at.is_none() && spool.broken.is_none();
+        if !idle || spool.pending.is_empty() {
+            return;
+        }
+        let mut commit = std::mem::take(&mut spool.pending);
+        for producer in &commit.producers {
+            if let Some((key, value)) = spool.producers.value(*producer) {
+                commit.before.push(Operation::Put { key, value });
+            }
+        }
+        let settled = commit
+            .settled
+            .values()
+            .map(|positions| positions.len() as u64);
+        spool.unsynced += settled.sum::<u64>();
+        let sync = commit.needs_sync() || spool.unsynced > UNSYNCED_MAX;
+        if sync {
+            spool.unsynced = 0;
+        }
+        spool.ticket += 1;
+        spool.requests.push_back(Request::Commit {
+            ticket: spool.ticket,
+            operations: commit.operations(),
+            sync,
+        });
+        spool.under_way = Some(commit);
+    }
+
+    fn committed(&mut self, ticket: u64, result: Result<Usage, StoreError>, now: Time) {
+        let Some(spool) = self.spool.as_mut().filter(|spool| spool.ticket == ticket) else {
+            return;
+        };
+        let Some(commit) = spool.under_way.take() else {
+            return;
+        };
+        match result {
+            Ok(usage) => {
+                spool.usage = usage;
+                self.stored(commit, now);
+            }
+            Err(error) => self.not_stored(commit, &error, now),
+        }
+        self.wake_store_waiters();
+    }
+
+    /// What was committed is owned by the disk now.
+    fn stored(&mut self, commit: Commit, now: Time) {
+        for operation in &commit.before {
+            if let Operation::PutQueue { queue, .. } = operation {
+                self.queue_committed(queue.0);
+            }
+        }
+        let mut ended = commit.waiting;
+        for appended in commit.appended {
+            let Some(spool) = &mut self.spool else { return };
+            let mut touched = Vec::new();
+            for (id, tag) in appended.set.queues.iter() {
+                let Some(queue) = spool.queues.get_mut(&id.0) else {
+                    continue;
+                };
+                if *id == DEAD {
+                    queue.behind += appended.records.len() as u64;
+                    continue;
+                }
+                spool.ledger.stored += appended.records.len() as u64;
+                touched.push(queue.inflow);
+                for (offset, record) in appended.records.iter().enumerate() {
+                    let position = appended.first + offset as u64;
+                    if record.head.ack == AckLevel::Processed {
+                        queue.receipts.insert(position, appended.tokens[offset]);
+                    }
+                    if !queue.takes_live() {
+                        queue.behind += 1;
+                        continue;
+                    }
+                    let sequence = queue.push(position, tag.clone(), record.clone());
+                    if let Some(inflow) = self.inflows.get_mut(queue.inflow) {
+                        inflow.came_from_spool(sequence, record.clone());
+                    }
+                }
+            }
+            for (token, record) in appended.tokens.into_iter().zip(&appended.records) {
+                if record.head.ack != AckLevel::Processed {
+                    ended.push(token);
+                }
+            }
+            for inflow in touched {
+                self.schedule(inflow);
+            }
+        }
+        for token in ended {
+            self.copy_ended(token, Outcome::Delivered, now);
+        }
+    }
+
+    /// The store refused. What can be offered again is; who asked for a message to be stored is told that it is not.
+    fn not_stored(&mut self, commit: Commit, error: &StoreError, now: Time) {
+        let Some(spool) = &mut self.spool else { return };
+        let broken = matches!(
+            error,
+            StoreError::SyncFailed { .. } | StoreError::Unreadable { .. }
+        );
+        if broken {
+            tracing::error!(%error, "nothing more is stored");
+            spool.broken = Some(error.to_string());
+        } else {
+            tracing::warn!(%error, "not stored; tried again");
+            spool.retry_at = Some(now + RETRY);
+        }
+        let Commit {
+            mut before,
+            appended,
+            settled,
+            mut after,
+            waiting,
+            ..
+        } = commit;
+        before.retain(|operation| !matches!(operation, Operation::Put { key, .. } if key.first() == Some(&PRODUCER_KEY)));
+        before.append(&mut spool.pending.before);
+        spool.pending.before = before;
+        after.append(&mut spool.pending.after);
+        spool.pending.after = after;
+        for (queue, positions) in settled {
+            spool
+                .pending
+                .settled
+                .entry(queue)
+                .or_default()
+                .extend(positions);
+        }
+        let mut kept = Vec::new();
+        let mut returned = Vec::new();
+        for appended in appended {
+            if appended.tokens[0] == NO_TOKEN {
+                spool.pending.bytes += appended.records.iter().map(Record::cost).sum::<u64>();
+                kept.push(appended);
+            } else {
+                for record in appended
+                    .records
+                    .iter()
+                    .filter(|record| record.head.ack == AckLevel::Stored)
+                {
+                    let source = Source {
+                        producer: record.head.producer,
+                        scope: appended.scope,
+                    };
+                    spool.producers.remove(source, record.sequence);
+                }
+                returned.push(appended);
+            }
+        }
+        kept.append(&mut spool.pending.appended);
+        spool.pending.appended = kept;
+        let failure = if broken {
+            Failure::NoSpool
+        } else {
+            Failure::SpoolFull
+        };
+        // The last first, so that each goes back to the front of its flow.
+        for appended in returned.into_iter().rev() {
+            let messages: Vec<_> = appended.records.into_iter().zip(appended.tokens).collect();
+            for (record, token) in messages.into_iter().rev() {
+                if record.head.ack == AckLevel::Processed {
+                    for _ in 1..appended.set.queues.len() {
+                        self.copy_ended(token, Outcome::Delivered, now);
+                    }
+                }
+                let asked = record.head.ack == AckLevel::Stored
+                    && self
+                        .inflows
+                        .get(from_token(token).0)
+                        .is_some_and(|inflow| matches!(inflow.purpose, Purpose::Publish));
+                if asked {
+                    self.copy_ended(token, Outcome::Failed(failure), now);
+                } else {
+                    let takers = Takers::Targets(appended.set.targets.clone());
+                    self.take_back(vec![(record, token)], Some(takers), now);
+                }
+            }
+        }
+        for token in waiting {
+            self.copy_ended(token, Outcome::Failed(failure), now);
+        }
+    }
+
+    /// Lets flows go on that wait for room, if there may be some.
+    fn wake_store_waiters(&mut self) {
+        let Some(spool) = &mut self.spool else { return };
+        if !spool.has_room(1) {
+            return;
+        }
+        for waiter in std::mem::take(&mut spool.waiters) {
+            self.schedule(waiter);
+        }
+    }
+
+    /// Asks the store for what of a queue has room in memory.
+    pub(super) fn read_on(&mut self, queue: u32) {
+        let Some(spool) = &mut self.spool else { return };
+        let Some(state) = spool.queues.get_mut(&queue) else {
+            return;
+        };
+        if state.kind == QueueKind::Dead || spool.retry_at.is_some() {
+            return;
+        }
+        if let Some((messages, bytes)) = state.to_read() {
+            state.reading = true;
+            spool.requests.push_back(Request::Read {
+                queue: state.id,
+                after: state.loaded,
+                messages,
+                bytes,
+            });
+        }
+    }
+
+    fn was_read(&mut self, id: QueueId, result: Result<Vec<Stored>, StoreError>, now: Time) {
+        let Some(spool) = &mut self.spool else { return };
+        let Some(queue) = spool.queues.get_mut(&id.0) else {
+            return;
+        };
+        queue.reading = false;
+        let stored = match result {
+            Ok(stored) => stored,
+            Err(error) => {
+                tracing::warn!(%error, queue = queue.name(), "not read; tried again");
+                spool.retry_at = Some(now + RETRY);
+                return;
+            }
+        };
+        if stored.is_empty() && queue.behind > 0 {
+            tracing::error!(
+                queue = queue.name(),
+                missing = queue.behind,
+                "the store has fewer messages than it said"
+            );
+            *spool
+                .ledger
+                .dead
+                .entry(Failure::Corrupt.name())
+                .or_default() += queue.behind;
+            queue.behind = 0;
+        }
+        let inflow = queue.inflow;
+        for stored in stored {
+            queue.behind = queue.behind.saturating_sub(1);
+            match stored.record {
+                Ok(record) => {
+                    let sequence = queue.push(stored.position, stored.tag, record.clone());
+                    if let Some(inflow) = self.inflows.get_mut(inflow) {
+                        inflow.came_from_spool(sequence, record);
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, queue = queue.name(), position = stored.position, "a stored message is lost");
+                    queue.loaded = queue.loaded.max(stored.position);
+                    *spool
+                        .ledger
+                        .dead
+                        .entry(Failure::Corrupt.name())
+                        .or_default() += 1;
+                    let settled = spool.pending.settled.entry(id.0).or_default();
+                    settled.insert(stored.position);
+                }
+            }
+        }
+        self.schedule(inflow);
+    }
+
+    /// When the store is to be tried again.
+    pub(in crate::node) fn store_timeout(&self) -> Option<Time> {
+        self.spool.as_ref()?.retry_at
+    }
+
+    /// The time to try the store again has come, if it has.
+    pub(in crate::node) fn retry_store(&mut self, now: Time) {
+        let Some(spool) = self
+            .spool
+            .as_mut()
+            .filter(|spool| spool.retry_at.is_some_and(|at| at <= now))
+        else {
+            return;
+        };
+        spool.retry_at = None;
+        let queues: Vec<u32> = spool.queues.keys().copied().collect();
+        for queue in queues {
+            self.read_on(queue);
+        }
+        self.wake_store_waiters();
+    }
+}

@@ -1,0 +1,155 @@
+//! What of a queue is in memory.
+
+use super::definition::QueueKind;
+use crate::node::flow::InFlowId;
+use crate::node::peer::PeerId;
+use bytes::Bytes;
+use mcpbus_transport::spool::{Position, QueueId};
+use mcpbus_transport::wire::Record;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Most messages of one queue that are in memory.
+const MESSAGES_MAX: usize = 1024;
+/// Most bytes of one queue that are in memory; one message may exceed them.
+const BYTES_MAX: u64 = 1 << 20;
+/// A queue is read again when so much of it is handed on.
+const LOW: usize = MESSAGES_MAX / 2;
+
+/// Who takes the messages of a durable subscription now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::node) struct Attached {
+    pub(in crate::node) peer: PeerId,
+    pub(in crate::node) subscription: u32,
+    pub(in crate::node) flow: u32,
+}
+
+/// A message of a queue that is in memory.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) position: Position,
+    pub(super) tag: Bytes,
+    /// Gone once the message has ended.
+    pub(super) record: Option<Record>,
+    /// How often it was handed out in vain.
+    pub(super) attempts: u16,
+}
+
+/// One queue of the spool.
+#[derive(Debug)]
+pub(in crate::node) struct Queue {
+    pub(super) id: QueueId,
+    pub(super) kind: QueueKind,
+    /// The flow that its messages come on.
+    pub(super) inflow: InFlowId,
+    /// What is in memory, in order; the first has the sequence `first` on the flow.
+    held: VecDeque<Held>,
+    first: u64,
+    bytes: u64,
+    /// The last position that is or was in memory.
+    pub(super) loaded: Position,
+    /// How many messages lie behind it on the disk.
+    pub(super) behind: u64,
+    /// Whether an answer of the store is awaited.
+    pub(super) reading: bool,
+    pub(super) attached: Option<Attached>,
+    /// Whether its definition is on the disk.
+    pub(super) committed: bool,
+    /// Whose publisher waits until it is processed.
+    pub(super) receipts: BTreeMap<Position, u64>,
+}
+
+impl Queue {
+    pub(super) fn new(id: QueueId, kind: QueueKind, inflow: InFlowId, behind: u64) -> Self {
+        Self {
+            id,
+            kind,
+            inflow,
+            held: VecDeque::new(),
+            first: 1,
+            bytes: 0,
+            loaded: 0,
+            behind,
+            reading: false,
+            attached: None,
+            committed: false,
+            receipts: BTreeMap::new(),
+        }
+    }
+
+    /// Whether the next message can stay in memory: all before it are there, and there is room.
+    pub(super) fn takes_live(&self) -> bool {
+        self.behind == 0 && !self.reading && self.has_room()
+    }
+
+    fn has_room(&self) -> bool {
+        self.held.len() < MESSAGES_MAX && self.bytes < BYTES_MAX
+    }
+
+    /// How much is to be read now: messages and bytes. `None` while there is nothing to read or no room.
+    pub(super) fn to_read(&self) -> Option<(usize, u64)> {
+        let wanted = self.behind > 0
+            && !self.reading
+            && self.held.len() <= LOW
+            && self.bytes <= BYTES_MAX / 2;
+        wanted.then(|| (MESSAGES_MAX - self.held.len(), BYTES_MAX - self.bytes))
+    }
+
+    /// Takes a message into memory. Returns its sequence on the flow.
+    pub(super) fn push(&mut self, position: Position, tag: Bytes, record: Record) -> u64 {
+        self.loaded = self.loaded.max(position);
+        self.bytes += record.cost();
+        self.held.push_back(Held {
+            position,
+            tag,
+            record: Some(record),
+            attempts: 0,
+        });
+        self.first + self.held.len() as u64 - 1
+    }
+
+    pub(super) fn get(&self, sequence: u64) -> Option<&Held> {
+        let index = usize::try_from(sequence.checked_sub(self.first)?).ok()?;
+        self.held.get(index)
+    }
+
+    pub(super) fn get_mut(&mut self, sequence: u64) -> Option<&mut Held> {
+        let index = usize::try_from(sequence.checked_sub(self.first)?).ok()?;
+        self.held.get_mut(index)
+    }
+
+    /// A message has ended: what it was. `None` if it had ended before.
+    pub(super) fn take(&mut self, sequence: u64) -> Option<(Position, Record, u16)> {
+        let held = self.get_mut(sequence)?;
+        let record = held.record.take()?;
+        let (position, attempts) = (held.position, held.attempts);
+        self.bytes -= record.cost();
+        while self
+            .held
+            .front()
+            .is_some_and(|front| front.record.is_none())
+        {
+            self.held.pop_front();
+            self.first += 1;
+        }
+        Some((position, record, attempts))
+    }
+
+    /// Messages that are not ended, in memory and on the disk, counted by walking.
+    pub(super) fn unfinished(&self) -> u64 {
+        self.behind
+            + self
+                .held
+                .iter()
+                .filter(|held| held.record.is_some())
+                .count() as u64
+    }
+
+    /// The name in logs and dead letters.
+    pub(super) fn name(&self) -> String {
+        match &self.kind {
+            QueueKind::Subscription { name, .. } => name.to_string(),
+            QueueKind::Node { origin } => format!("node {origin:032x}"),
+            QueueKind::Dead => String::from("dead letters"),
+        }
+    }
+}
