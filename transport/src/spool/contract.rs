@@ -87,7 +87,7 @@ pub struct Usage {
 }
 
 /// What a store knew when it was opened.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
     /// Its queues, by ascending id.
     pub queues: Vec<RecoveredQueue>,
@@ -142,7 +142,7 @@ pub enum StoreError {
     /// store goes on by itself.
     Full,
     /// The disk failed. Nothing of the commit may be relied on. The store has opened itself anew, or will at the next
-    /// call; what was committed with `sync` before is still there.
+    /// call; what was committed with `sync` before is still there, what was not may be forgotten.
     Failed {
         /// What the system said.
         reason: String,
@@ -151,6 +151,12 @@ pub enum StoreError {
     /// every commit until it is opened by a new process.
     SyncFailed {
         /// What the system said.
+        reason: String,
+    },
+    /// The commit breaks the contract: a position that was used, a queue that is not there, a field that is too long.
+    /// Nothing of it was done. Its owner has a defect.
+    Invalid {
+        /// What is wrong with it.
         reason: String,
     },
     /// The file is not a store, or one of a version that is not known.
@@ -169,6 +175,7 @@ impl fmt::Display for StoreError {
                 f,
                 "the disk failed to sync the spool, nothing more is stored until the node is started again: {reason}"
             ),
+            Self::Invalid { reason } => write!(f, "the spool cannot do this: {reason}"),
             Self::Unreadable { reason } => write!(f, "the spool cannot be read: {reason}"),
         }
     }
@@ -178,7 +185,7 @@ impl std::error::Error for StoreError {}
 
 /// Keeps messages of queues, and small values, on a disk.
 ///
-/// All methods may block: a store has a thread of its own. Laws, which the laws of this folder tests:
+/// All methods may block: a store has a thread of its own. Laws, which [`laws`](super::laws) tests:
 /// - what a `commit` with `sync` returned Ok for survives whatever happens to the process or the machine, unless it is
 ///   removed by a later commit;
 /// - a commit is there as a whole or not at all, and never before an earlier one;

@@ -6,14 +6,20 @@
 //! | file | subject |
 //! | --- | --- |
 //! | `contract`, `laws` | what a store does, and the tests that every store passes |
-//! | `memory` | a store that forgets: for tests and simulation |
+//! | `clock`, `validate` | deadlines that survive a restart; commits that no store carries out |
+| `memory` | a store that forgets: for tests and simulation |
 //! | `request`, `thread` | what a node asks for; the thread that carries it out |
 
+mod clock;
 mod contract;
+pub mod laws;
+mod memory;
 mod request;
+mod validate;
 
 pub use contract::{
     BATCH_MAX, CorruptRecord, KEY_MAX, Operation, Position, QueueId, Recovered, RecoveredQueue,
     Store, StoreError, Stored, TAG_MAX, Usage, VALUE_MAX, WallClock,
 };
+pub use memory::{Faults, MemoryStore};
 pub use request::{Answer, Request, carry_out};
