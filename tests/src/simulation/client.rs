@@ -91,6 +91,9 @@ pub struct Client {
     heads: BTreeMap<(Arc<str>, u8), Arc<Head>>,
     pub(super) incoming: BTreeMap<u32, Incoming>,
     pub(super) replies: Option<u32>,
+    session_config: SessionConfig,
+    /// How often its process died.
+    pub restarts: u64,
     /// How often the node came back without memory.
     pub resets: u64,
     /// Messages that the node had taken over when it died.
@@ -119,7 +122,9 @@ impl Client {
         Self {
             index,
             id,
-            session: Session::new(session, local, number, 0),
+            session: Session::new(session.clone(), local, number, 0),
+            session_config: session,
+            restarts: 0,
             link: None,
             touched: None,
             closing: None,
@@ -163,6 +168,31 @@ impl Client {
         self.leaving = true;
         self.session.leave(GoodbyeCode::Done, "the run is over");
         self.touched = self.link;
+    }
+
+    /// The process dies, and another begins in its place: it subscribes as before, and knows nothing of what came.
+    pub fn restart(&mut self, number: u64) {
+        let config = self.session_config.clone();
+        let local = Local {
+            role: Role::Client,
+            id: self.id,
+            epoch: 1,
+            name: format!("client-{}", self.index),
+        };
+        self.session = Session::new(config, local, number, 0);
+        self.link = None;
+        self.closing = None;
+        self.incoming.clear();
+        self.flows.clear();
+        self.waiting.clear();
+        self.replies = None;
+        self.restarts += 1;
+        for number in 0..self.subscriptions.len() {
+            self.subscriptions[number].open.clear();
+            if self.subscriptions[number].ended.is_none() {
+                self.ask(number);
+            }
+        }
     }
 
     /// Stalled subscriptions go on.
@@ -235,6 +265,7 @@ impl Client {
             subscription: number as u32,
             pattern: wanted.pattern.clone(),
             group: wanted.group.clone(),
+            durable: wanted.durable.clone(),
         };
         self.tell(&signal);
     }

@@ -72,6 +72,7 @@ impl World {
         self.nodes[node].former.push(core.ledger());
         self.note(node as u64 | 1 << 50);
         self.timers.remove(&End::Node(node));
+        self.lose_power(node);
         let links: Vec<u64> = self
             .links
             .iter()
@@ -103,6 +104,7 @@ impl World {
         place.config.epoch += 1;
         place.config.seed = seed;
         place.core = Some(NodeCore::new(place.config.clone()));
+        self.open_store(node);
         for edge in 0..self.edges.len() {
             if self.edges[edge].dialer == End::Node(node) {
                 let after = self.random.micros(0, 50_000);

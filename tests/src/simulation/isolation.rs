@@ -45,6 +45,7 @@ pub fn run(seed: u64, stalled: bool) -> Result<Arrivals, String> {
         let wanted = Subscription {
             pattern,
             group: None,
+            durable: None,
             pace,
             reaction: Reaction::Take,
             window,
@@ -102,7 +103,13 @@ pub fn run(seed: u64, stalled: bool) -> Result<Arrivals, String> {
         delay: (500, 500),
         silent: false,
     };
-    let mut world = World::new(random, nodes, clients, edges, weather);
+    let mut world = World::new(
+        random,
+        nodes.into_iter().map(|node| (node, None)).collect(),
+        clients,
+        edges,
+        weather,
+    );
     world.run_until(begin + Duration::from_secs(5))?;
     let subscriptions = &world.clients[0].subscriptions;
     let times = subscriptions[STALLED]

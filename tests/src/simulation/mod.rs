@@ -26,6 +26,7 @@ pub mod random;
 pub mod run;
 pub mod scenario;
 pub mod script;
+pub mod stores;
 pub mod verdict;
 pub mod world;
 

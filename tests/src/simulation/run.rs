@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::scenario::{Fault, SHAPES, Scenario, Shape, draw};
 use super::verdict::judge;
+use super::world::World;
 use mcpbus_actors::Time;
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ fn play(scenario: &mut Scenario) -> Result<(), String> {
         match fault {
             Fault::Cut(edge) => scenario.world.cut(edge),
             Fault::Crash(node, away) => scenario.world.crash(node, away),
+            Fault::Restart(client) => scenario.world.restart_client(client),
         }
     }
     scenario.world.run_until(scenario.calm_at)?;
@@ -73,7 +75,7 @@ fn is_done(scenario: &Scenario) -> bool {
         place
             .core
             .as_ref()
-            .is_some_and(|core| core.ledger().held == 0)
+            .is_some_and(|core| core.ledger().held == 0 && World::is_delivered(core))
     });
     // An answer is not acknowledged end to end: its requester waits for it.
     let answered = world

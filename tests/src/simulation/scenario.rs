@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::random::Random;
 use super::script::{Level, Pace, Publication, Reaction, Step, Subscription};
+use super::stores::Disk;
 use super::world::{Edge, End, Weather, World};
 use mcpbus::node::{NodeConfig, NodeLimits};
 use mcpbus::policy::PolicyFactory;
@@ -38,6 +39,10 @@ pub struct Shape {
     pub crash: Option<usize>,
     /// Whether some messages have a deadline.
     pub deadlines: bool,
+    /// Whether nodes have disks, subscriptions are durable and messages are to be stored.
+    pub durable: bool,
+    /// Fewest and most times that a consumer's process dies.
+    pub restarts: (u64, u64),
     /// Whether subscribers are on the last node and publishers on the first.
     pub apart: bool,
 }
@@ -55,6 +60,8 @@ const CALM: Shape = Shape {
     churn: false,
     crash: None,
     deadlines: false,
+    durable: false,
+    restarts: (0, 0),
     apart: false,
 };
 
@@ -155,6 +162,38 @@ pub const SHAPES: &[Shape] = &[
         cuts: (0, 3),
         ..CALM
     },
+    Shape {
+        name: "durable",
+        nodes: 3,
+        links: CHAIN,
+        slow: true,
+        durable: true,
+        cuts: (0, 3),
+        restarts: (0, 2),
+        ..CALM
+    },
+    Shape {
+        name: "durable_crash",
+        nodes: 3,
+        links: CHAIN,
+        slow: true,
+        durable: true,
+        crash: Some(0),
+        cuts: (0, 3),
+        restarts: (0, 2),
+        ..CALM
+    },
+    Shape {
+        name: "durable_ring",
+        nodes: 5,
+        links: RING,
+        slow: true,
+        durable: true,
+        crash: Some(0),
+        cuts: (0, 3),
+        restarts: (0, 1),
+        ..CALM
+    },
 ];
 
 /// A world that is about to start, and when what happens in it.
@@ -182,6 +221,8 @@ pub enum Fault {
     Cut(usize),
     /// A node dies and is away for this long.
     Crash(usize, Duration),
+    /// A client's process dies and begins anew.
+    Restart(usize),
 }
 
 /// Subjects of ordinary messages; nobody listens to the last.
@@ -206,12 +247,15 @@ pub fn draw(shape: &Shape, seed: u64) -> Scenario {
         ..NodeLimits::default()
     };
     let budget = (limits.credit_messages, limits.credit_bytes);
-    let nodes: Vec<NodeConfig> = (0..shape.nodes)
-        .map(|node| NodeConfig {
-            session: session.clone(),
-            limits: limits.clone(),
-            routes: routes(shape, &mut random),
-            ..NodeConfig::new(&format!("node-{node}"), random.number(), 1)
+    let nodes: Vec<(NodeConfig, Option<Disk>)> = (0..shape.nodes)
+        .map(|node| {
+            let config = NodeConfig {
+                session: session.clone(),
+                limits: limits.clone(),
+                routes: routes(shape, &mut random),
+                ..NodeConfig::new(&format!("node-{node}"), random.number(), 1)
+            };
+            (config, shape.durable.then(|| Disk::new(64 << 20)))
         })
         .collect();
     let mut edges: Vec<Edge> = Vec::new();
@@ -248,7 +292,8 @@ pub fn draw(shape: &Shape, seed: u64) -> Scenario {
         homes.push(home);
         clients.push(client);
     };
-    for place in 0..random.between(2, 5) {
+    let subscribers = random.between(2, 5);
+    for place in 0..subscribers {
         let home = if shape.apart {
             random.between(1, 2) as usize
         } else {
@@ -284,6 +329,14 @@ pub fn draw(shape: &Shape, seed: u64) -> Scenario {
         faults.push((
             begin + random.micros(1_000_000, 2_000_000),
             Fault::Crash(node, away),
+        ));
+    }
+    for _ in 0..random.between(shape.restarts.0, shape.restarts.1) {
+        // The first clients are the subscribers.
+        let client = random.below(subscribers) as usize;
+        faults.push((
+            begin + random.micros(800_000, 2_400_000),
+            Fault::Restart(client),
         ));
     }
     faults.sort_by_key(|(at, _)| *at);
@@ -342,6 +395,8 @@ fn subscriber(shape: &Shape, random: &mut Random, begin: Time, first: bool) -> V
         } else {
             (random.pick(&PATTERNS).to_string(), None)
         };
+        let durable = (shape.durable && !random.one_in(4))
+            .then(|| format!("durable-{}-{place}", random.number()));
         let pace = match random.below(6) {
             0 if shape.slow => Pace::Stalled,
             1 | 2 if shape.slow => Pace::Slow(random.micros(100, 20_000)),
@@ -368,6 +423,7 @@ fn subscriber(shape: &Shape, random: &mut Random, begin: Time, first: bool) -> V
             Step::Subscribe(Subscription {
                 pattern,
                 group,
+                durable,
                 pace,
                 reaction,
                 window,
@@ -402,7 +458,11 @@ fn publisher(shape: &Shape, random: &mut Random, begin: Time, messages: u64) -> 
     let subjects: Vec<&str> = (0..random.between(1, 3))
         .map(|_| *random.pick(&SUBJECTS))
         .collect();
-    let level = *random.pick(&[None, Some(Level::Accepted), Some(Level::Processed)]);
+    let level = if shape.durable {
+        (!random.one_in(4)).then_some(Level::Stored)
+    } else {
+        *random.pick(&[None, Some(Level::Accepted), Some(Level::Processed)])
+    };
     let bursts = random.one_in(2);
     let mut at = begin + Duration::from_secs(1);
     let mut script = Vec::new();
@@ -413,7 +473,10 @@ fn publisher(shape: &Shape, random: &mut Random, begin: Time, messages: u64) -> 
                 2 * 1_400_000 / messages.max(1) / if bursts { 1 } else { 2 },
             );
         }
-        let any = *random.pick(&[Level::None, Level::Accepted, Level::Processed]);
+        let mut any = *random.pick(&[Level::None, Level::Accepted, Level::Processed]);
+        if shape.durable && random.one_in(2) {
+            any = Level::Stored;
+        }
         let (subject, request) = if shape.requests && random.one_in(2) {
             ("req.1", true)
         } else if shape.routes && !random.one_in(4) {

@@ -11,6 +11,8 @@ pub enum Level {
     None = 0,
     /// That the node has it.
     Accepted = 1,
+    /// That it is on a disk.
+    Stored = 2,
     /// That its subscribers have settled it.
     Processed = 3,
 }
@@ -21,6 +23,7 @@ impl Level {
         match self {
             Self::None => AckLevel::None,
             Self::Accepted => AckLevel::Accepted,
+            Self::Stored => AckLevel::Stored,
             Self::Processed => AckLevel::Processed,
         }
     }
@@ -55,6 +58,8 @@ pub struct Subscription {
     pub pattern: String,
     /// Whose members share the messages.
     pub group: Option<String>,
+    /// The name under which the node keeps its messages.
+    pub durable: Option<String>,
     /// How fast.
     pub pace: Pace,
     /// What is done with a message.

@@ -30,6 +30,9 @@ scenarios! {
     churn 150
     crash_middle 150
     crash_any 150
+    durable 150
+    durable_crash 150
+    durable_ring 150
 }
 
 #[test]

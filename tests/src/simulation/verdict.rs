@@ -14,6 +14,8 @@ type Name = (usize, usize);
 /// A subscription of the run: client, number, and what came of it.
 type Named<'a> = (usize, usize, &'a Subscribed);
 
+mod durable;
+
 /// Everything that was promised and did not come true; empty if all is well.
 pub fn judge(scenario: &Scenario) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -57,7 +59,9 @@ pub fn judge(scenario: &Scenario) -> Vec<String> {
             order(subscription, &sent, &mut wrong);
         }
     }
-    if crashed {
+    if scenario.shape.durable {
+        durable::kept(scenario, &subscriptions, &messages, &mut wrong);
+    } else if crashed {
         bounded_loss(scenario, &subscriptions, &messages, &mut wrong);
     } else {
         for (name, sent) in &messages {

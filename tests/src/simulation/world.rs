@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::pipe::Pipe;
 use super::random::{Random, mix};
+use super::stores::Disk;
 use bytes::BytesMut;
 use mcpbus::node::{NodeConfig, NodeCore, NodeLedger};
 use mcpbus_actors::Time;
@@ -43,6 +44,8 @@ pub struct NodePlace {
     pub core: Option<NodeCore>,
     /// What earlier lives had counted when they died.
     pub former: Vec<NodeLedger>,
+    /// Where it has a spool.
+    pub disk: Option<Disk>,
 }
 
 /// How links behave.
@@ -75,6 +78,7 @@ pub(super) enum What {
     Dial { edge: usize },
     Close { link: u64 },
     Start { node: usize },
+    Store { node: usize, life: u64 },
 }
 
 /// Everything, at one instant.
@@ -113,15 +117,16 @@ impl World {
     /// A world in which every edge is about to be dialed.
     pub fn new(
         random: Random,
-        nodes: Vec<NodeConfig>,
+        nodes: Vec<(NodeConfig, Option<Disk>)>,
         clients: Vec<Client>,
         edges: Vec<Edge>,
         weather: Weather,
     ) -> Self {
-        let places = nodes.into_iter().map(|config| NodePlace {
+        let places = nodes.into_iter().map(|(config, disk)| NodePlace {
             core: Some(NodeCore::new(config.clone())),
             config,
             former: Vec::new(),
+            disk,
         });
         let mut world = Self {
             now: Time::ZERO + Duration::from_secs(100),
@@ -149,6 +154,10 @@ impl World {
         }
         for client in 0..world.clients.len() {
             world.pump(End::Client(client));
+        }
+        for node in 0..world.nodes.len() {
+            world.open_store(node);
+            world.pump(End::Node(node));
         }
         world
     }
@@ -209,6 +218,7 @@ impl World {
             What::Dial { edge } => self.dial(edge),
             What::Close { link } => self.close(link),
             What::Start { node } => self.start(node),
+            What::Store { node, life } => self.store_done(node, life),
         }
         self.check_ledgers()
     }
@@ -283,10 +293,11 @@ impl World {
 
     /// Carries out what an owner wants to have written and closed, and when it wants to be called.
     pub(super) fn pump(&mut self, end: End) {
-        if let End::Node(node) = end
-            && !self.changed.contains(&node)
-        {
-            self.changed.push(node);
+        if let End::Node(node) = end {
+            if !self.changed.contains(&node) {
+                self.changed.push(node);
+            }
+            self.ask_store(node);
         }
         while let Some(handle) = self.owner(end).and_then(|owner| owner.poll_touched()) {
             self.write(end, handle.0);
@@ -524,6 +535,15 @@ impl World {
             let Some(core) = &place.core else { continue };
             let ledger = core.ledger();
             if ledger.residual() != 0 {
+                return Err(format!(
+                    "{}: residual {} of {ledger:?}",
+                    place.config.name,
+                    ledger.residual()
+                ));
+            }
+            if let Some(ledger) = core.spool_ledger()
+                && ledger.residual() != 0
+            {
                 return Err(format!(
                     "{}: residual {} of {ledger:?}",
                     place.config.name,

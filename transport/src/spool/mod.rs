@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | `contract`, `laws` | what a store does, and the tests that every store passes |
 //! | `clock`, `validate` | deadlines that survive a restart; commits that no store carries out |
-| `memory` | a store that forgets: for tests and simulation |
+//! | `memory` | a store that forgets: for tests and simulation |
 //! | `request`, `thread` | what a node asks for; the thread that carries it out |
 
 mod clock;

@@ -15,7 +15,6 @@ use mcpbus_actors::Time;
 use mcpbus_transport::spool::{Operation, QueueId, Recovered};
 use mcpbus_transport::wire::Record;
 use std::rc::Rc;
-use std::sync::Arc;
 
 /// Most durable subscriptions and nodes with some.
 const QUEUES_MAX: usize = 65_536;

@@ -191,6 +191,7 @@ pub(super) fn record(random: &mut Random, sequence: u64) -> Record {
         priority: 1,
         trace: Some((u128::MAX, 2, 1)),
         reply: None,
+        repeat: false,
     };
     Record {
         head: Arc::new(head),
