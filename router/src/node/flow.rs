@@ -16,11 +16,12 @@ use std::time::Duration;
 /// A flow's place in the node.
 pub(super) type InFlowId = usize;
 
-/// Bits of a token that hold the sequence; the rest hold the flow.
-const SEQUENCE_BITS: u32 = 40;
+/// Bits of a token that hold the sequence; the one above says that nobody waits for the copy, the rest hold the flow.
+const SEQUENCE_BITS: u32 = 39;
+const UNASKED: u64 = 1 << SEQUENCE_BITS;
 const SEQUENCE_MASK: u64 = (1 << SEQUENCE_BITS) - 1;
 /// Most flows from peers in one node.
-pub(super) const IN_FLOWS_MAX: usize = 1 << (64 - SEQUENCE_BITS);
+pub(super) const IN_FLOWS_MAX: usize = 1 << (63 - SEQUENCE_BITS);
 /// Most subjects whose route one flow remembers.
 const DECISIONS_MAX: usize = 8192;
 
@@ -172,12 +173,25 @@ impl InFlow {
 
 /// The token of a copy: where it came from.
 pub(super) fn token(flow: InFlowId, sequence: u64) -> u64 {
-    (flow as u64) << SEQUENCE_BITS | (sequence & SEQUENCE_MASK)
+    (flow as u64) << (SEQUENCE_BITS + 1) | (sequence & SEQUENCE_MASK)
+}
+
+/// The same for a copy whose failure the publisher is not told of: it asked for the message to be stored, and this copy is
+/// for somebody for whom nothing is.
+pub(super) fn unasked(token: u64) -> u64 {
+    token | UNASKED
+}
+
+pub(super) fn is_unasked(token: u64) -> bool {
+    token & UNASKED != 0
 }
 
 /// The flow of a token, and the sequence that lies next to `near` and has the token's low bits.
 pub(super) fn from_token(token: u64) -> (InFlowId, u64) {
-    ((token >> SEQUENCE_BITS) as InFlowId, token & SEQUENCE_MASK)
+    (
+        (token >> (SEQUENCE_BITS + 1)) as InFlowId,
+        token & SEQUENCE_MASK,
+    )
 }
 
 /// The full sequence: the smallest one above `settled` with these low bits.

@@ -51,5 +51,5 @@ pub use core::NodeCore;
 pub use handle::{Node, NodeBuilder, StartError};
 pub use ledger::{FailureName, NodeLedger};
 pub use registry::{PeerEntry, PeerRegistry};
-pub use report::{NodeReport, PeerReport, RouteReport};
+pub use report::{NodeReport, PeerReport, QueueReport, RouteReport, SpoolReport};
 pub use spool::SpoolLedger;

@@ -2,7 +2,7 @@
 
 use super::core::NodeCore;
 use super::decide::Verdict;
-use super::flow::{InFlowId, from_token, full_sequence};
+use super::flow::{InFlowId, from_token, full_sequence, is_unasked};
 use super::ledger::Outcome;
 use super::peer::PeerId;
 use mcpbus_actors::Time;
@@ -81,7 +81,12 @@ impl NodeCore {
 
     /// A copy was taken over by its next owner, has failed, or was dropped because its taker is gone.
     pub(super) fn copy_ended(&mut self, token: u64, outcome: Outcome, now: Time) {
+        let outcome = match outcome {
+            Outcome::Failed(_) if is_unasked(token) => Outcome::Shed("subscriber_gone"),
+            outcome => outcome,
+        };
         let told = match outcome {
+            _ if is_unasked(token) => None,
             Outcome::Delivered => None,
             Outcome::Failed(failure) => Some(failure),
             // Who waits for it to be processed must not take this for success.

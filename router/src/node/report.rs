@@ -2,6 +2,7 @@
 
 use super::core::NodeCore;
 use super::ledger::NodeLedger;
+use super::spool::{Spool, SpoolLedger};
 use mcpbus_actors::Time;
 use mcpbus_transport::wire::Role;
 
@@ -20,6 +21,36 @@ pub struct NodeReport {
     pub entries: usize,
     /// What is left of the credit budget, in messages and bytes.
     pub credit_left: (u64, u64),
+    /// What the node keeps on its disk, where it does.
+    pub spool: Option<SpoolReport>,
+}
+
+/// What a node keeps on its disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpoolReport {
+    /// The account of its messages.
+    pub ledger: SpoolLedger,
+    /// What it takes on the disk, in bytes.
+    pub bytes: u64,
+    /// What it may take, in bytes.
+    pub limit: u64,
+    /// Dead letters that are kept.
+    pub dead_letters: u64,
+    /// Its queues.
+    pub queues: Vec<QueueReport>,
+}
+
+/// One queue of a spool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueReport {
+    /// The name of the durable subscription, or the node it is for.
+    pub name: String,
+    /// Messages that wait or are being delivered.
+    pub messages: u64,
+    /// Of those, how many are in memory.
+    pub in_memory: u64,
+    /// Whether somebody takes them now.
+    pub attached: bool,
 }
 
 /// One peer of a node.
@@ -105,6 +136,7 @@ impl NodeCore {
             routes: routes.collect(),
             entries: self.entries.len(),
             credit_left: self.credit,
+            spool: self.spool.as_ref().map(Spool::report),
         }
     }
 }

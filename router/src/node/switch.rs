@@ -2,7 +2,7 @@
 
 use super::core::NodeCore;
 use super::decide::{Out, Verdict};
-use super::flow::{Blocked, Chosen, InFlowId, Purpose, token};
+use super::flow::{Blocked, Chosen, InFlowId, Purpose, token, unasked};
 use super::ledger::Outcome;
 use super::peer::{PeerId, reply_key};
 use super::spool::{SPOOL, Storable};
@@ -306,6 +306,7 @@ impl NodeCore {
     ) {
         // Where a publisher waits until it is processed, each queue of the spool answers for itself.
         let processed = record.head.ack == AckLevel::Processed;
+        let asks_for_disk = record.head.ack == AckLevel::Stored;
         let copies = match (&self.spool, outs.iter().find(|out| out.peer == SPOOL)) {
             (Some(spool), Some(out)) if processed => {
                 outs.len() as u32 - 1 + spool.set_size(out.flow)
@@ -313,7 +314,7 @@ impl NodeCore {
             _ => outs.len() as u32,
         };
         let token = token(id, sequence);
-        let plain = |out: &Out| !out.onward && record.head.ack != AckLevel::Stored;
+        let plain = |out: &Out| !out.onward && !asks_for_disk;
         let heads = (self.inflows[id].spool.is_some() || !outs.iter().all(plain))
             .then(|| self.heads(id, &record.head));
         let elsewhere = self.copies_elsewhere(&self.inflows[id], sequence);
@@ -331,6 +332,7 @@ impl NodeCore {
                 (None, None) => {}
             }
         }
+        let record_is_stored = asks_for_disk && outs.iter().any(|out| out.durable);
         let mut record = Some(record);
         for (index, out) in outs.iter().enumerate() {
             let last = index + 1 == outs.len();
@@ -366,6 +368,11 @@ impl NodeCore {
             };
             visit(&mut self.inflows[id].visited, out.peer, out.flow, true);
             // Admission was checked for every flow before the first copy was handed on.
+            let token = if record_is_stored && !out.durable {
+                unasked(token)
+            } else {
+                token
+            };
             let pushed = peer.session.push(out.flow, copy, token);
             debug_assert!(pushed.is_ok());
             if let Some(link) = peer.link {

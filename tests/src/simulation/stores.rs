@@ -121,6 +121,7 @@ impl World {
             {
                 link.attached[0] = false;
             }
+            self.links.retain(|_, link| link.attached != [false, false]);
             self.clients[client].restart(number);
             self.note(3);
             let after = self.random.micros(10_000, 300_000);

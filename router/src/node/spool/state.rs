@@ -7,6 +7,7 @@ use super::producers::Producers;
 use super::queue::Queue;
 use crate::node::flow::InFlowId;
 use crate::node::peer::PeerId;
+use crate::node::report::{QueueReport, SpoolReport};
 use crate::protocol::Target;
 use bytes::Bytes;
 use foldhash::fast::FixedState;
@@ -206,6 +207,27 @@ impl Spool {
             QueueKind::Dead => {}
         }
         self.queues.insert(id, queue);
+    }
+
+    /// A picture of the spool now.
+    pub(in crate::node) fn report(&self) -> SpoolReport {
+        let queues = self
+            .queues
+            .values()
+            .filter(|queue| queue.kind != QueueKind::Dead)
+            .map(|queue| QueueReport {
+                name: queue.name(),
+                messages: queue.unfinished(),
+                in_memory: queue.unfinished() - queue.behind,
+                attached: queue.attached.is_some(),
+            });
+        SpoolReport {
+            ledger: self.ledger(),
+            bytes: self.usage.bytes,
+            limit: self.limit,
+            dead_letters: self.queues.get(&DEAD.0).map_or(0, |dead| dead.behind),
+            queues: queues.collect(),
+        }
     }
 
     /// The account, with what is held.
