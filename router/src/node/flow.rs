@@ -9,7 +9,7 @@ use mcpbus_actors::Time;
 use mcpbus_transport::session::Window;
 use mcpbus_transport::wire::{Failure, Record};
 use smallvec::SmallVec;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -91,6 +91,8 @@ pub(super) struct InFlow {
     pub(super) window: Option<Window>,
     /// Messages in the queue of which only some copies are to be decided again, and for whom.
     pub(super) only: BTreeMap<u64, Vec<Takers>>,
+    /// Of those, the ones whose end the publisher is not told of.
+    pub(super) unasked: BTreeSet<u64>,
     /// Messages of which a copy has failed and others are still out.
     pub(super) failed: BTreeMap<u64, Failure>,
     /// Routes by head of message.
@@ -129,6 +131,7 @@ impl InFlow {
             predecessors: Vec::new(),
             window: None,
             only: BTreeMap::new(),
+            unasked: BTreeSet::new(),
             failed: BTreeMap::new(),
             decisions: HashMap::default(),
             credit: (0, 0),

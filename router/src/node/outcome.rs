@@ -56,6 +56,11 @@ impl NodeCore {
             return self.spooled_ended(queue, sequence, outcome, now);
         }
         inflow.only.remove(&sequence);
+        let (failure, outcome) = if inflow.unasked.remove(&sequence) {
+            (None, Outcome::Shed("subscriber_gone"))
+        } else {
+            (failure, outcome)
+        };
         let last = match (inflow.flow, &mut inflow.window) {
             (Some(flow), _) => {
                 let peer = inflow.peer;

@@ -321,6 +321,7 @@ impl NodeCore {
         let inflow = &mut self.inflows[id];
         inflow.copies_out += u64::from(copies);
         inflow.only.remove(&sequence);
+        let all_unasked = inflow.unasked.remove(&sequence);
         if elsewhere + copies > 1 {
             match (inflow.flow, &mut inflow.window) {
                 (Some(flow), _) => {
@@ -368,7 +369,7 @@ impl NodeCore {
             };
             visit(&mut self.inflows[id].visited, out.peer, out.flow, true);
             // Admission was checked for every flow before the first copy was handed on.
-            let token = if record_is_stored && !out.durable {
+            let token = if all_unasked || record_is_stored && !out.durable {
                 unasked(token)
             } else {
                 token

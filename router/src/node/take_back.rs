@@ -2,7 +2,7 @@
 
 use super::core::NodeCore;
 use super::decide::{EntryIndex, Out, Verdict};
-use super::flow::{InFlow, InFlowId, from_token, full_sequence};
+use super::flow::{InFlow, InFlowId, from_token, full_sequence, is_unasked};
 use super::ledger::Outcome;
 use crate::protocol::Target;
 use crate::routing::Subject;
@@ -65,6 +65,11 @@ impl NodeCore {
         inflow.chosen = None;
         let (split, peer) = (waits || self.was_split(id, sequence), self.inflows[id].peer);
         let inflow = &mut self.inflows[id];
+        if is_unasked(token) && !waits {
+            inflow.unasked.insert(sequence);
+        } else if !is_unasked(token) {
+            inflow.unasked.remove(&sequence);
+        }
         if split {
             // Others have their copies: only this one is decided again.
             inflow
