@@ -88,6 +88,8 @@ pub struct NodeCore {
     pub(super) leaving: Vec<PeerId>,
     /// A peer that serves a configured link by a link it dialed itself.
     pub(super) refused_dials: BTreeMap<usize, String>,
+    /// What earlier lives of nodes have left: it keeps its order before what comes from their next life.
+    pub(super) orphans: BTreeMap<u128, Vec<InFlowId>>,
     /// What the node keeps on its disk, if it does.
     pub(super) spool: Option<Spool>,
 }
@@ -155,6 +157,7 @@ impl NodeCore {
             incarnations: config.seed | 1,
             leaving: Vec::new(),
             refused_dials: BTreeMap::new(),
+            orphans: BTreeMap::new(),
             spool: None,
             config,
         };

@@ -37,13 +37,21 @@ impl NodeCore {
 
     /// Lets a new flow wait for what remains of the same flow's earlier life, so that order is kept.
     pub(super) fn follow(&mut self, id: PeerId, inflow: InFlowId) {
-        let detached = std::mem::take(&mut self.peers[id].detached);
+        let mut detached = std::mem::take(&mut self.peers[id].detached);
+        let node = self.peers[id].session.peer().map(|known| known.id);
+        detached.extend(
+            node.and_then(|node| self.orphans.remove(&node))
+                .into_iter()
+                .flatten(),
+        );
         let mut rest = Vec::new();
         for earlier in detached {
             let Some(old) = self.inflows.get(earlier) else {
                 continue;
             };
-            if old.peer != id || old.queue.is_empty() {
+            // A flow that is over may have left its place to another one.
+            let left_behind = old.peer == id || old.orphan_of.is_some() && old.orphan_of == node;
+            if old.flow.is_some() || !left_behind || old.queue.is_empty() {
                 continue;
             }
             rest.push(earlier);

@@ -111,6 +111,8 @@ pub(super) struct InFlow {
     pub(super) hungry: bool,
     /// Copies handed on and not yet released.
     pub(super) copies_out: u64,
+    /// The node it came from in an earlier life, where that life is over and the flow is not.
+    pub(super) orphan_of: Option<u128>,
     /// The queue of the spool that its messages come from, where they do. Such a flow stays when it is empty.
     pub(super) spool: Option<u32>,
 }
@@ -141,6 +143,7 @@ impl InFlow {
             skipped: None,
             hungry: false,
             copies_out: 0,
+            orphan_of: None,
             spool: None,
         }
     }

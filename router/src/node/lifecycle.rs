@@ -1,6 +1,7 @@
 //! The life of links, sessions and peers.
 
 use super::core::{LinkState, NodeCore};
+use super::flow::InFlowId;
 use super::peer::{Peer, PeerId, tell};
 use super::take_back::Takers;
 use crate::interest::{Neighbour, NodeId};
@@ -341,6 +342,7 @@ impl NodeCore {
             self.interest.neighbour_down(Neighbour(serial as u32), now);
         }
         self.forget_former(id);
+        self.leave_orphans(id);
         if let Some(peer) = self.peers.try_remove(id) {
             self.serials.remove(&peer.serial);
             self.registry.remove(peer.serial);
@@ -351,6 +353,28 @@ impl NodeCore {
         self.version += 1;
         for address in unanswered {
             self.responder_lost(address);
+        }
+    }
+
+    /// What came from a node that is gone goes on, and stays before what its next life sends.
+    fn leave_orphans(&mut self, id: PeerId) {
+        let peer = &mut self.peers[id];
+        let Some(node) = peer.session.peer().filter(|_| peer.role == Role::Node) else {
+            return;
+        };
+        let node = node.id;
+        let mut orphans: Vec<InFlowId> = std::mem::take(&mut peer.detached);
+        orphans.retain(|inflow| {
+            self.inflows
+                .get_mut(*inflow)
+                .filter(|inflow| inflow.peer == id && inflow.flow.is_none())
+                .is_some_and(|inflow| {
+                    inflow.orphan_of = Some(node);
+                    !inflow.queue.is_empty()
+                })
+        });
+        if !orphans.is_empty() {
+            self.orphans.entry(node).or_default().extend(orphans);
         }
     }
 

@@ -53,9 +53,12 @@ pub fn judge(scenario: &Scenario) -> Vec<String> {
     for subscription in &subscriptions {
         // What a member of a group leaves behind goes to another, behind what that one has already.
         let moves = subscription.2.wanted.group.is_some() && (crashed || scenario.shape.churn);
+        // A consumer that died without a durable subscription is another one afterwards.
+        let reborn = subscription.2.wanted.durable.is_none()
+            && scenario.world.clients[subscription.0].restarts > 0;
         // Around a node that died another way may be shorter than what the dead node had already passed on.
         let overtaken = crashed && scenario.shape.links.len() >= scenario.shape.nodes;
-        if !moves && !overtaken {
+        if !moves && !overtaken && !reborn {
             order(subscription, &sent, &mut wrong);
         }
     }
@@ -124,7 +127,8 @@ fn order(subscription: &Named<'_>, sent: &BTreeMap<Name, &Sent>, wrong: &mut Vec
             && earlier > name.1
         {
             wrong.push(format!(
-                "subscription {client}/{number} got {name:?} behind message {earlier} of its key"
+                "subscription {client}/{number} ({:?}) got {name:?} ({:?}) behind message {earlier} of its key",
+                subscribed.wanted.durable, message.publication.level
             ));
         }
     }
