@@ -18,7 +18,7 @@ impl NodeCore {
         let purpose = match Definition::decode(definition) {
             Ok(Definition::Publish) => Purpose::Publish,
             Ok(Definition::Replies) => Purpose::Replies,
-            Ok(Definition::Forward { targets }) if self.peers[id].role == Role::Node => {
+            Ok(Definition::Forward { targets, .. }) if self.peers[id].role == Role::Node => {
                 Purpose::Forward {
                     targets: targets.into(),
                 }

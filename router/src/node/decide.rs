@@ -149,7 +149,7 @@ pub(super) struct Decision {
     pub(super) groups: Vec<GroupMembers>,
     pub(super) route: Option<RouteChoice>,
     /// What each selection comes to, as flows.
-    pub(super) outs: RefCell<HashMap<Selection, Rc<[Out]>, FixedState>>,
+    pub(super) outs: RefCell<HashMap<(Selection, bool), Rc<[Out]>, FixedState>>,
 }
 
 pub(super) struct GroupMembers {
@@ -451,10 +451,12 @@ impl NodeCore {
         if let Err(starved) = self.choose_members(&mut selection, key) {
             return Verdict::Starved(starved);
         }
+        let receipts = record.head.ack == AckLevel::Processed;
+        let selection = (selection, receipts);
         if let Some(outs) = decision.outs.borrow().get(&selection) {
             return Verdict::Go(outs.clone());
         }
-        match self.flows_for(&selection) {
+        match self.flows_for(&selection.0, receipts) {
             Some(outs) => {
                 let mut known = decision.outs.borrow_mut();
                 if known.len() >= SELECTIONS_MAX {

@@ -30,8 +30,8 @@ pub(super) struct Peer {
     pub(super) outgoing: BTreeMap<u32, OutFlow>,
     /// A client's subscriptions, by its numbers.
     pub(super) subscriptions: BTreeMap<u32, Subscription>,
-    /// Forwarding flows to a node, by their targets.
-    pub(super) forwards: HashMap<Rc<[Target]>, u32, FixedState>,
+    /// Forwarding flows to a node, by their targets, and whether they are for messages that are settled late.
+    pub(super) forwards: HashMap<(Rc<[Target]>, bool), u32, FixedState>,
     /// The flow of answers to this peer, once there was one.
     pub(super) replies: Option<u32>,
     /// Requests that a client was given and has not answered.

@@ -7,12 +7,13 @@ use super::peer::{OutFlow, PeerId};
 use super::spool::{DURABLE, SPOOL, is_durable};
 use crate::interest::NodeId;
 use crate::protocol::{Definition, TARGETS_MAX, Target};
-use mcpbus_transport::wire::{Failure, Record};
+use mcpbus_transport::wire::{AckLevel, Failure, Record};
 use std::rc::Rc;
 
 impl NodeCore {
-    /// The flows that a selection comes to; `None` while a node of it is out of reach.
-    pub(super) fn flows_for(&mut self, selection: &Selection) -> Option<Rc<[Out]>> {
+    /// The flows that a selection comes to; `None` while a node of it is out of reach. `receipts` says that the publisher
+    /// waits until the message is processed.
+    pub(super) fn flows_for(&mut self, selection: &Selection, receipts: bool) -> Option<Rc<[Out]>> {
         let mut outs: Vec<Out> = Vec::new();
         let mut remote: Vec<(PeerId, Vec<Target>)> = Vec::new();
         let mut alone: Vec<(PeerId, Target)> = Vec::new();
@@ -22,7 +23,7 @@ impl NodeCore {
             let Some(entry) = self.entries.get(index as usize) else {
                 continue;
             };
-            if is_durable(entry.target.entry) && self.stores_for(entry.target) {
+            if is_durable(entry.target.entry) && self.stores_for(entry.target, receipts) {
                 stored.push(entry.target);
                 continue;
             }
@@ -64,7 +65,7 @@ impl NodeCore {
         for (peer, target) in alone {
             outs.push(Out {
                 peer,
-                flow: self.forward_flow(peer, &[target])?,
+                flow: self.forward_flow(peer, &[target], false)?,
                 onward: true,
                 durable: false,
             });
@@ -76,7 +77,7 @@ impl NodeCore {
             for part in targets.chunks(TARGETS_MAX) {
                 outs.push(Out {
                     peer,
-                    flow: self.forward_flow(peer, part)?,
+                    flow: self.forward_flow(peer, part, durable && receipts)?,
                     onward: true,
                     durable,
                 });
@@ -95,13 +96,15 @@ impl NodeCore {
         Some(outs.into())
     }
 
-    /// Whether this node stores what is for a durable entry.
-    fn stores_for(&self, target: Target) -> bool {
+    /// Whether this node stores what is for a durable entry. What is settled only when it was processed goes on to the
+    /// node of the subscription: stored on the way it would hold back what is settled at once.
+    fn stores_for(&self, target: Target, receipts: bool) -> bool {
         target.origin == self.config.id
-            || self
-                .spool
-                .as_ref()
-                .is_some_and(|spool| spool.has_queue_for(target.origin))
+            || !receipts
+                && self
+                    .spool
+                    .as_ref()
+                    .is_some_and(|spool| spool.has_queue_for(target.origin))
     }
 
     /// The peer that leads to an origin.
@@ -111,13 +114,20 @@ impl NodeCore {
     }
 
     /// The flow to a node for these targets, opened if there is none.
-    pub(super) fn forward_flow(&mut self, peer: PeerId, targets: &[Target]) -> Option<u32> {
+    pub(super) fn forward_flow(
+        &mut self,
+        peer: PeerId,
+        targets: &[Target],
+        receipts: bool,
+    ) -> Option<u32> {
         let state = self.peers.get_mut(peer)?;
-        if let Some(flow) = state.forwards.get(targets) {
+        let key: (Rc<[Target]>, bool) = (targets.into(), receipts);
+        if let Some(flow) = state.forwards.get(&key) {
             return Some(*flow);
         }
         let definition = Definition::Forward {
             targets: targets.to_vec(),
+            receipts,
         }
         .encode();
         let flow = match state.session.open_flow(definition.clone()) {
@@ -153,8 +163,8 @@ impl NodeCore {
             }
         };
         let state = self.peers.get_mut(peer)?;
-        let targets: Rc<[Target]> = targets.into();
-        state.forwards.insert(targets.clone(), flow);
+        let targets = key.0.clone();
+        state.forwards.insert(key, flow);
         state.outgoing.insert(
             flow,
             OutFlow {
@@ -181,6 +191,7 @@ impl NodeCore {
         } = self.inflows[id];
         let mut skipped = None;
         let key = record.key.map(|key| key.value());
+        let receipts = record.head.ack == AckLevel::Processed;
         let mut selection = Selection::new();
         let mut remote: Vec<(PeerId, Vec<Target>)> = Vec::new();
         for target in targets {
@@ -194,7 +205,7 @@ impl NodeCore {
                 }
             } else if from != SPOOL
                 && is_durable(target.entry)
-                && self.stores_for(*target)
+                && self.stores_for(*target, receipts)
                 && let Some(entry) = self.remote_entries.get(&(target.origin, target.entry))
             {
                 selection.push((*entry, NO_MEMBER));
@@ -218,7 +229,7 @@ impl NodeCore {
         }
         self.inflows[id].impatient = skipped == Some(Self::NOBODY);
         self.inflows[id].skipped = skipped.map(|failure| (sequence, failure));
-        let Some(local) = self.flows_for(&selection) else {
+        let Some(local) = self.flows_for(&selection, receipts) else {
             return Verdict::Wait;
         };
         if remote.is_empty() {
@@ -230,12 +241,13 @@ impl NodeCore {
         }
         let mut outs = local.to_vec();
         for (peer, targets) in remote {
-            match self.forward_flow(peer, &targets) {
+            let durable = targets.iter().any(|target| is_durable(target.entry));
+            match self.forward_flow(peer, &targets, durable && receipts) {
                 Some(flow) => outs.push(Out {
                     peer,
                     flow,
                     onward: true,
-                    durable: targets.iter().any(|target| is_durable(target.entry)),
+                    durable,
                 }),
                 None => return Verdict::Wait,
             }
@@ -257,7 +269,8 @@ impl NodeCore {
         if let Err(starved) = self.choose_members(&mut selection, key) {
             return Verdict::Starved(starved);
         }
-        self.flows_for(&selection)
+        let receipts = record.head.ack == AckLevel::Processed;
+        self.flows_for(&selection, receipts)
             .map_or(Verdict::Wait, Verdict::Go)
     }
 

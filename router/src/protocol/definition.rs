@@ -25,6 +25,9 @@ pub enum Definition {
     Forward {
         /// Where they go, in ascending order.
         targets: Vec<Target>,
+        /// Whether their publishers wait until durable subscriptions have processed them. Such messages are settled
+        /// late, so they have a flow apart from those that are settled when they are stored.
+        receipts: bool,
     },
     /// Messages for one subscription of the receiver.
     Deliver {
@@ -41,8 +44,8 @@ impl Definition {
         let mut out = BytesMut::new();
         match self {
             Self::Publish => out.put_u8(1),
-            Self::Forward { targets } => {
-                out.put_u8(2);
+            Self::Forward { targets, receipts } => {
+                out.put_u8(if *receipts { 5 } else { 2 });
                 put_varint(&mut out, targets.len() as u64);
                 for target in targets {
                     out.put_u128_le(target.origin);
@@ -63,7 +66,7 @@ impl Definition {
         let mut cursor = Cursor::new(bytes);
         let definition = match cursor.u8("flow kind")? {
             1 => Self::Publish,
-            2 => {
+            kind @ (2 | 5) => {
                 let count = cursor.bounded("targets", TARGETS_MAX as u64)?;
                 let mut targets = Vec::with_capacity(count as usize);
                 for _ in 0..count {
@@ -72,7 +75,10 @@ impl Definition {
                         entry: cursor.varint32("target entry")?,
                     });
                 }
-                Self::Forward { targets }
+                Self::Forward {
+                    targets,
+                    receipts: kind == 5,
+                }
             }
             3 => Self::Deliver {
                 subscription: cursor.varint32("subscription")?,

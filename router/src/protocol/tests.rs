@@ -19,6 +19,14 @@ fn messages_come_out_as_they_went_in() {
                     entry: 0,
                 },
             ],
+            receipts: false,
+        },
+        Definition::Forward {
+            targets: vec![Target {
+                origin: 7,
+                entry: 3,
+            }],
+            receipts: true,
         },
         Definition::Deliver {
             subscription: u32::MAX,

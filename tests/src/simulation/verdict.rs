@@ -99,7 +99,7 @@ fn copies(subscribed: &Subscribed, name: Name) -> impl Iterator<Item = &Delivery
 /// Messages of one publisher, subject and key come in the order in which they were sent; a repeat may come later.
 fn order(subscription: &Named<'_>, sent: &BTreeMap<Name, &Sent>, wrong: &mut Vec<String>) {
     let (client, number, subscribed) = subscription;
-    let mut last: BTreeMap<(usize, &str, Option<u64>), usize> = BTreeMap::new();
+    let mut last: BTreeMap<(usize, &str, Option<u64>, bool), usize> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for delivery in &subscribed.deliveries {
         let name = delivery.message;
@@ -122,6 +122,8 @@ fn order(subscription: &Named<'_>, sent: &BTreeMap<Name, &Sent>, wrong: &mut Vec
             name.0,
             message.publication.subject.as_str(),
             message.publication.key,
+            // What is settled late goes its own way to a durable subscription; a publisher has one ack level.
+            subscribed.wanted.durable.is_some() && message.publication.level == Level::Processed,
         );
         if let Some(earlier) = last.insert(stream, name.1)
             && earlier > name.1
