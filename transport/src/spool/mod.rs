@@ -12,14 +12,22 @@
 
 mod clock;
 mod contract;
+#[cfg(feature = "spool")]
+mod disk;
 pub mod laws;
 mod memory;
 mod request;
+#[cfg(feature = "spool")]
+mod store;
 mod validate;
 
 pub use contract::{
     BATCH_MAX, CorruptRecord, KEY_MAX, Operation, Position, QueueId, Recovered, RecoveredQueue,
     Store, StoreError, Stored, TAG_MAX, Usage, VALUE_MAX, WallClock,
 };
+#[cfg(feature = "spool")]
+pub use disk::Disk;
 pub use memory::{Faults, MemoryStore};
 pub use request::{Answer, Request, carry_out};
+#[cfg(feature = "spool")]
+pub use store::{CACHE_BYTES, DiskStore};
