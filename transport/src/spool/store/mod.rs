@@ -54,13 +54,30 @@ pub struct DiskStore {
     disk: Arc<dyn Disk>,
     limit: u64,
     health: Arc<Health>,
-    /// None after an error, until the next call opens it anew.
-    database: Option<Database>,
+    /// Closed after an error, until the next call opens it anew.
+    database: Open,
     known: Known,
     calendar: Calendar,
     /// Commits since the last sync, and bytes of them.
     unsynced: (u64, u64),
     reserved: bool,
+}
+
+/// A database. Closing one whose pages are damaged may panic, which concerns nobody any more.
+#[derive(Debug)]
+struct Open(Option<Database>);
+
+impl Open {
+    fn close(&mut self) {
+        let database = self.0.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 impl DiskStore {
@@ -91,7 +108,7 @@ impl DiskStore {
             disk,
             limit,
             health: Arc::default(),
-            database: None,
+            database: Open(None),
             known: Known::default(),
             calendar: Calendar::default(),
             unsynced: (0, 0),
@@ -112,14 +129,26 @@ impl DiskStore {
         let opened = guarded(|| -> Result<_, redb::Error> {
             let mut builder = Builder::new();
             builder.set_cache_size(CACHE_BYTES);
-            let database = builder.create_with_backend(layer)?;
-            if empty {
-                initialize(&database)?;
-            }
-            let header = header(&database)?;
-            Ok((database, header))
+            Ok(Open(Some(builder.create_with_backend(layer)?)))
         });
-        let (database, header) = match opened {
+        let opened = opened.and_then(|open| {
+            let read = guarded(|| {
+                let Some(database) = &open.0 else {
+                    return Ok((None, Known::default()));
+                };
+                if empty {
+                    initialize(database)?;
+                }
+                let header = header(database)?;
+                if check_header(header.as_deref()).is_err() {
+                    return Ok((header, Known::default()));
+                }
+                let view = View::new(&database.begin_read()?)?;
+                Ok((header, view.known()?))
+            });
+            read.map(|(header, known)| (open, header, known))
+        });
+        let (database, header, known) = match opened {
             Ok(opened) => opened,
             Err(Trouble::Storage(redb::Error::Io(error)))
                 if error.kind() != std::io::ErrorKind::InvalidData
@@ -133,12 +162,8 @@ impl DiskStore {
             }
         };
         check_header(header.as_deref())?;
-        let known = guarded(|| {
-            let transaction = database.begin_read()?;
-            Ok(View::new(&transaction)?.known()?)
-        });
-        self.known = known.map_err(|trouble| unreadable(&trouble.to_string()))?;
-        self.database = Some(database);
+        self.known = known;
+        self.database = database;
         self.unsynced = (0, 0);
         Ok(())
     }
@@ -154,7 +179,7 @@ impl DiskStore {
         if let Some(refusal) = self.refusal() {
             return Err(refusal);
         }
-        match self.database {
+        match self.database.0 {
             Some(_) => Ok(()),
             None => self.reopen(),
         }
@@ -163,9 +188,7 @@ impl DiskStore {
     /// What an error of the database means. It is closed, to be opened anew.
     fn broken(&mut self, trouble: &Trouble) -> StoreError {
         let forgotten = std::mem::take(&mut self.unsynced).0 > 0;
-        let database = self.database.take();
-        // Closing writes too, and may fail as well.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
+        self.database.close();
         let full = self.health.take_full();
         match self.refusal() {
             Some(refusal) => refusal,
@@ -185,7 +208,7 @@ impl DiskStore {
         sync: bool,
         limit: u64,
     ) -> Result<Option<Changed>, Trouble> {
-        let (Some(database), known) = (&self.database, &self.known) else {
+        let (Some(database), known) = (&self.database.0, &self.known) else {
             return Err(Trouble::Panicked("the database is closed".to_owned()));
         };
         guarded(|| {
@@ -215,6 +238,10 @@ impl DiskStore {
         {
             return Ok(());
         }
+        // What is to be synced was accepted: this is what the reserve is for.
+        if self.reserved {
+            self.reserved = self.disk.reserve(0).is_err();
+        }
         match self.transact(&[], at, true, u64::MAX) {
             Ok(_) => {
                 self.unsynced = (0, 0);
@@ -228,7 +255,7 @@ impl DiskStore {
 impl Store for DiskStore {
     fn recover(&mut self) -> Result<Recovered, StoreError> {
         self.ready()?;
-        let (Some(database), known) = (&self.database, &self.known) else {
+        let (Some(database), known) = (&self.database.0, &self.known) else {
             return Err(unreadable("the database is closed"));
         };
         let recovered = guarded(|| {
@@ -257,14 +284,14 @@ impl Store for DiskStore {
             if !frees && self.known.meta.bytes.saturating_add(growth) > self.limit {
                 return Err(StoreError::Full);
             }
-            if !self.reserved {
-                match self.disk.reserve(RESERVE) {
-                    Err(error) if is_full(&error) => return Err(StoreError::Full),
-                    result => self.reserved = result.is_ok(),
-                }
-            }
         }
         self.settle_accounts(growth, at)?;
+        if grows && !self.reserved {
+            match self.disk.reserve(RESERVE) {
+                Err(error) if is_full(&error) => return Err(StoreError::Full),
+                result => self.reserved = result.is_ok(),
+            }
+        }
         let sync = sync
             || self.unsynced.0 + 1 >= UNSYNCED_COMMITS
             || self.unsynced.1 + growth >= UNSYNCED_BYTES;
@@ -308,7 +335,7 @@ impl Store for DiskStore {
     ) -> Result<Vec<Stored>, StoreError> {
         self.ready()?;
         let at = self.calendar.at(clock);
-        let Some(database) = &self.database else {
+        let Some(database) = &self.database.0 else {
             return Err(unreadable("the database is closed"));
         };
         let read = guarded(|| {
