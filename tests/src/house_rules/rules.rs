@@ -75,7 +75,7 @@ const DOORS: &[Door] = &[
     Door {
         package: "redb",
         words: &["redb::"],
-        places: &["transport/src/spool/"],
+        places: &["transport/src/spool/store/"],
     },
     Door {
         package: "rustls",
