@@ -73,6 +73,11 @@ const DOORS: &[Door] = &[
         ],
     },
     Door {
+        package: "redb",
+        words: &["redb::"],
+        places: &["transport/src/spool/store/"],
+    },
+    Door {
         package: "rustls",
         words: &["rustls::", "rcgen::"],
         places: &[

@@ -51,6 +51,7 @@ fn each_door_is_watched() {
         "use dashmap::DashMap;",
         "metrics::counter!(\"x\").increment(1);",
         "use rustls::ClientConfig;",
+        "use redb::Database;",
     ] {
         assert_eq!(
             doors(&planted("router/src/routing/subject.rs", line)).len(),

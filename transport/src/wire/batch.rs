@@ -225,7 +225,7 @@ impl BatchEncoder {
     }
 }
 
-fn encode_head(out: &mut BytesMut, head: &Head) {
+pub(crate) fn encode_head(out: &mut BytesMut, head: &Head) {
     out.put_u8(head.ack as u8 | if head.kind == 0 { 0 } else { HEAD_KIND });
     out.put_u8(head.hops);
     out.put_u128_le(head.producer.id);
@@ -236,7 +236,7 @@ fn encode_head(out: &mut BytesMut, head: &Head) {
     put_blob(out, head.subject.as_bytes());
 }
 
-fn encode_extra(out: &mut BytesMut, extra: &Extra) {
+pub(crate) fn encode_extra(out: &mut BytesMut, extra: &Extra) {
     let mut fields = BytesMut::new();
     let mut field = |tag: u8, value: &[u8]| {
         fields.put_u8(tag);
@@ -448,7 +448,7 @@ impl BatchDecoder {
     }
 }
 
-fn decode_head(cursor: &mut Cursor) -> Result<Head, WireError> {
+pub(crate) fn decode_head(cursor: &mut Cursor) -> Result<Head, WireError> {
     let flags = cursor.u8("head flags")?;
     if flags & !(HEAD_ACK_MASK | HEAD_KIND) != 0 {
         return Err(WireError::Invalid {
@@ -481,7 +481,7 @@ fn decode_head(cursor: &mut Cursor) -> Result<Head, WireError> {
     })
 }
 
-fn decode_extra(cursor: &mut Cursor) -> Result<Box<Extra>, WireError> {
+pub(crate) fn decode_extra(cursor: &mut Cursor) -> Result<Box<Extra>, WireError> {
     let mut fields = Cursor::new(cursor.blob("extension", EXTRA_MAX)?);
     let mut extra = Box::<Extra>::default();
     while fields.remaining() > 0 {

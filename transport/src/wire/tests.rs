@@ -84,6 +84,7 @@ fn records(plans: &[Plan], heads: &[Arc<Head>]) -> Vec<Record> {
                             session: 4,
                             correlation: 5,
                         }),
+                        repeat: true,
                     })
                 }),
                 body: Bytes::from(plan.body.clone()),

@@ -7,10 +7,11 @@ mod model;
 use super::contract::{
     Operation, Position, QueueId, Recovered, Store, StoreError, Stored, Usage, WallClock,
 };
+use super::random::Random;
 use crate::wire::Record;
 use bytes::Bytes;
 use mcpbus_actors::Time;
-use model::{Model, Random};
+use model::Model;
 use std::sync::Arc;
 
 /// A disk with an open store on it.
@@ -19,6 +20,11 @@ pub trait Place {
     fn store(&mut self) -> &mut dyn Store;
     /// The machine loses its power; what was not synced may be lost. Then the store is opened again.
     fn crash(&mut self);
+    /// The power goes after as many steps of the disk as this, within whatever the store does then. A disk that cannot do
+    /// this does nothing.
+    fn crash_after(&mut self, steps: u64) {
+        let _ = steps;
+    }
     /// The process ends as it should, and the store is opened again.
     fn restart(&mut self);
 }
@@ -60,15 +66,26 @@ pub fn random<P: Place>(seed: u64, commits: usize, place: &mut P) {
         let mut model = found.last().cloned().unwrap_or_default();
         let operations = model::operations(&mut random, &model, &mut next);
         let sync = !random.one_in(3);
-        let usage = law(place.store().commit(&operations, CLOCK, sync), &at);
+        let cut = random.one_in(5);
+        if cut {
+            place.crash_after(random.below(40));
+        }
+        let result = place.store().commit(&operations, CLOCK, sync);
         model.apply(&operations);
-        model.agrees(usage);
-        if sync {
-            found.clear();
+        match &result {
+            Ok(usage) => {
+                model.agrees(*usage);
+                if sync {
+                    found.clear();
+                }
+            }
+            // It may be there all the same, as a whole.
+            Err(_) if cut => {}
+            Err(error) => panic!("{at}: {error}"),
         }
         found.push(model);
-        if random.one_in(8) {
-            if random.one_in(2) {
+        if cut || random.one_in(8) {
+            if cut || random.one_in(2) {
                 place.crash();
             } else {
                 place.restart();

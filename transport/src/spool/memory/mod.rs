@@ -92,7 +92,7 @@ impl MemoryStore {
         self.limit = bytes;
     }
 
-    /// Changes the bytes of a stored message on the disk, so that it reads as [`CorruptRecord`]. Whether there is one.
+    /// Changes the bytes of a stored message on the disk, so that it reads as [`CorruptRecord`](super::CorruptRecord). Whether there is one.
     pub fn corrupt(&mut self, position: Position) -> bool {
         let mut found = false;
         for state in [&mut self.state, &mut self.synced] {
