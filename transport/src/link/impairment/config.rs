@@ -38,10 +38,13 @@ pub struct BurstLoss {
     pub ends: f64,
     /// The probability that a datagram is lost while the path is bad.
     pub loss: f64,
+    /// After how long a burst is over at the latest. Counted in datagrams alone, a burst on a quiet path would outlive every
+    /// retry, which no real one does.
+    pub longest: Duration,
 }
 
 impl BurstLoss {
-    /// The share of datagrams that are lost in the long run.
+    /// The share of datagrams that are lost in the long run, where no burst reaches `longest`.
     #[must_use]
     pub fn mean_loss(&self) -> f64 {
         if self.begins <= 0.0 {
@@ -71,6 +74,7 @@ impl ImpairmentConfig {
             begins: 0.0,
             ends: 1.0,
             loss: 0.0,
+            longest: Duration::ZERO,
         });
         let probabilities = [
             ("loss", self.loss),

@@ -38,8 +38,8 @@ pub struct Impairment {
     config: ImpairmentConfig,
     random: Random,
     counts: ImpairmentCounts,
-    /// Whether the path is in a burst of loss.
-    bad: bool,
+    /// Since when the path is in a burst of loss.
+    bad_since: Option<Time>,
     /// When the last datagram that waits for the rate has left.
     busy_until: Time,
     /// When the last datagram that keeps the order arrives.
@@ -60,7 +60,7 @@ impl Impairment {
             config,
             random: Random::new(seed),
             counts: ImpairmentCounts::default(),
-            bad: false,
+            bad_since: None,
             busy_until: Time::ZERO,
             last_arrival: Time::ZERO,
             cuts: Vec::new(),
@@ -86,6 +86,12 @@ impl Impairment {
         self.counts
     }
 
+    /// For how long the path has been in a burst of loss.
+    #[cfg(test)]
+    pub(super) fn bad_for(&self, now: Time) -> Option<Duration> {
+        self.bad_since.map(|since| now.saturating_since(since))
+    }
+
     /// Counts a copy that was decided to arrive and then dropped, because a cut or a bound came in between.
     pub(super) fn take_back(&mut self, cut: bool) {
         self.counts.passed -= 1;
@@ -106,7 +112,7 @@ impl Impairment {
             self.counts.cut += 1;
             return;
         }
-        if self.is_lost() {
+        if self.is_lost(now) {
             return;
         }
         let Some(left) = self.leave(now, datagram.len()) else {
@@ -124,13 +130,17 @@ impl Impairment {
         }
     }
 
-    fn is_lost(&mut self) -> bool {
+    fn is_lost(&mut self, now: Time) -> bool {
         if let Some(bursts) = self.config.bursts {
-            let changes = if self.bad { bursts.ends } else { bursts.begins };
-            if self.random.happens(changes) {
-                self.bad = !self.bad;
+            let over = |since| now.saturating_since(since) >= bursts.longest;
+            if self.bad_since.is_some_and(over) {
+                self.bad_since = None;
             }
-            if self.bad && self.random.happens(bursts.loss) {
+            self.bad_since = match self.bad_since {
+                None => self.random.happens(bursts.begins).then_some(now),
+                Some(since) => (!self.random.happens(bursts.ends)).then_some(since),
+            };
+            if self.bad_since.is_some() && self.random.happens(bursts.loss) {
                 self.counts.lost_in_bursts += 1;
                 return true;
             }

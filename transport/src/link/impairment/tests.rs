@@ -94,6 +94,7 @@ fn bursts_have_their_length_and_share() {
         begins: 0.005,
         ends: 0.1,
         loss: 1.0,
+        longest: Duration::MAX,
     };
     let config = ImpairmentConfig {
         bursts: Some(bursts),
@@ -111,6 +112,30 @@ fn bursts_have_their_length_and_share() {
     let (bursts, lost) = gaps.fold((0, 0), |(bursts, lost), gap| (bursts + 1, lost + gap));
     let mean = lost as f64 / f64::from(bursts);
     assert!((9.0..11.0).contains(&mean), "{mean}");
+}
+
+#[test]
+fn a_burst_on_a_quiet_path_ends_by_time() {
+    let config = ImpairmentConfig {
+        bursts: Some(BurstLoss {
+            begins: 1.0,
+            ends: 0.0,
+            loss: 1.0,
+            longest: Duration::from_millis(25),
+        }),
+        ..ImpairmentConfig::default()
+    };
+    let mut impairment = Impairment::new(config, 1).unwrap();
+    let mut arrived = 0;
+    impairment.decide(at(0), datagram(0, 16), |_, _| arrived += 1);
+    impairment.decide(at(24), datagram(1, 16), |_, _| arrived += 1);
+    assert_eq!(
+        (arrived, impairment.bad_for(at(24))),
+        (0, Some(Duration::from_millis(24)))
+    );
+    // Over at 25; this path then begins the next at once.
+    impairment.decide(at(30), datagram(2, 16), |_, _| arrived += 1);
+    assert_eq!(impairment.bad_for(at(30)), Some(Duration::ZERO));
 }
 
 #[test]
@@ -256,7 +281,7 @@ prop_compose! {
             delay,
             jitter: delay.mul_f64(jitter),
             loss: shares[0],
-            bursts: bursts.map(|(begins, ends, loss)| BurstLoss { begins, ends, loss }),
+            bursts: bursts.map(|(begins, ends, loss)| BurstLoss { longest: Duration::from_millis(3), begins, ends, loss }),
             reorder: shares[1],
             reorder_by: Duration::from_millis(by),
             duplicate: shares[2],
