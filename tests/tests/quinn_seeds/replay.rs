@@ -21,11 +21,6 @@ pub(crate) fn replay(config: NodeConfig, log: &[Entry]) -> Result<Replayed, Stri
     let mut unbalanced = None;
     for (number, Entry { at, call }) in log.iter().enumerate() {
         let now = *at;
-        let differs = |had: &dyn std::fmt::Debug, gave: &dyn std::fmt::Debug| {
-            Err(format!(
-                "call {number} at {now} gave {gave:?}, in the log {had:?}"
-            ))
-        };
         match call {
             Call::Accepted { link, identity } => core.link_accepted(*link, identity, now),
             Call::Dialed {
@@ -44,13 +39,24 @@ pub(crate) fn replay(config: NodeConfig, log: &[Entry]) -> Result<Replayed, Stri
                 let mut out = BytesMut::new();
                 core.transmit(*link, *lane, *budget, now, &mut out);
                 if out != *bytes {
-                    return differs(&bytes, &out);
+                    let same = out
+                        .iter()
+                        .zip(bytes)
+                        .take_while(|(one, other)| one == other);
+                    return Err(format!(
+                        "call {number} at {now} wrote {} bytes for {lane}, in the log {}; they differ from byte {} on",
+                        out.len(),
+                        bytes.len(),
+                        same.count(),
+                    ));
                 }
             }
             Call::Touched { link } => {
                 let touched = core.poll_touched();
                 if touched != Some(*link) {
-                    return differs(&Some(*link), &touched);
+                    return Err(format!(
+                        "call {number} at {now} named {touched:?} as changed, in the log {link:?}"
+                    ));
                 }
             }
             Call::Down { link, reason } => core.link_down(*link, reason, now),

@@ -35,6 +35,9 @@ fn store(shape: &Shape, seed: u64, logs: &[Vec<Entry>]) -> Vec<String> {
     files.collect()
 }
 
+/// Failures after which a sweep ends.
+const FAILURES_MAX: u64 = 5;
+
 /// Runs many seeds: as many as the variable `MCPBUS_SEEDS` says, `ordinary` without it, or only the one that
 /// `MCPBUS_SEED` names.
 fn sweep(name: &str, ordinary: u64) {
@@ -46,10 +49,14 @@ fn sweep(name: &str, ordinary: u64) {
             first..first + number("MCPBUS_SEEDS").unwrap_or(ordinary)
         }
     };
-    let total = seeds.end - seeds.start;
-    let (mut failed, mut first) = (0, None);
+    let (mut total, mut failed, mut first) = (0, 0, None);
     let (mut messages, mut harmed, mut longest) = (0, 0, std::time::Duration::ZERO);
     for seed in seeds {
+        // A defect that stops everything makes each seed take all its time.
+        if failed == FAILURES_MAX {
+            break;
+        }
+        total += 1;
         let Run {
             outcome,
             wrong,
@@ -161,5 +168,5 @@ fn a_log_of_something_else_does_not_replay() {
         .unwrap();
     log.remove(lost);
     let error = replay(config(), &log).unwrap_err();
-    assert!(error.contains("gave"), "{error}");
+    assert!(error.starts_with("call "), "{error}");
 }
