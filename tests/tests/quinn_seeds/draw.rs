@@ -213,7 +213,11 @@ fn impairment(random: &mut Random) -> ImpairmentConfig {
 
 fn subscriber(random: &mut Random, all: bool) -> Work {
     Work::Subscribe {
-        pattern: if all { "s.*" } else { *random.pick(&PATTERNS) },
+        pattern: if all {
+            "s.*"
+        } else {
+            random.pick::<&str>(&PATTERNS)
+        },
         group: random.one_in(4).then_some("workers"),
         takes: random.micros(0, 3_000) / if random.one_in(3) { 1 } else { 1000 },
         window: *random.pick(&[4, 64, 1024]),
@@ -229,7 +233,7 @@ fn publisher(random: &mut Random) -> Work {
             } else {
                 random.micros(0, 60_000)
             },
-            subject: *random.pick(&SUBJECTS),
+            subject: random.pick::<&str>(&SUBJECTS),
             key: random.below(4),
             size: *random.pick(&[0, 100, 1000, 1000, 5000, 40_000]),
         })

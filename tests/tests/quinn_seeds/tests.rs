@@ -51,6 +51,7 @@ fn sweep(name: &str, ordinary: u64) {
     };
     let (mut total, mut failed, mut first) = (0, 0, None);
     let (mut messages, mut harmed, mut longest) = (0, 0, std::time::Duration::ZERO);
+    let mut trace = 0;
     for seed in seeds {
         // A defect that stops everything makes each seed take all its time.
         if failed == FAILURES_MAX {
@@ -62,6 +63,7 @@ fn sweep(name: &str, ordinary: u64) {
             wrong,
             logs,
         } = run(shape, seed);
+        trace ^= outcome.trace;
         messages += outcome.messages;
         harmed += outcome.harmed;
         longest = longest.max(outcome.took);
@@ -73,7 +75,8 @@ fn sweep(name: &str, ordinary: u64) {
         }
     }
     println!(
-        "{name}: {total} seeds, {messages} messages, {harmed} datagrams harmed, longest {longest:?} of virtual time"
+        "{name}: {total} seeds, {messages} messages, {harmed} datagrams harmed, longest {longest:?} of virtual time, trace \
+         {trace:016x}"
     );
     if let Some((seed, wrong, files)) = first {
         let shown: Vec<&str> = wrong.iter().take(20).map(String::as_str).collect();

