@@ -3,7 +3,7 @@
 use super::draw::{End, Plan, Shape, Work, draw};
 use super::log::Entry;
 use super::record::Recorded;
-use super::traffic::{Done, Shared, pause, work};
+use super::traffic::{Done, Go, Shared, pause, work};
 use super::verdict::{expected, judge};
 use mcpbus::client::{Client, ClientConfig, ClientStats};
 use mcpbus::identity::{Credentials, Identity, KeyAlgorithm, LocalAuthority, Validity};
@@ -17,7 +17,6 @@ use std::future::Future;
 use std::rc::Rc;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
-use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
@@ -194,7 +193,7 @@ async fn play(plan: Plan) -> Run {
     if !until(CONNECT, met).await {
         wrong.push(String::from("the nodes have not met in time"));
     }
-    let (go, gone) = watch::channel(false);
+    let go = Rc::new(Go::default());
     let dones: Vec<Shared> = plan.clients.iter().map(|_| Shared::default()).collect();
     let clients: Rc<RefCell<Vec<Client>>> = Rc::default();
     for (place, (client, done)) in plan.clients.iter().zip(&dones).enumerate() {
@@ -207,13 +206,13 @@ async fn play(plan: Plan) -> Run {
         };
         let home = End::Node(client.home).address();
         let seed = plan.seed ^ (place as u64 + 1) << 48;
-        let (task, done, gone) = (client.work.clone(), done.clone(), gone.clone());
+        let (task, done, go) = (client.work.clone(), done.clone(), go.clone());
         let clients = clients.clone();
         spawn(&mesh.panics, async move {
             match Client::connect_simulated(endpoint, home, config, seed).await {
                 Ok(client) => {
                     clients.borrow_mut().push(client.clone());
-                    work(client, place, task, done, gone).await;
+                    work(client, place, task, done, go).await;
                 }
                 Err(error) => done.borrow_mut().wrong.push(error.to_string()),
             }
@@ -233,7 +232,7 @@ async fn play(plan: Plan) -> Run {
             network.cut(cut.ends.0.address(), cut.ends.1.address(), cut.time);
         });
     }
-    go.send_replace(true);
+    go.say();
     let due = expected(&plan);
     let settled = || {
         let dones: Vec<_> = dones.iter().map(|done| done.borrow()).collect();

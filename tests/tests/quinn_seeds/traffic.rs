@@ -4,10 +4,10 @@ use super::draw::{Message, Work};
 use bytes::Bytes;
 use mcpbus::AckLevel;
 use mcpbus::client::{Client, Publication, SubscribeOptions};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -38,6 +38,27 @@ pub(crate) struct Done {
 impl Done {
     pub(crate) fn is_answered(&self) -> bool {
         self.results.iter().all(Option::is_some)
+    }
+}
+
+/// The word to begin. Those who wait for it go in the order in which they came; a watch channel wakes them in any order.
+#[derive(Default)]
+pub(crate) struct Go {
+    said: Cell<bool>,
+    word: Notify,
+}
+
+impl Go {
+    pub(crate) fn say(&self) {
+        self.said.set(true);
+        self.word.notify_waiters();
+    }
+
+    async fn given(&self) {
+        let word = self.word.notified();
+        if !self.said.get() {
+            word.await;
+        }
     }
 }
 
@@ -76,13 +97,7 @@ fn read(body: &[u8]) -> Option<Got> {
 }
 
 /// Works until the work is done; a subscriber until its client is closed.
-pub(crate) async fn work(
-    client: Client,
-    place: usize,
-    work: Work,
-    done: Shared,
-    go: watch::Receiver<bool>,
-) {
+pub(crate) async fn work(client: Client, place: usize, work: Work, done: Shared, go: Rc<Go>) {
     match work {
         Work::Publish { level, messages } => {
             publish(client, place, level, messages, done, go).await
@@ -108,13 +123,11 @@ async fn publish(
     level: AckLevel,
     messages: Vec<Message>,
     done: Shared,
-    mut go: watch::Receiver<bool>,
+    go: Rc<Go>,
 ) {
     done.borrow_mut().results = vec![None; messages.len()];
     done.borrow_mut().ready = true;
-    if go.wait_for(|go| *go).await.is_err() {
-        return;
-    }
+    go.given().await;
     let publisher = client.publisher(level);
     for (number, message) in messages.into_iter().enumerate() {
         pause(message.pause).await;
