@@ -52,6 +52,18 @@ impl Reactor {
         Ok(Self { jobs })
     }
 
+    /// The calling thread, within a `LocalSet`, as a reactor: everything happens where it is driven.
+    #[cfg(feature = "quic")]
+    pub(crate) fn here() -> Self {
+        let (jobs, mut inbox) = mpsc::channel::<Job>(JOBS);
+        tokio::task::spawn_local(async move {
+            while let Some(job) = inbox.recv().await {
+                tokio::task::spawn_local(job());
+            }
+        });
+        Self { jobs }
+    }
+
     /// Runs a task on the thread. Waits while many jobs wait already; fails when the thread is gone.
     pub(crate) async fn spawn<F>(
         &self,

@@ -7,10 +7,12 @@
 //! - [`session`]: sans-IO: sequence, credit, acks, resume with one peer
 //! - [`link`]: what carries lanes to a peer: QUIC, in memory
 //! - [`bridge`]: moves bytes between sessions and links
+//! - [`clock`]: the time by which links and bridge run
 //! - [`codec`]: bodies as bytes
 //! - [`identity`]: who a peer is: certificates, the local authority, TLS configurations
 
 pub mod bridge;
+pub mod clock;
 pub mod codec;
 pub mod identity;
 pub mod link;

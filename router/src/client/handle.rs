@@ -9,11 +9,11 @@ use super::shared::{Command, Progress, Shared, SubscriptionState};
 use super::subscription::{MAX_DELIVER, SubscribeOptions, Subscription};
 use crate::dial::{Backoff, Dial, DialFailure};
 use crate::protocol::SubscribeRefusal;
-use crate::random;
+use crate::random::Numbers;
 use crate::reactor::Reactor;
 use crate::routing::Pattern;
-use mcpbus_actors::SystemClock;
 use mcpbus_actors::channel::{Capacity, channel};
+use mcpbus_actors::{Clock, SystemClock};
 use mcpbus_transport::bridge::Hub;
 use mcpbus_transport::link::Link;
 use mcpbus_transport::session::Local;
@@ -92,17 +92,50 @@ impl Client {
         .await
     }
 
+    /// Starts a client on the calling thread, within a `LocalSet`, that dials from this endpoint. For simulation: it follows
+    /// the runtime's time, paused or not, and draws what it leaves to chance from `seed`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::connect`].
+    #[cfg(feature = "quic")]
+    pub async fn connect_simulated(
+        endpoint: mcpbus_transport::link::quic::QuicEndpoint,
+        address: std::net::SocketAddr,
+        config: ClientConfig,
+        seed: u64,
+    ) -> Result<Self, ConnectError> {
+        let dial = move || {
+            Ok(crate::dial::quic::QuicDial {
+                endpoint: endpoint.into(),
+                address: address.to_string(),
+            })
+        };
+        let clock = Arc::new(mcpbus_transport::clock::RuntimeClock::new());
+        Self::start_with(Reactor::here(), config, clock, Numbers::of_seed(seed), dial).await
+    }
+
     /// Starts a client whose links `make` provides, on a reactor's thread, and waits for the first session.
     pub(crate) async fn start<D: Dial>(
         reactor: Reactor,
         config: ClientConfig,
         make: impl FnOnce() -> Result<D, ConnectError> + Send + 'static,
     ) -> Result<Self, ConnectError> {
+        let clock = Arc::new(SystemClock::new());
+        Self::start_with(reactor, config, clock, Numbers::default(), make).await
+    }
+
+    async fn start_with<D: Dial>(
+        reactor: Reactor,
+        config: ClientConfig,
+        clock: Arc<dyn Clock>,
+        numbers: Numbers,
+        make: impl FnOnce() -> Result<D, ConnectError> + Send + 'static,
+    ) -> Result<Self, ConnectError> {
         let gone = |reason: String| ConnectError::Setup { reason };
-        let clock = SystemClock::new();
         let timeout = config.connect_timeout;
-        let shared = Arc::new(Shared::new(config, clock));
-        let (id, epoch) = (random::u128(), random::epoch());
+        let (id, epoch) = (numbers.u128(), numbers.epoch());
+        let shared = Arc::new(Shared::new(config, clock, numbers));
         let local = Local {
             role: Role::Client,
             id,
@@ -126,9 +159,10 @@ impl Client {
                     }
                 };
                 let _ = ready.send(Ok(dial.address()));
+                let number = task_shared.numbers.u64();
                 let hub = Hub::new(
-                    ClientCore::new(task_shared.clone(), local, random::u64()),
-                    clock,
+                    ClientCore::new(task_shared.clone(), local, number),
+                    task_shared.clock.clone(),
                 );
                 run(hub, dial, task_shared.clone(), highest_lane, last_error).await;
                 task_shared.closed();
@@ -153,6 +187,7 @@ impl Client {
         let live = client.wait_status(|status| status != ClientStatus::Connecting);
         let first = async {
             tokio::select! {
+                biased;
                 _ = live => true,
                 Ok(_) = last.wait_for(|failure| !failure.temporary) => false,
                 // The task that dials has ended without a word.
@@ -197,7 +232,7 @@ impl Client {
     /// A publisher of messages whose bodies are of one type, named by its fingerprint.
     pub fn publisher_of_kind(&self, ack: AckLevel, kind: u64) -> Publisher {
         let producer = ProducerId {
-            id: random::u128(),
+            id: self.shared().numbers.u128(),
             epoch: self.inner.epoch,
         };
         Publisher::new(self.shared().clone(), producer, ack, kind)
@@ -414,7 +449,9 @@ async fn run<D: Dial>(
         }
     };
     let connect = connect_for_ever(&hub, &dial, &shared, highest_lane, &last_error);
+    // In this order and not by chance, so that a simulated run repeats itself.
     tokio::select! {
+        biased;
         () = connect => {}
         () = timer => {}
         () = pump => {}
@@ -428,7 +465,7 @@ async fn connect_for_ever<D: Dial>(
     highest_lane: u8,
     last_error: &watch::Sender<DialFailure>,
 ) {
-    let mut backoff = Backoff::new(shared.config.retry, random::u64());
+    let mut backoff = Backoff::new(shared.config.retry, shared.numbers.u64());
     loop {
         let attempt = closed_or(hub, shared, dial.dial()).await;
         match attempt {
@@ -480,6 +517,7 @@ async fn closed_or<F: Future>(
             return None;
         }
         tokio::select! {
+            biased;
             output = &mut future => return Some(output),
             () = shared.progress.notified() => {}
         }

@@ -6,8 +6,9 @@ use super::request::Pending;
 use super::retry::Retries;
 use crate::client::ClientConfig;
 use crate::protocol::SubscribeRefusal;
+use crate::random::Numbers;
 use mcpbus_actors::channel::Sender;
-use mcpbus_actors::{Clock, SystemClock, Time};
+use mcpbus_actors::{Clock, Time};
 use mcpbus_transport::wire::Failure;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -130,7 +131,8 @@ pub(super) struct State {
 /// Shared by the handles of a client and its thread.
 pub(super) struct Shared {
     pub(super) config: ClientConfig,
-    pub(super) clock: SystemClock,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) numbers: Numbers,
     state: Mutex<State>,
     /// Wakes the client's thread.
     pub(super) wake: Notify,
@@ -139,7 +141,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(config: ClientConfig, clock: SystemClock) -> Self {
+    pub(super) fn new(config: ClientConfig, clock: Arc<dyn Clock>, numbers: Numbers) -> Self {
         Self {
             state: Mutex::new(State {
                 status: ClientStatus::Connecting,
@@ -159,6 +161,7 @@ impl Shared {
             }),
             config,
             clock,
+            numbers,
             wake: Notify::new(),
             progress: Notify::new(),
         }

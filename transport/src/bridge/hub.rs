@@ -4,7 +4,7 @@ use super::link::{LinkWakes, run_link};
 use super::owner::{LinkHandle, Owner};
 use crate::link::Link;
 use futures_util::future::LocalBoxFuture;
-use mcpbus_actors::{Clock, SystemClock, Time};
+use mcpbus_actors::{Clock, Time};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -17,7 +17,7 @@ pub struct Hub<O> {
 
 pub(super) struct Shared<O> {
     pub(super) owner: RefCell<O>,
-    pub(super) clock: SystemClock,
+    pub(super) clock: Box<dyn Clock>,
     pub(super) links: RefCell<BTreeMap<LinkHandle, Rc<LinkWakes>>>,
     next_link: Cell<u64>,
     timer: Notify,
@@ -40,12 +40,13 @@ impl<O> std::fmt::Debug for Hub<O> {
 }
 
 impl<O: Owner> Hub<O> {
-    /// A hub for `owner`. Call [`Hub::run_timer`] once, in a local task of its own.
-    pub fn new(owner: O, clock: SystemClock) -> Self {
+    /// A hub for `owner`, whose time is that of `clock`: the machine's, or under paused time a
+    /// [`RuntimeClock`](crate::clock::RuntimeClock). Call [`Hub::run_timer`] once, in a local task of its own.
+    pub fn new(owner: O, clock: impl Clock) -> Self {
         Self {
             shared: Rc::new(Shared {
                 owner: RefCell::new(owner),
-                clock,
+                clock: Box::new(clock),
                 links: RefCell::new(BTreeMap::new()),
                 next_link: Cell::new(1),
                 timer: Notify::new(),

@@ -11,10 +11,12 @@
 //! | file | subject |
 //! | --- | --- |
 //! | `contract.rs` | [`Link`], [`LaneWriter`], [`LaneReader`], [`LinkError`], and the laws |
+//! | `impairment/` | [`impairment`]: loss, delay and damage of datagrams by a seed, for tests |
 //! | `memory.rs` | [`memory`]: two ends in one process, for local peers and simulation |
 //! | `quic/` | [`quic`]: QUIC with mutual TLS |
 
 pub mod contract;
+pub mod impairment;
 pub mod memory;
 #[cfg(feature = "quic")]
 pub mod quic;

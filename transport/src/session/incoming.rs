@@ -13,6 +13,23 @@ impl Session {
     /// Bytes came on a lane. After an error the link must be closed. Data lanes are read only while the session
     /// [is live](Self::is_live): a peer that is live first may be quick, and the link holds its bytes meanwhile.
     pub fn receive(&mut self, lane: LaneId, chunk: Bytes, now: Time) -> Result<(), ProtocolError> {
+        if self.readers.is_empty() {
+            return Ok(());
+        }
+        let result = self.receive_frames(lane, chunk, now);
+        if result.is_err() {
+            // What is still under way on this link has no meaning any more.
+            self.readers.clear();
+        }
+        result
+    }
+
+    fn receive_frames(
+        &mut self,
+        lane: LaneId,
+        chunk: Bytes,
+        now: Time,
+    ) -> Result<(), ProtocolError> {
         self.last_heard = now;
         let index = usize::from(lane.number());
         if index >= self.readers.len() {

@@ -222,6 +222,23 @@ fn a_peer_that_exceeds_its_grant_is_refused() {
 }
 
 #[test]
+fn what_comes_behind_a_breach_is_not_read() {
+    let mut pair = live();
+    let lane = LaneId::new(1).unwrap();
+    // The first of these three frames is no data frame; the others came with it or are under way already.
+    let frames = Bytes::from_static(&[1, 0, 0, 0, 99, 1, 0, 0, 0, 99, 1, 0, 0, 0, 99]);
+    let mut receive = |bytes| pair.acceptor.receive(lane, bytes, pair.now);
+    assert!(receive(frames.clone()).is_err());
+    assert_eq!(receive(frames), Ok(()));
+    pair.acceptor.leave(GoodbyeCode::Protocol, "broken");
+    assert_eq!(
+        pair.acceptor
+            .receive(LaneId::CONTROL, Bytes::from_static(&[9]), pair.now),
+        Ok(())
+    );
+}
+
+#[test]
 fn accepted_is_released_on_arrival_and_processed_on_settlement() {
     let mut pair = live();
     let flow = open(&mut pair, 10, 10_000);

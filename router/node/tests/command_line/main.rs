@@ -8,6 +8,7 @@
 //! - [`lines`]: what `pub` and stages make of lines that are no messages
 //! - [`output`]: disks that are full, readers that go away, interruptions
 //! - [`requests`]: requests, and children that die or hang
+//! - [`rough`]: a network that loses, delays, doubles and damages datagrams, and cuts
 //! - [`wait`]: waiting for what only shows when one looks
 //!
 //! Every process has its state in a folder of its test and takes a port from the system. Tests wait for what a process
@@ -19,6 +20,7 @@ mod killed;
 mod lines;
 mod output;
 mod requests;
+mod rough;
 mod slow_reader;
 mod strangers;
 mod support;

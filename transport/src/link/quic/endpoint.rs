@@ -7,16 +7,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, Endpoint, Incoming, ServerConfig, VarInt};
+use quinn::{AsyncUdpSocket, ClientConfig, Endpoint, Incoming, Runtime, ServerConfig, VarInt};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::config::QuicConfig;
 use super::connection::QuicLink;
+use super::impaired::{ImpairedSocket, SocketImpairment};
+use super::network::MemoryNetwork;
 use super::refusal::{DialError, RefusalReason};
 use super::socket::{self, BindError};
 use crate::identity::{COMMON_DNS_NAME, Credentials, TlsError, dns_name_of, tls, validate_name};
 use crate::link::contract::{CloseCode, LinkError, short_reason};
+use crate::link::impairment::ImpairmentCounts;
 
 /// A UDP port from which links are dialed and on which they are accepted.
 ///
@@ -28,6 +31,41 @@ pub struct QuicEndpoint {
     dialer: Mutex<ClientConfig>,
     handshakes: tokio::sync::Mutex<JoinSet<Handshake>>,
     refusals: Refusals,
+    impaired: Option<Arc<ImpairedSocket>>,
+}
+
+/// What an endpoint stands on.
+struct Socket {
+    below: Arc<dyn AsyncUdpSocket>,
+    impaired: Option<Arc<ImpairedSocket>>,
+    runtime: Arc<dyn Runtime>,
+    /// Where the endpoint's chances begin; none takes the system's.
+    seed: Option<u64>,
+}
+
+impl Socket {
+    fn real(socket: UdpSocket, address: SocketAddr) -> Result<Self, BindError> {
+        let runtime = quinn::default_runtime().ok_or(BindError::NoRuntime)?;
+        let below = runtime
+            .wrap_udp_socket(socket)
+            .map_err(|source| BindError::Io { address, source })?;
+        Ok(Self {
+            below,
+            impaired: None,
+            runtime,
+            seed: None,
+        })
+    }
+
+    fn impaired(self, impairment: SocketImpairment) -> Result<Self, BindError> {
+        let socket = ImpairedSocket::new(self.below, impairment).map_err(BindError::Impairment)?;
+        let socket = Arc::new(socket);
+        Ok(Self {
+            below: socket.clone(),
+            impaired: Some(socket),
+            ..self
+        })
+    }
 }
 
 type Handshake = Result<QuicLink, (SocketAddr, RefusalReason, String)>;
@@ -46,7 +84,7 @@ impl QuicEndpoint {
         config: QuicConfig,
     ) -> Result<Self, BindError> {
         config.validate().map_err(BindError::Config)?;
-        let socket = socket::bind(address, config.socket_buffer)?;
+        let socket = Socket::real(socket::bind(address, config.socket_buffer)?, address)?;
         Self::on_socket(socket, address, credentials, config, true)
     }
 
@@ -57,32 +95,99 @@ impl QuicEndpoint {
     /// As [`QuicEndpoint::bind`].
     pub fn dialer(credentials: &Credentials, config: QuicConfig) -> Result<Self, BindError> {
         config.validate().map_err(BindError::Config)?;
-        let socket = socket::bind_any(config.socket_buffer)?;
         let address = SocketAddr::from(([0, 0, 0, 0], 0));
+        let socket = Socket::real(socket::bind_any(config.socket_buffer)?, address)?;
         Self::on_socket(socket, address, credentials, config, false)
+    }
+
+    /// As [`QuicEndpoint::bind`], with datagrams that are impaired in both directions. For tests.
+    ///
+    /// # Errors
+    ///
+    /// As [`QuicEndpoint::bind`]; [`BindError::Impairment`] for one that cannot be kept.
+    pub fn bind_impaired(
+        address: SocketAddr,
+        credentials: &Credentials,
+        config: QuicConfig,
+        impairment: SocketImpairment,
+    ) -> Result<Self, BindError> {
+        config.validate().map_err(BindError::Config)?;
+        let socket = Socket::real(socket::bind(address, config.socket_buffer)?, address)?;
+        let socket = socket.impaired(impairment)?;
+        Self::on_socket(socket, address, credentials, config, true)
+    }
+
+    /// As [`QuicEndpoint::dialer`], with datagrams that are impaired in both directions. For tests.
+    ///
+    /// # Errors
+    ///
+    /// As [`QuicEndpoint::bind_impaired`].
+    pub fn dialer_impaired(
+        credentials: &Credentials,
+        config: QuicConfig,
+        impairment: SocketImpairment,
+    ) -> Result<Self, BindError> {
+        config.validate().map_err(BindError::Config)?;
+        let address = SocketAddr::from(([0, 0, 0, 0], 0));
+        let socket = Socket::real(socket::bind_any(config.socket_buffer)?, address)?;
+        let socket = socket.impaired(impairment)?;
+        Self::on_socket(socket, address, credentials, config, false)
+    }
+
+    /// Binds an address of a network inside of this process, for accepting and dialing. For simulation: the endpoint follows
+    /// the runtime's time, paused or not, and draws its own chances (not those of the cryptography) from `seed`.
+    ///
+    /// # Errors
+    ///
+    /// As [`QuicEndpoint::bind`].
+    pub fn on_network(
+        network: &MemoryNetwork,
+        address: SocketAddr,
+        credentials: &Credentials,
+        config: QuicConfig,
+        seed: u64,
+    ) -> Result<Self, BindError> {
+        config.validate().map_err(BindError::Config)?;
+        let runtime = quinn::default_runtime().ok_or(BindError::NoRuntime)?;
+        let socket = network
+            .bind(address)
+            .map_err(|source| socket::bind_error(address, source))?;
+        let socket = Socket {
+            below: Arc::new(socket),
+            impaired: None,
+            runtime,
+            seed: Some(seed),
+        };
+        Self::on_socket(socket, address, credentials, config, true)
     }
 
     /// The one place where a quinn endpoint is made: with another socket and runtime the rest stays as it is.
     fn on_socket(
-        socket: UdpSocket,
+        socket: Socket,
         address: SocketAddr,
         credentials: &Credentials,
         config: QuicConfig,
         accepts: bool,
     ) -> Result<Self, BindError> {
-        let runtime = quinn::default_runtime().ok_or(BindError::NoRuntime)?;
-        let socket = runtime
-            .wrap_udp_socket(socket)
-            .map_err(|source| BindError::Io { address, source })?;
         let server = if accepts {
             Some(server_config(credentials, &config).map_err(BindError::Tls)?)
         } else {
             None
         };
         let dialer = client_config(credentials, &config).map_err(BindError::Tls)?;
-        let endpoint_config = config.endpoint().map_err(BindError::Config)?;
-        let endpoint = Endpoint::new_with_abstract_socket(endpoint_config, server, socket, runtime)
-            .map_err(|source| BindError::Io { address, source })?;
+        let mut endpoint_config = config.endpoint().map_err(BindError::Config)?;
+        if let Some(seed) = socket.seed {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&seed.to_le_bytes());
+            endpoint_config.rng_seed(Some(bytes));
+        }
+        let endpoint = Endpoint::new_with_abstract_socket(
+            endpoint_config,
+            server,
+            socket.below,
+            socket.runtime,
+        )
+        .map_err(|source| BindError::Io { address, source })?;
         Ok(Self {
             endpoint,
             config,
@@ -90,7 +195,24 @@ impl QuicEndpoint {
             dialer: Mutex::new(dialer),
             handshakes: tokio::sync::Mutex::default(),
             refusals: Refusals::default(),
+            impaired: socket.impaired,
         })
+    }
+
+    /// Lets nothing pass for a while, in both directions; false where the endpoint was not bound with an impairment.
+    pub fn cut(&self, time: Duration) -> bool {
+        match &self.impaired {
+            Some(socket) => {
+                socket.cut(time);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// What became of the datagrams sent and of those received, where the endpoint was bound with an impairment.
+    pub fn impairment_counts(&self) -> Option<(ImpairmentCounts, ImpairmentCounts)> {
+        self.impaired.as_ref().map(|socket| socket.counts())
     }
 
     /// The address that was bound, with the port that the system chose.
@@ -192,6 +314,8 @@ impl QuicEndpoint {
         loop {
             let room = handshakes.len() < self.config.pending_handshakes;
             tokio::select! {
+                // In this order and not by chance, so that a simulated run repeats itself; what ends makes room first.
+                biased;
                 Some(done) = handshakes.join_next(), if !handshakes.is_empty() => match done {
                     Ok(Ok(link)) => return Ok(link),
                     Ok(Err((address, reason, problem))) => self.refusals.record(address, reason, &problem),

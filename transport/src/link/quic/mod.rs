@@ -13,14 +13,22 @@
 //! | `config.rs` | [`QuicConfig`]: the bounds, and what quinn is told |
 //! | `socket.rs` | the UDP socket and its buffers |
 //! | `endpoint.rs` | [`QuicEndpoint`]: bind, dial, accept |
+//! | `impaired.rs` | a real socket whose datagrams are impaired: [`SocketImpairment`] |
+//! | `network.rs` | [`MemoryNetwork`]: UDP inside of a process, impaired by pair and direction |
+//! | `datagram.rs` | datagrams as quinn hands them over |
 //! | `refusal.rs` | what a failed handshake means: [`DialError`], [`RefusalReason`] |
 //! | `connection.rs` | [`QuicLink`] |
 //! | `lane.rs` | [`QuicLaneWriter`], [`QuicLaneReader`] |
 
 mod config;
 mod connection;
+mod datagram;
 mod endpoint;
+mod impaired;
+#[cfg(test)]
+mod impaired_tests;
 mod lane;
+mod network;
 mod refusal;
 mod socket;
 #[cfg(test)]
@@ -29,6 +37,8 @@ mod tests;
 pub use config::{QuicConfig, QuicConfigError};
 pub use connection::QuicLink;
 pub use endpoint::{EndpointClosed, QuicEndpoint};
+pub use impaired::SocketImpairment;
 pub use lane::{QuicLaneReader, QuicLaneWriter};
+pub use network::MemoryNetwork;
 pub use refusal::{DialError, RefusalReason};
 pub use socket::BindError;

@@ -8,15 +8,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::config::QuicConfigError;
 use crate::identity::TlsError;
+use crate::link::impairment::ImpairmentConfigError;
 
 /// Binds a socket and asks for large buffers: bursts that do not fit are lost and sent again.
 pub(super) fn bind(address: SocketAddr, buffer: usize) -> Result<UdpSocket, BindError> {
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::AddrInUse => BindError::AddressInUse { address },
-        io::ErrorKind::AddrNotAvailable => BindError::AddressNotAvailable { address },
-        io::ErrorKind::PermissionDenied => BindError::PermissionDenied { address },
-        _ => BindError::Io { address, source },
-    };
+    let failed = |source: io::Error| bind_error(address, source);
     let socket = Socket::new(
         Domain::for_address(address),
         Type::DGRAM,
@@ -44,6 +40,16 @@ pub(super) fn bind(address: SocketAddr, buffer: usize) -> Result<UdpSocket, Bind
         );
     }
     Ok(socket.into())
+}
+
+/// What a failed bind means.
+pub(super) fn bind_error(address: SocketAddr, source: io::Error) -> BindError {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::AddressInUse { address },
+        io::ErrorKind::AddrNotAvailable => BindError::AddressNotAvailable { address },
+        io::ErrorKind::PermissionDenied => BindError::PermissionDenied { address },
+        _ => BindError::Io { address, source },
+    }
 }
 
 /// Binds a socket for dialing only: to any address of both families, or of IPv4 where the host has no IPv6.
@@ -80,6 +86,8 @@ pub enum BindError {
     },
     /// A setting cannot be kept.
     Config(QuicConfigError),
+    /// An impairment cannot be kept.
+    Impairment(ImpairmentConfigError),
     /// The credentials cannot be used.
     Tls(TlsError),
     /// There is no tokio runtime to run on. The caller binds from inside one.
@@ -109,6 +117,7 @@ impl fmt::Display for BindError {
                 write!(formatter, "cannot listen on {address}: {source}")
             }
             Self::Config(error) => error.fmt(formatter),
+            Self::Impairment(error) => error.fmt(formatter),
             Self::Tls(error) => error.fmt(formatter),
             Self::NoRuntime => {
                 formatter.write_str("an endpoint can only be bound from inside a tokio runtime")
