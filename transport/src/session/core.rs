@@ -1,6 +1,6 @@
 //! The session's state, and what its owner can ask of it.
 
-use super::config::{Local, Peer, SessionConfig};
+use super::config::{Local, MESSAGE_MAX, Peer, SessionConfig};
 use super::error::SignalError;
 use super::event::{Event, Release};
 use super::receive::ReceiveFlow;
@@ -8,6 +8,7 @@ use super::send::SendFlow;
 use super::signal::Signals;
 use crate::link::LaneId;
 use crate::wire::control::SIGNAL_MAX;
+use crate::wire::frame::FRAME_TARGET_MAX;
 use crate::wire::{BatchDecoder, BatchEncoder, Failure, FrameReader, GoodbyeCode, Hello, Record};
 use bytes::Bytes;
 use foldhash::fast::FixedState;
@@ -41,6 +42,10 @@ pub struct Session {
     /// Whether the peer is known to know the incarnation.
     pub(super) confirmed: bool,
     pub(super) lanes: u8,
+    /// Bytes that a data frame is filled to; longer bodies go in parts.
+    pub(super) frame_target: usize,
+    /// The greatest weight of a sending flow so far.
+    pub(super) heaviest: u8,
     pub(super) peer_message_max: u64,
     pub(super) peer_flows_max: u32,
 
@@ -48,8 +53,8 @@ pub struct Session {
     pub(super) send_flows: HashMap<u32, SendFlow, FixedState>,
     pub(super) receive_flows: HashMap<u32, ReceiveFlow, FixedState>,
     pub(super) next_flow: u32,
-    /// Receiving flows whose end is announced: the last sequence still to come.
-    pub(super) closing: HashMap<u32, u64, FixedState>,
+    /// Receiving flows whose end is announced: the last sequence still to come, and bytes of the body of the one after.
+    pub(super) closing: HashMap<u32, (u64, u64), FixedState>,
     pub(super) signals: Signals<Bytes>,
     /// Frames of failures, which must not be lost in a cut.
     pub(super) failures: Signals<(u32, Vec<(u64, Failure)>)>,
@@ -66,7 +71,7 @@ pub struct Session {
     pub(super) ping_due: bool,
     pub(super) goodbye: Option<(GoodbyeCode, String)>,
     pub(super) to_open: VecDeque<u32>,
-    pub(super) to_close: VecDeque<(u32, u64)>,
+    pub(super) to_close: VecDeque<(u32, u64, u64)>,
     pub(super) to_want: VecDeque<u32>,
     /// Receiving flows whose positions changed since the last ack.
     pub(super) dirty: VecDeque<u32>,
@@ -87,7 +92,8 @@ pub struct Session {
 impl Session {
     /// A session without a link. `number` names it among those of its dialer. `incarnation` is 0 at the dialer; the
     /// acceptor chooses it at random, not 0.
-    pub fn new(config: SessionConfig, local: Local, number: u64, incarnation: u64) -> Self {
+    pub fn new(mut config: SessionConfig, local: Local, number: u64, incarnation: u64) -> Self {
+        config.message_max = config.message_max.min(MESSAGE_MAX);
         let lanes = config.lanes.clamp(1, LaneId::MAX.number());
         Self {
             local,
@@ -97,6 +103,8 @@ impl Session {
             incarnation,
             confirmed: false,
             lanes,
+            frame_target: config.frame_target.clamp(1, FRAME_TARGET_MAX),
+            heaviest: 1,
             peer_message_max: config.message_max,
             peer_flows_max: config.flows_max,
             send_flows: HashMap::default(),

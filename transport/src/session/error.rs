@@ -41,6 +41,13 @@ pub enum ProtocolError {
         /// What came.
         found: u64,
     },
+    /// Parts of a large message that do not fit together.
+    Parts {
+        /// On which flow.
+        flow: u32,
+        /// What is wrong with them.
+        what: &'static str,
+    },
     /// No wire version that both speak.
     Version {
         /// The peer's oldest and newest.
@@ -53,7 +60,9 @@ impl fmt::Display for ProtocolError {
         match self {
             Self::Wire { lane, error } => write!(f, "malformed frame on the {lane}: {error}"),
             Self::Unexpected { what } => write!(f, "unexpected frame: {what}"),
-            Self::Flow { what, flow } => write!(f, "flow {flow}: {what}"),
+            Self::Flow { what, flow } | Self::Parts { flow, what } => {
+                write!(f, "flow {flow}: {what}")
+            }
             Self::CreditExceeded { flow } => {
                 write!(f, "flow {flow}: more was sent than was granted")
             }

@@ -5,6 +5,7 @@ use super::core::{Session, SessionState, data_lane};
 use super::error::ProtocolError;
 use super::event::Event;
 use crate::wire::control::CONTROL_FRAME_MAX;
+use crate::wire::frame::DATA_FRAME_MAX;
 use crate::wire::{
     BatchDecoder, BatchEncoder, FlowAck, FrameReader, GoodbyeCode, Hello, VERSION_MAX, VERSION_MIN,
 };
@@ -71,6 +72,10 @@ impl Session {
         self.ack_at = None;
         self.ack_due = false;
         self.silent = false;
+        // The sender begins again with what did not become whole.
+        for flow in self.receive_flows.values_mut() {
+            flow.drop_begun();
+        }
     }
 
     /// Says goodbye: nothing else is written from here on, and the link can be closed once this is.
@@ -81,13 +86,12 @@ impl Session {
     }
 
     pub(super) fn start_link(&mut self, now: Time) {
-        let data_limit = self.config.message_max as usize + 64 * 1024 + self.config.frame_target;
         self.readers = (0..=self.lanes)
             .map(|lane| {
                 FrameReader::new(if lane == 0 {
                     CONTROL_FRAME_MAX
                 } else {
-                    data_limit
+                    DATA_FRAME_MAX
                 })
             })
             .collect();
@@ -175,13 +179,12 @@ impl Session {
             if !flow.opened {
                 self.to_open.push_back(id);
             }
-            flow.ready = flow.has_sendable();
-            if flow.ready {
-                self.ready[usize::from(flow.lane.number()) - 1].push_back(id);
-            }
+            flow.ready = false;
+            flow.turn = flow.turn.restarted();
             if flow.wanted.is_some() && !self.to_want.contains(&id) {
                 self.to_want.push_back(id);
             }
+            self.make_ready(id);
         }
         self.events.push_back(Event::Up { resumed });
     }
@@ -235,7 +238,7 @@ impl Session {
                     self.events.push_back(Event::Credit { flow: ack.flow });
                 }
                 // Closed while the peer was away: it must not wait for more.
-                None => self.to_close.push_back((ack.flow, ack.received)),
+                None => self.to_close.push_back((ack.flow, ack.received, 0)),
             }
         }
         if last {

@@ -5,7 +5,7 @@ use super::error::ProtocolError;
 use super::event::Event;
 use super::receive::ReceiveFlow;
 use crate::link::LaneId;
-use crate::wire::{Control, FlowAck, FrameKind};
+use crate::wire::{Control, FlowAck};
 use bytes::Bytes;
 use mcpbus_actors::Time;
 
@@ -33,12 +33,8 @@ impl Session {
                 let control = Control::decode(kind, payload)
                     .map_err(|error| ProtocolError::Wire { lane, error })?;
                 self.handle_control(control, now)?;
-            } else if kind == FrameKind::Batch {
-                self.handle_batch(lane, payload, now)?;
             } else {
-                return Err(ProtocolError::Unexpected {
-                    what: "a control frame on a data lane",
-                });
+                self.handle_data(lane, kind, payload, now)?;
             }
         }
     }
@@ -109,7 +105,7 @@ impl Session {
                 self.events.push_back(Event::Opened { flow, definition });
                 Ok(())
             }
-            Control::Close { flow, last } => self.handle_close(flow, last),
+            Control::Close { flow, last, begun } => self.handle_close(flow, (last, begun)),
             Control::Ack {
                 signals,
                 failures,
@@ -183,99 +179,8 @@ impl Session {
             });
         };
         if more {
-            if !flow.ready && flow.has_sendable() {
-                flow.ready = true;
-                self.ready[usize::from(flow.lane.number()) - 1].push_back(ack.flow);
-            }
+            self.make_ready(ack.flow);
             self.events.push_back(Event::Credit { flow: ack.flow });
-        }
-        Ok(())
-    }
-
-    pub(super) fn handle_close(&mut self, flow: u32, last: u64) -> Result<(), ProtocolError> {
-        let Some(receive) = self.receive_flows.get(&flow) else {
-            return Err(ProtocolError::Flow {
-                what: "closed but not open",
-                flow,
-            });
-        };
-        if receive.received() < last {
-            self.closing.insert(flow, last);
-        } else {
-            self.end_receiving(flow);
-        }
-        Ok(())
-    }
-
-    pub(super) fn end_receiving(&mut self, flow: u32) {
-        self.closing.remove(&flow);
-        self.dirty.retain(|id| *id != flow);
-        if let Some(receive) = self.receive_flows.remove(&flow) {
-            self.events.push_back(Event::Closed {
-                flow,
-                window: receive.window,
-            });
-        }
-    }
-
-    pub(super) fn handle_batch(
-        &mut self,
-        lane: LaneId,
-        payload: Bytes,
-        now: Time,
-    ) -> Result<(), ProtocolError> {
-        if self.state != SessionState::Live {
-            return match self.state {
-                SessionState::Leaving | SessionState::Down => Ok(()),
-                _ => Err(ProtocolError::Unexpected {
-                    what: "data before the hello",
-                }),
-            };
-        }
-        let mut records = self.spare.pop().unwrap_or_default();
-        let header = self.decoders[usize::from(lane.number())]
-            .decode(payload, self.config.message_max, now, &mut records)
-            .map_err(|error| ProtocolError::Wire { lane, error })?;
-        let flow = header.flow;
-        let Some(receive) = self.receive_flows.get_mut(&flow) else {
-            return Err(ProtocolError::Flow {
-                what: "data on a flow that is not open",
-                flow,
-            });
-        };
-        if receive.lane != lane {
-            return Err(ProtocolError::Flow {
-                what: "data on a lane that is not the flow's",
-                flow,
-            });
-        }
-        let expected = receive.received() + 1;
-        if header.first != expected {
-            return Err(ProtocolError::Gap {
-                flow,
-                expected,
-                found: header.first,
-            });
-        }
-        let mut urgent = false;
-        for record in &records {
-            receive.receive(flow, record.cost())?;
-            urgent |= record.head.ack != crate::wire::AckLevel::None;
-        }
-        let received = receive.received();
-        let urgent = urgent || receive.is_short();
-        self.events.push_back(Event::Records {
-            flow,
-            first: expected,
-            records,
-        });
-        self.mark(flow, urgent, now);
-        if self
-            .closing
-            .get(&flow)
-            .is_some_and(|last| *last <= received)
-        {
-            self.end_receiving(flow);
         }
         Ok(())
     }

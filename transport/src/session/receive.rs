@@ -3,8 +3,19 @@
 use super::error::ProtocolError;
 use super::window::Window;
 use crate::link::LaneId;
-use crate::wire::{Failure, FlowAck};
+use crate::wire::record::RECORD_OVERHEAD;
+use crate::wire::{Failure, FlowAck, Record};
 use bytes::Bytes;
+
+/// A large record of which the end has not come. It counts with its whole length against what was granted.
+#[derive(Debug)]
+struct Begun {
+    /// Without its body.
+    record: Record,
+    length: usize,
+    /// Grows as the body comes, never ahead of it by more than its double.
+    body: Vec<u8>,
+}
 
 /// The receiving end of a flow.
 #[derive(Debug)]
@@ -13,6 +24,7 @@ pub(super) struct ReceiveFlow {
     pub(super) lane: LaneId,
     received: u64,
     received_bytes: u64,
+    begun: Option<Begun>,
     pub(super) window: Window,
     window_messages: u64,
     window_bytes: u64,
@@ -33,6 +45,7 @@ impl ReceiveFlow {
             lane,
             received: 0,
             received_bytes: 0,
+            begun: None,
             window: Window::default(),
             window_messages: 0,
             window_bytes: 0,
@@ -57,6 +70,84 @@ impl ReceiveFlow {
         }
         self.window.receive(cost);
         Ok(self.received)
+    }
+
+    /// Whether a large record has begun and not ended.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    /// The link is gone, and with it the rest of a large record.
+    pub(super) fn drop_begun(&mut self) {
+        self.begun = None;
+    }
+
+    /// The last sequence received, and how many bytes of the body of the one after it.
+    pub(super) fn place(&self) -> (u64, u64) {
+        let begun = self.begun.as_ref();
+        (
+            self.received,
+            begun.map_or(0, |begun| begun.body.len() as u64),
+        )
+    }
+
+    /// A large record begins; its whole length must have been granted.
+    pub(super) fn begin(
+        &mut self,
+        flow: u32,
+        mut record: Record,
+        length: u64,
+    ) -> Result<(), ProtocolError> {
+        if self.begun.is_some() {
+            return Err(ProtocolError::Parts {
+                flow,
+                what: "a large message began before the last one ended",
+            });
+        }
+        let needed = self.received_bytes.saturating_add(RECORD_OVERHEAD + length);
+        if self.received >= self.grant_messages || needed > self.grant_bytes {
+            return Err(ProtocolError::CreditExceeded { flow });
+        }
+        let piece = std::mem::take(&mut record.body);
+        self.begun = Some(Begun {
+            record,
+            length: length as usize,
+            body: piece.to_vec(),
+        });
+        Ok(())
+    }
+
+    /// The next part of a large record; the record once it is whole.
+    pub(super) fn go_on(
+        &mut self,
+        flow: u32,
+        offset: u64,
+        piece: &[u8],
+    ) -> Result<Option<Record>, ProtocolError> {
+        let refuse = |what| Err(ProtocolError::Parts { flow, what });
+        let Some(begun) = &mut self.begun else {
+            return refuse("a part of a message that has not begun");
+        };
+        let come = begun.body.len();
+        if offset != come as u64 {
+            return refuse("a part that overlaps the last one or leaves a gap");
+        }
+        if piece.len() > begun.length - come {
+            return refuse("a part beyond the length that the message began with");
+        }
+        if begun.body.capacity() < come + piece.len() {
+            // Memory follows what has come, not what the peer says will come.
+            let room = (2 * begun.body.capacity()).clamp(come + piece.len(), begun.length);
+            begun.body.reserve_exact(room - come);
+        }
+        begun.body.extend_from_slice(piece);
+        if begun.body.len() < begun.length {
+            return Ok(None);
+        }
+        Ok(self.begun.take().map(|begun| Record {
+            body: begun.body.into(),
+            ..begun.record
+        }))
     }
 
     /// One copy is passed on or ended. Whether it was the last.

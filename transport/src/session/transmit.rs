@@ -15,7 +15,7 @@ impl Session {
         let before = out.len();
         if lane.is_control() {
             self.transmit_control(budget, now, out);
-        } else if self.state == SessionState::Live {
+        } else {
             self.transmit_data(lane, budget, now, out);
         }
         out.len() > before
@@ -186,8 +186,8 @@ impl Session {
                 .encode(out);
             }
         }
-        while let Some((flow, last)) = self.to_close.pop_front() {
-            Control::Close { flow, last }.encode(out);
+        while let Some((flow, last, begun)) = self.to_close.pop_front() {
+            Control::Close { flow, last, begun }.encode(out);
         }
         if self.ack_due || self.ack_at.is_some_and(|at| at <= now) {
             self.encode_acks(out);
@@ -258,41 +258,5 @@ impl Session {
         }
         self.signals.acked = signals;
         self.failures.acked = failures;
-    }
-
-    /// Flows of a lane take turns, a frame each.
-    fn transmit_data(&mut self, lane: LaneId, budget: usize, now: Time, out: &mut BytesMut) {
-        let index = usize::from(lane.number()) - 1;
-        let start = out.len();
-        while out.len() - start < budget {
-            let Some(id) = self
-                .ready
-                .get_mut(index)
-                .and_then(|ready| ready.pop_front())
-            else {
-                return;
-            };
-            let Some(flow) = self.send_flows.get_mut(&id) else {
-                continue;
-            };
-            flow.ready = false;
-            if !flow.has_sendable() {
-                continue;
-            }
-            let (first, records) = flow.sendable();
-            let count = self.encoders[usize::from(lane.number())].encode(
-                out,
-                id,
-                first,
-                records,
-                self.config.frame_target,
-                now,
-            );
-            flow.sent(count);
-            if flow.has_sendable() {
-                flow.ready = true;
-                self.ready[index].push_back(id);
-            }
-        }
     }
 }

@@ -151,8 +151,10 @@ pub enum Control {
     Close {
         /// Which.
         flow: u32,
-        /// The last sequence that was written on it; it may still be on its way.
+        /// The last sequence that was written whole on it; it may still be on its way.
         last: u64,
+        /// How many bytes of the body of the record after it were written. It does not become whole.
+        begun: u64,
     },
     /// Positions of flows and of signals.
     Ack {
@@ -230,9 +232,10 @@ impl Control {
                 put_varint(out, u64::from(*flow));
                 put_blob(out, definition);
             }
-            Self::Close { flow, last } => {
+            Self::Close { flow, last, begun } => {
                 put_varint(out, u64::from(*flow));
                 put_varint(out, *last);
+                put_varint(out, *begun);
             }
             Self::Ack {
                 signals,
@@ -303,6 +306,7 @@ impl Control {
             FrameKind::Close => Self::Close {
                 flow: cursor.varint32("flow")?,
                 last: cursor.varint("last")?,
+                begun: cursor.varint("begun")?,
             },
             FrameKind::Ack => {
                 let signals = cursor.varint("signals")?;
@@ -334,7 +338,7 @@ impl Control {
                 code: GoodbyeCode::from_u8(cursor.u8("goodbye code")?)?,
                 reason: text(cursor.blob("reason", TEXT_MAX)?),
             },
-            FrameKind::Batch => {
+            FrameKind::Batch | FrameKind::Large | FrameKind::Part => {
                 return Err(WireError::Invalid {
                     field: "frame kind on the control lane",
                     value: kind as u64,

@@ -33,6 +33,10 @@ pub enum FrameKind {
     Goodbye = 11,
     /// A batch of records of one flow.
     Batch = 32,
+    /// The beginning of a record whose body goes on in parts.
+    Large = 33,
+    /// The next part of the body of a large record.
+    Part = 34,
 }
 
 impl FrameKind {
@@ -51,6 +55,8 @@ impl FrameKind {
             10 => Self::Pong,
             11 => Self::Goodbye,
             32 => Self::Batch,
+            33 => Self::Large,
+            34 => Self::Part,
             other => {
                 return Err(WireError::Invalid {
                     field: "frame kind",
@@ -63,6 +69,11 @@ impl FrameKind {
 
 /// Bytes before a frame's payload: its length and its kind.
 pub const FRAME_OVERHEAD: usize = 5;
+/// Longest frame on a data lane, in bytes, whatever bodies may weigh: larger ones travel in parts.
+pub const DATA_FRAME_MAX: usize = 128 * 1024;
+/// Most bytes of records that a data frame is filled with; what is left to [`DATA_FRAME_MAX`] is for the fields of
+/// one record beside its body: head, key, deadline and extension.
+pub const FRAME_TARGET_MAX: usize = DATA_FRAME_MAX - 8 * 1024;
 
 /// Starts a frame; [`end_frame`] fills in its length.
 pub fn begin_frame(out: &mut BytesMut, kind: FrameKind) -> usize {

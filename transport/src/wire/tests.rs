@@ -197,7 +197,11 @@ fn control_frames_come_out_as_they_went_in() {
             flow: 1,
             definition: Bytes::from_static(b"what"),
         },
-        Control::Close { flow: 1, last: 77 },
+        Control::Close {
+            flow: 1,
+            last: 77,
+            begun: 5,
+        },
         Control::Ack {
             signals: 1,
             failures: 2,
