@@ -82,6 +82,12 @@ impl ReceiveFlow {
         self.begun = None;
     }
 
+    /// Memory taken for the body of a large record, in bytes.
+    #[cfg(test)]
+    pub(super) fn begun_capacity(&self) -> usize {
+        self.begun.as_ref().map_or(0, |begun| begun.body.capacity())
+    }
+
     /// The last sequence received, and how many bytes of the body of the one after it.
     pub(super) fn place(&self) -> (u64, u64) {
         let begun = self.begun.as_ref();

@@ -12,6 +12,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+mod large;
+mod schedule;
+
 fn local(id: u128, epoch: u64) -> Local {
     Local {
         role: Role::Node,
@@ -445,7 +448,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => (0..3_usize, 0..300_usize).prop_map(|(flow, size)| Step::Push { flow, size }),
+        8 => (0..3_usize, prop_oneof![0..300_usize, 0..3800_usize])
+            .prop_map(|(flow, size)| Step::Push { flow, size }),
         6 => (1..3000_usize).prop_map(|budget| Step::Write { budget }),
         8 => (0..3_usize, 1..2000_usize).prop_map(|(lane, most)| Step::Deliver { lane, most }),
         6 => (0..3_usize).prop_map(|flow| Step::Done { flow }),
