@@ -176,6 +176,7 @@ fn hello() -> Hello {
         name: String::from("hostile"),
         session: 1,
         incarnation: 0,
+        link: 1,
         lanes: 4,
         message_max: 1 << 20,
         flows_max: 16,

@@ -4,16 +4,23 @@ use super::config::{Local, MESSAGE_MAX, Peer, SessionConfig};
 use super::error::SignalError;
 use super::event::{Event, Release};
 use super::receive::ReceiveFlow;
+use super::round_trip::RoundTrip;
 use super::send::SendFlow;
 use super::signal::Signals;
+#[cfg(test)]
+use super::tests::Fault;
 use crate::link::LaneId;
 use crate::wire::control::SIGNAL_MAX;
 use crate::wire::frame::FRAME_TARGET_MAX;
-use crate::wire::{BatchDecoder, BatchEncoder, Failure, FrameReader, GoodbyeCode, Hello, Record};
+use crate::wire::{
+    BatchDecoder, BatchEncoder, Failure, FrameReader, GoodbyeCode, Hello, Record, VERSION_MAX,
+    VERSION_MIN,
+};
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use mcpbus_actors::Time;
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 /// Where a session stands with its link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +48,17 @@ pub struct Session {
     pub(super) incarnation: u64,
     /// Whether the peer is known to know the incarnation.
     pub(super) confirmed: bool,
+    /// Oldest and newest wire version that this end speaks.
+    pub(super) versions: (u8, u8),
+    /// The wire version that both ends speak.
+    pub(super) version: u8,
+    /// Which link of the session this is.
+    pub(super) link: u64,
+    /// Frames that were written for an earlier link, and did nothing.
+    pub(super) stale: u64,
+    #[cfg(test)]
+    pub(super) planted: Option<Fault>,
+    pub(super) round_trip: RoundTrip,
     pub(super) lanes: u8,
     /// Bytes that a data frame is filled to; longer bodies go in parts.
     pub(super) frame_target: usize,
@@ -73,6 +91,10 @@ pub struct Session {
     pub(super) to_open: VecDeque<u32>,
     pub(super) to_close: VecDeque<(u32, u64, u64)>,
     pub(super) to_want: VecDeque<u32>,
+    /// Receiving flows whose revoke is to be written.
+    pub(super) to_revoke: VecDeque<u32>,
+    /// Revokes to confirm: flow, and where the grant is.
+    pub(super) to_confirm: VecDeque<(u32, u64, u64)>,
     /// Receiving flows whose positions changed since the last ack.
     pub(super) dirty: VecDeque<u32>,
     /// When the ack may no longer wait for company.
@@ -102,6 +124,13 @@ impl Session {
             number,
             incarnation,
             confirmed: false,
+            versions: (VERSION_MIN, VERSION_MAX),
+            version: VERSION_MIN,
+            link: 0,
+            stale: 0,
+            #[cfg(test)]
+            planted: None,
+            round_trip: RoundTrip::default(),
             lanes,
             frame_target: config.frame_target.clamp(1, FRAME_TARGET_MAX),
             heaviest: 1,
@@ -125,6 +154,8 @@ impl Session {
             to_open: VecDeque::new(),
             to_close: VecDeque::new(),
             to_want: VecDeque::new(),
+            to_revoke: VecDeque::new(),
+            to_confirm: VecDeque::new(),
             dirty: VecDeque::new(),
             ack_at: None,
             ack_due: false,
@@ -161,6 +192,21 @@ impl Session {
     /// The incarnation both ends agreed on; 0 at a dialer that never reached its peer.
     pub fn incarnation(&self) -> u64 {
         self.incarnation
+    }
+
+    /// The wire version in use: the newest that both ends speak.
+    pub fn version(&self) -> u8 {
+        self.version
+    }
+
+    /// Frames that were refused because they were written for an earlier link of the session.
+    pub fn stale_frames(&self) -> u64 {
+        self.stale
+    }
+
+    /// The smoothed time from a ping to its pong on this link; `None` before the first pong.
+    pub fn smoothed_rtt(&self) -> Option<Duration> {
+        self.round_trip.smoothed()
     }
 
     /// How many data lanes are used.

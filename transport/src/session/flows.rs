@@ -93,6 +93,24 @@ impl Session {
         }
     }
 
+    /// Makes the window of a receiving flow this small, and takes back what was granted beyond it and is not used. What
+    /// was granted counts until the peer confirms, with [`Event::Revoked`](super::Event::Revoked). Whether it is asked
+    /// to: not if there is nothing to take back, or an earlier revoke is not confirmed.
+    pub fn revoke(&mut self, flow: u32, messages: u64, bytes: u64) -> bool {
+        let receive = self.receive_flows.get_mut(&flow);
+        let begun = receive.is_some_and(|receive| receive.revoke(messages, bytes));
+        if begun {
+            self.to_revoke.push_back(flow);
+        }
+        begun
+    }
+
+    /// Whether the peer has not confirmed yet what was revoked of a receiving flow.
+    pub fn is_revoking(&self, flow: u32) -> bool {
+        let receive = self.receive_flows.get(&flow);
+        receive.is_some_and(|receive| receive.revoking().is_some())
+    }
+
     /// What a receiving flow may hold at most from here: granted and not settled, in messages and bytes.
     pub fn exposure(&self, flow: u32) -> (u64, u64) {
         self.receive_flows

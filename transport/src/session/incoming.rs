@@ -28,6 +28,11 @@ impl Session {
             let Some((kind, payload)) = frame else {
                 return Ok(());
             };
+            if kind.since() > self.version && self.state != SessionState::Greeting {
+                return Err(ProtocolError::Unexpected {
+                    what: "a kind that the agreed version does not know",
+                });
+            }
             self.confirmed |= self.state != SessionState::Greeting;
             if lane.is_control() {
                 let control = Control::decode(kind, payload)
@@ -44,6 +49,29 @@ impl Session {
         control: Control,
         now: Time,
     ) -> Result<(), ProtocolError> {
+        if let Some(link) = control.link().filter(|link| *link != self.link) {
+            return self.other_link(link, control, now);
+        }
+        self.handle_current(control, now)
+    }
+
+    /// A frame that tells positions for another link: they are not true any more, or not yet.
+    fn other_link(&mut self, link: u64, control: Control, now: Time) -> Result<(), ProtocolError> {
+        #[cfg(test)]
+        if self.planted == Some(super::tests::Fault::NoLinkCheck) {
+            return self.handle_current(control, now);
+        }
+        let _ = (control, now);
+        if link > self.link {
+            return Err(ProtocolError::Unexpected {
+                what: "positions for a link that does not exist",
+            });
+        }
+        self.stale += 1;
+        Ok(())
+    }
+
+    fn handle_current(&mut self, control: Control, now: Time) -> Result<(), ProtocolError> {
         match (self.state, control) {
             (SessionState::Greeting, Control::Hello(hello)) => self.handle_hello(&hello),
             (
@@ -53,6 +81,7 @@ impl Session {
                     signals,
                     failures,
                     last,
+                    ..
                 },
             ) => {
                 self.ack_control(signals, failures)?;
@@ -70,7 +99,10 @@ impl Session {
                 self.pong = Some(nonce);
                 Ok(())
             }
-            (_, Control::Pong { .. }) => Ok(()),
+            (_, Control::Pong { nonce }) => {
+                self.round_trip.pong(nonce, now);
+                Ok(())
+            }
             (SessionState::Resuming, _) => Err(ProtocolError::Unexpected {
                 what: "a frame before the resume is complete",
             }),
@@ -110,6 +142,7 @@ impl Session {
                 signals,
                 failures,
                 flows,
+                ..
             } => {
                 self.ack_control(signals, failures)?;
                 flows.iter().try_for_each(|ack| self.handle_ack(ack))
@@ -140,6 +173,7 @@ impl Session {
                 messages,
                 bytes,
                 next,
+                ..
             } => {
                 self.events.push_back(Event::Pending {
                     flow,
@@ -162,8 +196,54 @@ impl Session {
                 }
                 Ok(())
             }
+            Control::Revoke {
+                flow,
+                messages,
+                bytes,
+                ..
+            } => {
+                // It may cross the close of its flow.
+                if let Some(send) = self.send_flows.get_mut(&flow) {
+                    let (messages, bytes) = send.revoke(messages, bytes);
+                    self.to_confirm.push_back((flow, messages, bytes));
+                }
+                Ok(())
+            }
+            Control::Revoked {
+                flow,
+                messages,
+                bytes,
+                ..
+            } => self.handle_revoked(flow, messages, bytes, now),
+            #[cfg(test)]
+            Control::Newer => Ok(()),
             // Handled in every state before.
             Control::Ping { .. } | Control::Pong { .. } | Control::Goodbye { .. } => Ok(()),
+        }
+    }
+
+    fn handle_revoked(
+        &mut self,
+        flow: u32,
+        messages: u64,
+        bytes: u64,
+        now: Time,
+    ) -> Result<(), ProtocolError> {
+        let Some(receive) = self.receive_flows.get_mut(&flow) else {
+            return Ok(());
+        };
+        match receive.revoked(messages, bytes) {
+            None => Err(ProtocolError::Flow {
+                what: "confirms a revoke with a position that cannot be its own",
+                flow,
+            }),
+            Some(false) => Ok(()),
+            Some(true) => {
+                let short = receive.is_short();
+                self.mark(flow, short, now);
+                self.events.push_back(Event::Revoked { flow });
+                Ok(())
+            }
         }
     }
 

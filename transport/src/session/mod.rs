@@ -28,6 +28,7 @@ mod greet;
 mod incoming;
 mod receive;
 mod reset;
+mod round_trip;
 mod schedule;
 mod send;
 mod signal;

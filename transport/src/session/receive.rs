@@ -30,6 +30,8 @@ pub(super) struct ReceiveFlow {
     window_bytes: u64,
     grant_messages: u64,
     grant_bytes: u64,
+    /// A revoke that the sender has not confirmed: down to which position. Until then what was granted counts.
+    revoking: Option<(u64, u64)>,
     /// What the last ack said.
     acked: FlowAck,
     /// Whether it stands in the session's list of flows to ack.
@@ -51,6 +53,7 @@ impl ReceiveFlow {
             window_bytes: 0,
             grant_messages: 0,
             grant_bytes: 0,
+            revoking: None,
             acked: FlowAck::default(),
             dirty: false,
             failures: Vec::new(),
@@ -187,7 +190,57 @@ impl ReceiveFlow {
         )
     }
 
+    /// Makes the window this small and takes back what is granted beyond it and not used. Whether there is something to
+    /// be told to the sender.
+    pub(super) fn revoke(&mut self, messages: u64, bytes: u64) -> bool {
+        self.window_messages = messages;
+        self.window_bytes = bytes;
+        if self.revoking.is_some() {
+            return false;
+        }
+        let target = (
+            (self.window.settled() + messages).clamp(self.received, self.grant_messages),
+            (self.window.settled_bytes() + bytes).clamp(self.received_bytes, self.grant_bytes),
+        );
+        if target == (self.grant_messages, self.grant_bytes) {
+            return false;
+        }
+        self.revoking = Some(target);
+        true
+    }
+
+    /// The revoke that is not confirmed.
+    pub(super) fn revoking(&self) -> Option<(u64, u64)> {
+        self.revoking
+    }
+
+    /// The sender says how far it goes. `None` if it cannot be true, otherwise whether a revoke waited for it.
+    pub(super) fn revoked(&mut self, messages: u64, bytes: u64) -> Option<bool> {
+        if self.revoking.is_none() {
+            return Some(false);
+        }
+        let received = self.received..=self.grant_messages;
+        let received_bytes = self.received_bytes..=self.grant_bytes;
+        if !received.contains(&messages) || !received_bytes.contains(&bytes) {
+            return None;
+        }
+        self.revoking = None;
+        (self.grant_messages, self.grant_bytes) = (messages, bytes);
+        self.regrant();
+        Some(true)
+    }
+
+    /// What the sender is told that it may use: not what is being taken back.
+    fn told(&self) -> (u64, u64) {
+        self.revoking
+            .unwrap_or((self.grant_messages, self.grant_bytes))
+    }
+
     fn regrant(&mut self) {
+        // A grant that crosses the revoke would make what the sender confirms mean nothing.
+        if self.revoking.is_some() {
+            return;
+        }
         self.grant_messages = self
             .grant_messages
             .max(self.window.settled() + self.window_messages);
@@ -202,8 +255,8 @@ impl ReceiveFlow {
             flow,
             received: self.received,
             settled: self.window.settled(),
-            grant_messages: self.grant_messages,
-            grant_bytes: self.grant_bytes,
+            grant_messages: self.told().0,
+            grant_bytes: self.told().1,
         }
     }
 
@@ -215,7 +268,8 @@ impl ReceiveFlow {
     pub(super) fn is_short(&self) -> bool {
         let known = self.acked.grant_messages.saturating_sub(self.received);
         let known_bytes = self.acked.grant_bytes.saturating_sub(self.received_bytes);
-        (self.grant_messages > self.acked.grant_messages && known <= self.window_messages / 2)
-            || (self.grant_bytes > self.acked.grant_bytes && known_bytes <= self.window_bytes / 2)
+        let (messages, bytes) = self.told();
+        (messages > self.acked.grant_messages && known <= self.window_messages / 2)
+            || (bytes > self.acked.grant_bytes && known_bytes <= self.window_bytes / 2)
     }
 }

@@ -144,6 +144,19 @@ impl SendFlow {
 
     pub(super) fn sent(&mut self, count: usize) {
         self.next += count as u64;
+        self.assert_granted();
+    }
+
+    /// What is on its way was granted, in messages and in bytes (I1), in release builds too: a peer that gets more has
+    /// no room for it and must cut the link.
+    fn assert_granted(&self) {
+        let last = self.next.checked_sub(1 + self.base);
+        let written = last.and_then(|index| self.retained.get(index as usize));
+        assert!(
+            self.next <= self.grant_messages + 1
+                && written.is_none_or(|written| written.end_bytes <= self.grant_bytes),
+            "I1: a record was written that was not granted"
+        );
     }
 
     /// `piece` more bytes of the body of the next record are written.
@@ -155,6 +168,7 @@ impl SendFlow {
             self.begun = 0;
             self.next += 1;
         }
+        self.assert_granted();
     }
 
     /// How much is written of the body of the record behind the last whole one.
@@ -205,6 +219,14 @@ impl SendFlow {
         self.grant_messages = self.grant_messages.max(ack.grant_messages);
         self.grant_bytes = self.grant_bytes.max(ack.grant_bytes);
         Some(more)
+    }
+
+    /// The peer takes back what was granted beyond these positions. What was pushed is kept: where that leaves the
+    /// grant, in messages and in bytes. A repetition finds nothing left to take.
+    pub(super) fn revoke(&mut self, messages: u64, bytes: u64) -> (u64, u64) {
+        self.grant_messages = self.grant_messages.min(messages.max(self.last()));
+        self.grant_bytes = self.grant_bytes.min(bytes.max(self.bytes));
+        (self.grant_messages, self.grant_bytes)
     }
 
     fn release_range(

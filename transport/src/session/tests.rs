@@ -15,6 +15,13 @@ use std::time::Duration;
 mod large;
 mod schedule;
 
+/// A mistake that a session can be told to make, so that a test shows that it would be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It acts on frames of earlier links.
+    NoLinkCheck,
+}
+
 fn local(id: u128, epoch: u64) -> Local {
     Local {
         role: Role::Node,
@@ -427,6 +434,7 @@ fn versions_without_overlap_are_refused_with_both_named() {
         name: String::new(),
         session: 1,
         incarnation: 0,
+        link: 1,
         lanes: 4,
         message_max: 1,
         flows_max: 1,

@@ -31,12 +31,19 @@ pub enum FrameKind {
     Pong = 10,
     /// The sender leaves, and why.
     Goodbye = 11,
+    /// The receiver of a flow takes back what it granted and the sender has not used.
+    Revoke = 12,
+    /// How far the sender of a flow may go after a revoke.
+    Revoked = 13,
     /// A batch of records of one flow.
     Batch = 32,
     /// The beginning of a record whose body goes on in parts.
     Large = 33,
     /// The next part of the body of a large record.
     Part = 34,
+    /// A kind that only the next version knows, so that tests can see that it is kept from older peers.
+    #[cfg(test)]
+    Newer = 250,
 }
 
 impl FrameKind {
@@ -54,9 +61,13 @@ impl FrameKind {
             9 => Self::Ping,
             10 => Self::Pong,
             11 => Self::Goodbye,
+            12 => Self::Revoke,
+            13 => Self::Revoked,
             32 => Self::Batch,
             33 => Self::Large,
             34 => Self::Part,
+            #[cfg(test)]
+            250 => Self::Newer,
             other => {
                 return Err(WireError::Invalid {
                     field: "frame kind",
@@ -64,6 +75,17 @@ impl FrameKind {
                 });
             }
         })
+    }
+}
+
+impl FrameKind {
+    /// The wire version in which this kind first appeared. It is never sent to a peer of an older one.
+    pub fn since(self) -> u8 {
+        match self {
+            #[cfg(test)]
+            Self::Newer => 2,
+            _ => 1,
+        }
     }
 }
 
