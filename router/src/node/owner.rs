@@ -24,7 +24,7 @@ impl Owner for NodeCore {
             tracing::warn!(peer = self.peers[id].name(), %error, "the peer broke the protocol");
             self.peers[id]
                 .session
-                .leave(GoodbyeCode::Protocol, &error.to_string());
+                .leave(error.code(), &error.to_string());
         }
         self.after(id, now);
         self.settle(now);

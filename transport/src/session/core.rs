@@ -58,6 +58,9 @@ pub struct Session {
     pub(super) stale: u64,
     #[cfg(test)]
     pub(super) planted: Option<Fault>,
+    /// Whether a frame of a kind that only the next version knows is to be written.
+    #[cfg(test)]
+    pub(super) newer: bool,
     pub(super) round_trip: RoundTrip,
     pub(super) lanes: u8,
     /// Bytes that a data frame is filled to; longer bodies go in parts.
@@ -130,6 +133,8 @@ impl Session {
             stale: 0,
             #[cfg(test)]
             planted: None,
+            #[cfg(test)]
+            newer: false,
             round_trip: RoundTrip::default(),
             lanes,
             frame_target: config.frame_target.clamp(1, FRAME_TARGET_MAX),

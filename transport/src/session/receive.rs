@@ -91,6 +91,12 @@ impl ReceiveFlow {
         self.begun.as_ref().map_or(0, |begun| begun.body.capacity())
     }
 
+    /// What counts as granted, in messages and bytes.
+    #[cfg(test)]
+    pub(super) fn grant(&self) -> (u64, u64) {
+        (self.grant_messages, self.grant_bytes)
+    }
+
     /// The last sequence received, and how many bytes of the body of the one after it.
     pub(super) fn place(&self) -> (u64, u64) {
         let begun = self.begun.as_ref();

@@ -76,6 +76,12 @@ impl SendFlow {
         (self.last(), self.received, self.settled)
     }
 
+    /// What was granted, in messages and bytes.
+    #[cfg(test)]
+    pub(super) fn grant(&self) -> (u64, u64) {
+        (self.grant_messages, self.grant_bytes)
+    }
+
     /// Sequence of the last record written.
     pub(super) fn written(&self) -> u64 {
         self.next - 1

@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod large;
+mod links;
+mod revoke;
 mod schedule;
 
 /// A mistake that a session can be told to make, so that a test shows that it would be seen.
@@ -445,10 +447,28 @@ fn versions_without_overlap_are_refused_with_both_named() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Push { flow: usize, size: usize },
-    Write { budget: usize },
-    Deliver { lane: usize, most: usize },
-    Done { flow: usize },
+    Push {
+        flow: usize,
+        size: usize,
+    },
+    Write {
+        budget: usize,
+    },
+    Deliver {
+        lane: usize,
+        most: usize,
+    },
+    Done {
+        flow: usize,
+    },
+    Revoke {
+        flow: usize,
+        messages: u64,
+        bytes: u64,
+    },
+    Widen {
+        flow: usize,
+    },
     Tick,
     Cut,
     Signal,
@@ -461,6 +481,9 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (1..3000_usize).prop_map(|budget| Step::Write { budget }),
         8 => (0..3_usize, 1..2000_usize).prop_map(|(lane, most)| Step::Deliver { lane, most }),
         6 => (0..3_usize).prop_map(|flow| Step::Done { flow }),
+        2 => (0..3_usize, 0..8_u64, 0..4000_u64)
+            .prop_map(|(flow, messages, bytes)| Step::Revoke { flow, messages, bytes }),
+        2 => (0..3_usize).prop_map(|flow| Step::Widen { flow }),
         4 => Just(Step::Tick),
         1 => Just(Step::Cut),
         1 => Just(Step::Signal),
@@ -541,6 +564,10 @@ proptest! {
                         pair.acceptor.done(flows[flow], sequence, pair.now);
                     }
                 }
+                Step::Revoke { flow, messages, bytes } => {
+                    pair.acceptor.revoke(flows[flow], messages, bytes);
+                }
+                Step::Widen { flow } => pair.acceptor.set_window(flows[flow], 8, 4000, pair.now),
                 Step::Tick => pair.now += Duration::from_millis(3),
                 Step::Cut => {
                     pair.cut();
@@ -553,9 +580,11 @@ proptest! {
             }
             owner.take(&mut pair.acceptor, pair.now);
             released += releases(&mut pair.dialer).len() as u64;
+            revoke::assert_counted(&pair, (8, 4000));
         }
         // Everything that was taken arrives in bounded time once the receiver settles what it holds.
         for _ in 0..40 {
+            flows.iter().for_each(|flow| pair.acceptor.set_window(*flow, 8, 4000, pair.now));
             pair.settle_all();
             owner.take(&mut pair.acceptor, pair.now);
             for (flow, held) in &mut owner.held {

@@ -134,6 +134,10 @@ impl Session {
                 out,
             );
         }
+        #[cfg(test)]
+        if std::mem::take(&mut self.newer) {
+            write(version, &Control::Newer, out);
+        }
         if self.state == SessionState::Live {
             // A signal overtakes no ack: what was settled before the end of a subscription is known before it.
             self.ack_due |= self.ack_at.is_some() && self.signals.has_next();
