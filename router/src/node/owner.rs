@@ -6,7 +6,6 @@ use mcpbus_actors::Time;
 use mcpbus_transport::bridge::{LinkHandle, Owner};
 use mcpbus_transport::link::LaneId;
 use mcpbus_transport::session::SessionState;
-use mcpbus_transport::wire::GoodbyeCode;
 
 impl Owner for NodeCore {
     fn receive(&mut self, link: LinkHandle, lane: LaneId, bytes: Bytes, now: Time) {

@@ -175,6 +175,13 @@ impl Session {
             .map_or(0, |receive| receive.window.settled())
     }
 
+    /// What all settled messages of a receiving flow weighed, in bytes.
+    pub fn settled_bytes(&self, flow: u32) -> u64 {
+        self.receive_flows
+            .get(&flow)
+            .map_or(0, |receive| receive.window.settled_bytes())
+    }
+
     /// How many received messages of a flow still exist here, counted one by one.
     pub fn unfinished(&self, flow: u32) -> u64 {
         self.receive_flows
