@@ -80,13 +80,15 @@ impl NodeCore {
     /// Widens a flow's window, as far as the budget reaches, so that `messages` of `next` bytes can come.
     pub(super) fn widen(&mut self, id: InFlowId, messages: u64, next: u64, now: Time) {
         self.release(id);
+        // Who waits in line comes first: others neither grow nor take what is too little for themselves.
+        if !self.hungry.is_empty() {
+            return self.stand_in_line(id, next, now);
+        }
         let least = self.least(next);
         let bound = self.growth_bound(id, now);
         let limits = &self.config.limits;
         let (window, reserved) = (self.inflows[id].share.window, self.inflows[id].credit);
-        let others_wait = !self.hungry.is_empty();
-        let goal = |current: u64, wanted: u64, bound: u64, most: u64, least: u64, share: u64| {
-            let most = if others_wait { most.min(share) } else { most };
+        let goal = |current: u64, wanted: u64, bound: u64, most: u64, least: u64| {
             (current * 2)
                 .min(wanted)
                 .min(bound.max(current))
@@ -95,7 +97,6 @@ impl NodeCore {
                 .max(current)
         };
         let (bound, bound_bytes) = bound.unwrap_or((u64::MAX, u64::MAX));
-        let share = self.fair_share();
         let goal = (
             goal(
                 window.0,
@@ -103,16 +104,8 @@ impl NodeCore {
                 bound,
                 limits.flow_messages,
                 least.0,
-                share.0,
             ),
-            goal(
-                window.1,
-                u64::MAX,
-                bound_bytes,
-                limits.flow_bytes,
-                least.1,
-                share.1,
-            ),
+            goal(window.1, u64::MAX, bound_bytes, limits.flow_bytes, least.1),
         );
         // What grows leaves half of the budget to flows that are still to come: they need not wait until others have
         // given something back.
@@ -128,11 +121,18 @@ impl NodeCore {
             reach(goal.0, reserved.0, least.0, spare.0, self.credit.0),
             reach(goal.1, reserved.1, least.1, spare.1, self.credit.1),
         );
+        if next > 0 && !moves(reached, next) {
+            return self.stand_in_line(id, next, now);
+        }
         self.give(id, reached, now);
-        // An opened flow that has nothing to send yet need not wait in line.
-        let moves = reached.0 > 0 && reached.1 >= next.max(RECORD_OVERHEAD);
-        if next > 0 && !moves && !self.inflows[id].hungry {
-            self.inflows[id].hungry = true;
+    }
+
+    /// Lets a flow wait for credit, if its window is too small for its next message. A flow that has nothing to send
+    /// yet does not.
+    fn stand_in_line(&mut self, id: InFlowId, next: u64, now: Time) {
+        let inflow = &mut self.inflows[id];
+        if next > 0 && !moves(inflow.share.window, next) && !inflow.hungry {
+            inflow.hungry = true;
             self.hungry.push_back((id, next));
             self.reclaim.begin(now);
         }
@@ -238,4 +238,9 @@ impl NodeCore {
         }
         Ok(())
     }
+}
+
+/// Whether a window is enough for a message of `next` bytes.
+pub(super) fn moves(window: (u64, u64), next: u64) -> bool {
+    window.0 > 0 && window.1 >= next.max(RECORD_OVERHEAD)
 }

@@ -7,6 +7,7 @@
 //! line after a while; it does not keep the others waiting.
 
 use super::core::NodeCore;
+use super::credit::moves;
 use super::flow::{InFlowId, Purpose};
 use mcpbus_actors::Time;
 use mcpbus_transport::wire::record::RECORD_OVERHEAD;
@@ -17,7 +18,7 @@ const LEASE: Duration = Duration::from_millis(50);
 /// How long the first in line keeps the others waiting.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Shortest and longest pause between two looks for credit that can be taken back.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(320));
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(80));
 /// What a flow of answers keeps, so that a requester is told at once when its responder is gone.
 const REPLY_WINDOW: (u64, u64) = (1, RECORD_OVERHEAD + 64);
 
@@ -61,7 +62,10 @@ impl NodeCore {
             }
             let since = match self.reclaim.first {
                 Some((first, since)) if first == id => since,
-                _ => now,
+                _ => {
+                    self.reclaim.begin(now);
+                    now
+                }
             };
             self.reclaim.first = Some((id, since));
             if now < since + PATIENCE || passed_over >= self.hungry.len() {
@@ -107,7 +111,7 @@ impl NodeCore {
             least.0.min(reserved.0 + self.credit.0).max(window.0),
             least.1.min(reserved.1 + self.credit.1).max(window.1),
         );
-        if given.0 == 0 || given.1 < next.max(RECORD_OVERHEAD) {
+        if !moves(given, next) {
             return false;
         }
         self.give(id, given, now);
@@ -163,7 +167,8 @@ impl NodeCore {
     fn may_give(&self, id: InFlowId, now: Time) -> bool {
         let inflow = &self.inflows[id];
         let live = self.peers[inflow.peer].session.is_live();
-        inflow.flow.is_some() && live && !inflow.hungry && inflow.share.kept_until <= now
+        // What is too little for one that waits too is no use to it while it is behind in line.
+        inflow.flow.is_some() && live && (inflow.hungry || inflow.share.kept_until <= now)
     }
 
     fn on_its_way_back(&self, id: InFlowId) -> Option<((u64, u64), (u64, u64))> {
