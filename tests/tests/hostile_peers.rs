@@ -266,6 +266,11 @@ async fn who_breaks_the_protocol_is_told_why_and_cut_off() {
         grant_bytes: 5,
     };
     let open = control(&[publish_flow()]);
+    // This one is pinned to the lane that data comes on here.
+    let open_here = control(&[Control::Open {
+        flow: 4,
+        definition: Bytes::from_static(&[1]),
+    }]);
     let signal = Control::Signal {
         sequence: 1,
         payload: Bytes::from_static(b"\xfe??"),
@@ -355,12 +360,12 @@ async fn who_breaks_the_protocol_is_told_why_and_cut_off() {
         ),
         (
             "a part of a message that never began",
-            with_data(&open, raw(FrameKind::Part as u8, &[3, 1, 0, 1])),
+            with_data(&open_here, raw(FrameKind::Part as u8, &[4, 1, 0, 1])),
             "has not begun",
         ),
         (
             "a large message without credit",
-            with_data(&open, large(3)),
+            with_data(&open_here, large(4)),
             "more was sent",
         ),
         (

@@ -69,6 +69,17 @@ impl Session {
         }
     }
 
+    /// Asks for credit for what is queued here without any: its owner has handed it over and does not ask.
+    pub(super) fn want_uncovered(&mut self, flow: u32) {
+        if let Some(send) = self.send_flows.get_mut(&flow)
+            && send.wanted.is_none()
+            && send.uncovered().is_some()
+        {
+            // How much is seen when it is written.
+            self.want(flow, 0, 0, 0);
+        }
+    }
+
     /// How many records are retained on a sending flow, for the ledger's walk.
     pub fn retained(&self, flow: u32) -> usize {
         self.send_flows.get(&flow).map_or(0, SendFlow::retained)

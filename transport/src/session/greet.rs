@@ -205,6 +205,7 @@ impl Session {
                 self.to_want.push_back(id);
             }
             self.make_ready(id);
+            self.want_uncovered(id);
         }
         self.events.push_back(Event::Up { resumed });
     }

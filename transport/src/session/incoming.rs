@@ -260,6 +260,7 @@ impl Session {
         };
         if more {
             self.make_ready(ack.flow);
+            self.want_uncovered(ack.flow);
             self.events.push_back(Event::Credit { flow: ack.flow });
         }
         Ok(())

@@ -148,6 +148,17 @@ impl SendFlow {
             .is_some_and(|retained| retained.record.is_some())
     }
 
+    /// What is queued here and not covered by the grant, where that begins with the next record: messages, bytes, bytes
+    /// of the first. What was pushed was granted once; by a peer that has forgotten it since.
+    pub(super) fn uncovered(&self) -> Option<(u64, u64, u64)> {
+        let index = (self.next - self.base) as usize;
+        let first = self.retained.get(index)?;
+        let cost = first.record.as_ref()?.cost();
+        let waiting = (self.retained.len() - index) as u64;
+        let bytes = self.bytes - (first.end_bytes - cost);
+        (!self.has_sendable()).then_some((waiting, bytes, cost))
+    }
+
     pub(super) fn sent(&mut self, count: usize) {
         self.next += count as u64;
         self.assert_granted();

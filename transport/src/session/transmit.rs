@@ -219,8 +219,14 @@ impl Session {
         self.encode_revokes(out);
         while let Some(id) = self.to_want.pop_front() {
             if let Some(flow) = self.send_flows.get_mut(&id)
-                && let Some((messages, bytes, next)) = flow.wanted.take()
+                && let Some((mut messages, mut bytes, mut next)) = flow.wanted.take()
             {
+                // What is queued here goes before what waits with the owner.
+                if let Some((queued, queued_bytes, first)) = flow.uncovered() {
+                    messages += queued;
+                    bytes += queued_bytes;
+                    next = first;
+                }
                 write(
                     version,
                     &Control::Pending {

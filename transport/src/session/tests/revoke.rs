@@ -172,3 +172,27 @@ fn an_impossible_confirmation_ends_the_session_and_one_too_many_does_not() {
         "it may cross the flow's end"
     );
 }
+
+#[test]
+fn what_is_queued_for_a_peer_that_forgot_asks_for_credit_itself() {
+    let mut pair = live();
+    let flow = open(&mut pair, 100, 100_000);
+    pair.cut();
+    let large = record(&head(AckLevel::Accepted), 1, 50_000);
+    pair.dialer.push(flow, large, 1).unwrap();
+    let config = pair.acceptor.config.clone();
+    pair.acceptor = Session::new(config, local(2, 2), 1, 500);
+    pair.connect();
+    for window in [1000, 60_000] {
+        pair.settle_all();
+        let events = drain(&mut pair.acceptor);
+        let asked = events.iter().find_map(|event| match event {
+            Event::Pending { messages, next, .. } => Some((*messages, *next)),
+            _ => None,
+        });
+        assert_eq!(asked, Some((1, 50_128)));
+        pair.acceptor.set_window(flow, 4, window, pair.now);
+    }
+    pair.settle_all();
+    assert_eq!(pair.acceptor.held(flow).0, 1);
+}
