@@ -71,8 +71,9 @@ impl NodeCore {
     pub(super) fn asked(&mut self, id: InFlowId, messages: u64, next: u64, now: Time) {
         // Where messages wait here, the next node is what holds the flow back: a wider window would only make the
         // queue longer.
-        let state = &self.inflows[id];
-        if state.queue.is_empty() || state.credit.1 < next {
+        let state = &mut self.inflows[id];
+        state.share.asked = next;
+        if state.queue.is_empty() || !moves(state.share.window, next) {
             self.widen(id, messages, next, now);
         }
     }
@@ -129,7 +130,7 @@ impl NodeCore {
 
     /// Lets a flow wait for credit, if its window is too small for its next message. A flow that has nothing to send
     /// yet does not.
-    fn stand_in_line(&mut self, id: InFlowId, next: u64, now: Time) {
+    pub(super) fn stand_in_line(&mut self, id: InFlowId, next: u64, now: Time) {
         let inflow = &mut self.inflows[id];
         if next > 0 && !moves(inflow.share.window, next) && !inflow.hungry {
             inflow.hungry = true;
@@ -183,6 +184,8 @@ impl NodeCore {
         self.credit.1 -= reserved.1 - inflow.credit.1;
         inflow.credit = reserved;
         inflow.share.window = window;
+        // With more credit the sender goes on, and asks again if it is not enough.
+        inflow.share.asked = 0;
         let peer = inflow.peer;
         self.peers[peer]
             .session

@@ -70,6 +70,9 @@ pub(super) struct Former {
 pub(super) struct Share {
     /// The window its session is told, in messages and bytes.
     pub(super) window: (u64, u64),
+    /// What the first message weighed that its sender had no credit for, when it last asked; 0: it has been given more
+    /// since.
+    pub(super) asked: u64,
     /// How far it is worth to be widened.
     pub(super) growth: Growth,
     /// Until then it keeps what it was given, having waited for it.

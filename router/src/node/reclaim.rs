@@ -158,7 +158,7 @@ impl NodeCore {
                     _ if matches!(inflow.purpose, Purpose::Replies) => REPLY_WINDOW,
                     _ => (0, 0),
                 };
-                found |= self.shrink(*id, kept, &mut due);
+                found |= self.shrink(*id, kept, &mut due, now);
             }
         }
         found
@@ -178,7 +178,7 @@ impl NodeCore {
     }
 
     /// Makes a flow's window no wider than `kept`. Whether anything came or comes of it.
-    fn shrink(&mut self, id: InFlowId, kept: (u64, u64), due: &mut Due) -> bool {
+    fn shrink(&mut self, id: InFlowId, kept: (u64, u64), due: &mut Due, now: Time) -> bool {
         let inflow = &mut self.inflows[id];
         let Some(flow) = inflow.flow else {
             return false;
@@ -191,9 +191,11 @@ impl NodeCore {
         }
         inflow.share.window = kept;
         let before = inflow.credit;
-        let asked = session.revoke(flow, kept.0, kept.1);
-        let peer = inflow.peer;
-        if asked {
+        let told = session.revoke(flow, kept.0, kept.1);
+        let (peer, waits) = (inflow.peer, inflow.share.asked);
+        // One that asked and was left to wait for what is held does not ask again.
+        self.stand_in_line(id, waits, now);
+        if told {
             due.less(before, kept);
             self.touch(peer);
             return true;
