@@ -29,4 +29,6 @@ pub const VERSION_MIN: u8 = 1;
 pub const VERSION_MAX: u8 = 1;
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
