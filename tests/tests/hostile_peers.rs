@@ -176,6 +176,7 @@ fn hello() -> Hello {
         name: String::from("hostile"),
         session: 1,
         incarnation: 0,
+        link: 1,
         lanes: 4,
         message_max: 1 << 20,
         flows_max: 16,
@@ -241,6 +242,12 @@ fn batch(flow: u32, first: u64, count: usize) -> Vec<u8> {
     out.to_vec()
 }
 
+/// The beginning of a message of 1,000 bytes.
+fn large(flow: u32) -> Vec<u8> {
+    let batch = batch(flow, 1, 1);
+    raw(FrameKind::Large as u8, &[&[0xe8, 7], &batch[5..]].concat())
+}
+
 fn goodbye(said: &[Control]) -> (GoodbyeCode, String) {
     match said.last() {
         Some(Control::Goodbye { code, reason }) => (*code, reason.clone()),
@@ -259,6 +266,11 @@ async fn who_breaks_the_protocol_is_told_why_and_cut_off() {
         grant_bytes: 5,
     };
     let open = control(&[publish_flow()]);
+    // This one is pinned to the lane that data comes on here.
+    let open_here = control(&[Control::Open {
+        flow: 4,
+        definition: Bytes::from_static(&[1]),
+    }]);
     let signal = Control::Signal {
         sequence: 1,
         payload: Bytes::from_static(b"\xfe??"),
@@ -268,6 +280,7 @@ async fn who_breaks_the_protocol_is_told_why_and_cut_off() {
         definition: Bytes::from_static(b"\xfe"),
     };
     let acks = |flows| Control::Ack {
+        link: 1,
         signals: 99,
         failures: 0,
         flows,
@@ -344,6 +357,31 @@ async fn who_breaks_the_protocol_is_told_why_and_cut_off() {
             "rubbish on a data lane",
             with_data(&[], raw(batch_kind, &[0xff; 40])),
             "malformed",
+        ),
+        (
+            "a part of a message that never began",
+            with_data(&open_here, raw(FrameKind::Part as u8, &[4, 1, 0, 1])),
+            "has not begun",
+        ),
+        (
+            "a large message without credit",
+            with_data(&open_here, large(4)),
+            "more was sent",
+        ),
+        (
+            "a frame longer than data frames are",
+            with_data(&open, vec![0, 0, 0x10, 0, 32]),
+            "frame length",
+        ),
+        (
+            "positions for a link that does not exist",
+            greeted(&control(&[Control::Revoke {
+                link: 9,
+                flow: 0,
+                messages: 0,
+                bytes: 0,
+            }])),
+            "link",
         ),
         (
             "an empty batch",

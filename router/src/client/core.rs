@@ -545,8 +545,7 @@ impl Owner for ClientCore {
         }
         if let Err(error) = self.session.receive(lane, bytes, now) {
             tracing::warn!(%error, "the node broke the protocol");
-            self.session
-                .leave(GoodbyeCode::Protocol, &error.to_string());
+            self.session.leave(error.code(), &error.to_string());
             self.closed = true;
         }
         self.after(now);

@@ -5,6 +5,7 @@ use super::decide::{Decision, EntryIndex, EntryState};
 use super::flow::{InFlow, InFlowId};
 use super::ledger::{NodeLedger, Outcome};
 use super::peer::{Peer, PeerId};
+use super::reclaim::Reclaim;
 use super::registry::PeerRegistry;
 use super::spool::{DURABLE, Spool, SpoolLedger};
 use super::telemetry::Telemetry;
@@ -14,6 +15,7 @@ use crate::routing::SubjectTable;
 use bytes::BytesMut;
 use mcpbus_actors::Time;
 use mcpbus_transport::bridge::LinkHandle;
+use mcpbus_transport::wire::record::RECORD_OVERHEAD;
 use mcpbus_transport::wire::{Failure, FrameReader, GoodbyeCode, Record, Role};
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -80,6 +82,7 @@ pub struct NodeCore {
     pub(super) credit: (u64, u64),
     /// Flows that were refused a window because the budget was used up.
     pub(super) hungry: VecDeque<(InFlowId, u64)>,
+    pub(super) reclaim: Reclaim,
     pub(super) ledger: NodeLedger,
     pub(super) telemetry: Telemetry,
     pub(super) registry: PeerRegistry,
@@ -106,7 +109,10 @@ impl std::fmt::Debug for NodeCore {
 
 impl NodeCore {
     /// A node without links.
-    pub fn new(config: NodeConfig) -> Self {
+    pub fn new(mut config: NodeConfig) -> Self {
+        // What the budget can never hold is refused to its publisher, instead of waiting for ever.
+        let largest = config.limits.credit_bytes.saturating_sub(RECORD_OVERHEAD);
+        config.session.message_max = config.session.message_max.min(largest);
         let limits = Limits {
             neighbours: config.limits.sessions,
             hold: config.hold,
@@ -151,6 +157,7 @@ impl NodeCore {
             subscriptions: 0,
             credit: (config.limits.credit_messages, config.limits.credit_bytes),
             hungry: VecDeque::new(),
+            reclaim: Reclaim::default(),
             ledger: NodeLedger::default(),
             telemetry: Telemetry::new(&config.name),
             registry: PeerRegistry::default(),
@@ -255,6 +262,7 @@ impl NodeCore {
             .chain(self.interest.next_timeout())
             .chain(self.next_drain_timeout())
             .chain(self.store_timeout())
+            .chain(self.reclaim.next_timeout())
             .min()
     }
 

@@ -75,49 +75,140 @@ impl NodeCore {
         self.touch(id);
     }
 
+    /// The sender of a flow has `messages` that wait, the first of them `next` bytes.
+    pub(super) fn asked(&mut self, id: InFlowId, messages: u64, next: u64, now: Time) {
+        // Where messages wait here, the next node is what holds the flow back: a wider window would only make the
+        // queue longer.
+        let state = &mut self.inflows[id];
+        state.share.asked = next;
+        if state.queue.is_empty() || !moves(state.share.window, next) {
+            self.widen(id, messages, next, now);
+        }
+    }
+
     /// Widens a flow's window, as far as the budget reaches, so that `messages` of `next` bytes can come.
     pub(super) fn widen(&mut self, id: InFlowId, messages: u64, next: u64, now: Time) {
+        self.release(id);
+        // Who waits in line comes first: others neither grow nor take what is too little for themselves.
+        if !self.hungry.is_empty() {
+            return self.stand_in_line(id, next, now);
+        }
+        let least = self.least(next);
+        let bound = self.growth_bound(id, now);
         let limits = &self.config.limits;
-        let largest = self.config.session.message_max + RECORD_OVERHEAD;
+        let (window, reserved) = (self.inflows[id].share.window, self.inflows[id].credit);
+        let goal = |current: u64, wanted: u64, bound: u64, most: u64, least: u64| {
+            (current * 2)
+                .min(wanted)
+                .min(bound.max(current))
+                .min(most)
+                .max(least)
+                .max(current)
+        };
+        let (bound, bound_bytes) = bound.unwrap_or((u64::MAX, u64::MAX));
+        let goal = (
+            goal(
+                window.0,
+                window.0.saturating_add(messages),
+                bound,
+                limits.flow_messages,
+                least.0,
+            ),
+            goal(window.1, u64::MAX, bound_bytes, limits.flow_bytes, least.1),
+        );
+        // What grows leaves half of the budget to flows that are still to come: they need not wait until others have
+        // given something back.
+        let spare = (
+            self.credit.0.saturating_sub(limits.credit_messages / 2),
+            self.credit.1.saturating_sub(limits.credit_bytes / 2),
+        );
+        let reach = |goal: u64, reserved: u64, least: u64, spare: u64, left: u64| {
+            let more = spare.max(least.saturating_sub(reserved)).min(left);
+            goal.min(reserved + more)
+        };
+        let reached = (
+            reach(goal.0, reserved.0, least.0, spare.0, self.credit.0),
+            reach(goal.1, reserved.1, least.1, spare.1, self.credit.1),
+        );
+        if next > 0 && !moves(reached, next) {
+            return self.stand_in_line(id, next, now);
+        }
+        self.give(id, reached, now);
+    }
+
+    /// Lets a flow wait for credit, if its window is too small for its next message. A flow that has nothing to send
+    /// yet does not.
+    pub(super) fn stand_in_line(&mut self, id: InFlowId, next: u64, now: Time) {
         let inflow = &mut self.inflows[id];
-        let Some(flow) = inflow.flow else { return };
-        let (current, current_bytes) = inflow.credit;
-        // What a flow needs in order to move at all.
-        let need = FIRST_WINDOW.0.min(limits.flow_messages.max(1));
-        let need_bytes = FIRST_WINDOW.1.min(limits.flow_bytes).max(next.min(largest));
-        let goal = (current * 2)
-            .min(current + messages)
-            .clamp(need, limits.flow_messages.max(need));
-        let goal_bytes = (current_bytes * 2).clamp(need_bytes, limits.flow_bytes.max(need_bytes));
-        // Windows do not shrink, so those that grow leave half of the budget to flows that are still to come.
-        let spare = self.credit.0.saturating_sub(limits.credit_messages / 2);
-        let spare_bytes = self.credit.1.saturating_sub(limits.credit_bytes / 2);
-        let more = goal
-            .saturating_sub(current)
-            .min(spare.max(need.saturating_sub(current)))
-            .min(self.credit.0);
-        let more_bytes = goal_bytes
-            .saturating_sub(current_bytes)
-            .min(spare_bytes.max(need_bytes.saturating_sub(current_bytes)))
-            .min(self.credit.1);
-        if ((more == 0 && current == 0) || current_bytes + more_bytes < need_bytes)
-            && !inflow.hungry
-        {
+        if next > 0 && !moves(inflow.share.window, next) && !inflow.hungry {
             inflow.hungry = true;
             self.hungry.push_back((id, next));
+            self.reclaim.begin(now);
         }
-        if more == 0 && more_bytes == 0 {
+    }
+
+    /// What a flow whose next message weighs `next` bytes needs in order to move, in messages and bytes: more where
+    /// there is enough for all.
+    pub(super) fn least(&self, next: u64) -> (u64, u64) {
+        let limits = &self.config.limits;
+        let largest = self.config.session.message_max + RECORD_OVERHEAD;
+        let share = self.fair_share();
+        (
+            FIRST_WINDOW.0.min(limits.flow_messages).min(share.0).max(1),
+            FIRST_WINDOW
+                .1
+                .min(limits.flow_bytes)
+                .min(share.1)
+                .max(next.min(largest))
+                .max(RECORD_OVERHEAD),
+        )
+    }
+
+    /// Every flow's part of the budget if it is shared by all, in messages and bytes.
+    pub(super) fn fair_share(&self) -> (u64, u64) {
+        let limits = &self.config.limits;
+        let flows = self.inflows.len().max(1) as u64;
+        (limits.credit_messages / flows, limits.credit_bytes / flows)
+    }
+
+    fn growth_bound(&mut self, id: InFlowId, now: Time) -> Option<(u64, u64)> {
+        let inflow = &mut self.inflows[id];
+        let session = &self.peers[inflow.peer].session;
+        let flow = inflow.flow?;
+        let delivered = (session.settled(flow), session.settled_bytes(flow));
+        let share = &mut inflow.share;
+        let round_trip = session.smoothed_rtt();
+        share.growth.bound(now, delivered, share.window, round_trip)
+    }
+
+    /// Gives a flow this window, of which the budget has what is not reserved for it already.
+    pub(super) fn give(&mut self, id: InFlowId, window: (u64, u64), now: Time) {
+        let inflow = &mut self.inflows[id];
+        let Some(flow) = inflow.flow.filter(|_| inflow.share.window != window) else {
             return;
-        }
-        self.credit.0 -= more;
-        self.credit.1 -= more_bytes;
-        inflow.credit = (current + more, current_bytes + more_bytes);
-        let (messages, bytes) = inflow.credit;
+        };
+        let reserved = (inflow.credit.0.max(window.0), inflow.credit.1.max(window.1));
+        self.credit.0 -= reserved.0 - inflow.credit.0;
+        self.credit.1 -= reserved.1 - inflow.credit.1;
+        inflow.credit = reserved;
+        inflow.share.window = window;
+        // With more credit the sender goes on, and asks again if it is not enough.
+        inflow.share.asked = 0;
         let peer = inflow.peer;
         self.peers[peer]
             .session
-            .set_window(flow, messages, bytes, now);
+            .set_window(flow, window.0, window.1, now);
         self.touch(peer);
+    }
+
+    /// Returns what is reserved for a flow and that it cannot come to use: beyond its window, and beyond what its peer
+    /// may still send and what is held.
+    pub(super) fn release(&mut self, id: InFlowId) {
+        let inflow = &self.inflows[id];
+        let Some(flow) = inflow.flow else { return };
+        let exposure = self.peers[inflow.peer].session.exposure(flow);
+        let window = inflow.share.window;
+        self.return_credit(id, (exposure.0.max(window.0), exposure.1.max(window.1)));
     }
 
     /// Returns what a flow does not need beyond `kept`.
@@ -129,18 +220,38 @@ impl NodeCore {
         *credit = kept;
     }
 
-    /// Gives freed credit to the flows that were refused some.
-    pub(super) fn feed_hungry(&mut self, now: Time) {
-        for _ in 0..self.hungry.len() {
-            if self.credit.0 == 0 || self.credit.1 == 0 {
-                return;
+    /// Whether every flow's use of credit is reserved and the budget has the rest (I2): what peers may still send, what
+    /// is being taken back and what is held, in messages and in bytes.
+    ///
+    /// # Errors
+    /// Says what does not add up.
+    pub fn check_credit(&self) -> Result<(), String> {
+        let mut reserved = self.credit;
+        for (id, inflow) in &self.inflows {
+            let used = match (inflow.flow, &inflow.window) {
+                (Some(flow), _) => self.peers[inflow.peer].session.exposure(flow),
+                (None, Some(window)) => window.held(),
+                (None, None) => (0, 0),
+            };
+            if used.0 > inflow.credit.0 || used.1 > inflow.credit.1 {
+                let credit = inflow.credit;
+                return Err(format!(
+                    "flow {id} uses {used:?} of the budget, {credit:?} are reserved for it"
+                ));
             }
-            if let Some((id, next)) = self.hungry.pop_front()
-                && let Some(inflow) = self.inflows.get_mut(id)
-                && std::mem::take(&mut inflow.hungry)
-            {
-                self.widen(id, FIRST_WINDOW.0, next, now);
-            }
+            reserved.0 += inflow.credit.0;
+            reserved.1 += inflow.credit.1;
         }
+        let limits = &self.config.limits;
+        let budget = (limits.credit_messages, limits.credit_bytes);
+        if reserved != budget {
+            return Err(format!("{reserved:?} of a credit budget of {budget:?}"));
+        }
+        Ok(())
     }
+}
+
+/// Whether a window is enough for a message of `next` bytes.
+pub(super) fn moves(window: (u64, u64), next: u64) -> bool {
+    window.0 > 0 && window.1 >= next.max(RECORD_OVERHEAD)
 }

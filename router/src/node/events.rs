@@ -98,12 +98,12 @@ impl NodeCore {
                 ..
             } => {
                 if let Some(&inflow) = self.peers[id].incoming.get(&flow) {
-                    // Where messages wait here, the next node is what holds the flow back: a wider window would only
-                    // make the queue longer.
-                    let state = &self.inflows[inflow];
-                    if state.queue.is_empty() || state.credit.1 < next {
-                        self.widen(inflow, messages, next, now);
-                    }
+                    self.asked(inflow, messages, next, now);
+                }
+            }
+            Event::Revoked { flow } => {
+                if let Some(&inflow) = self.peers[id].incoming.get(&flow) {
+                    self.revoked(inflow);
                 }
             }
             Event::Signal { payload } => self.signalled(id, payload, now),

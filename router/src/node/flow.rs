@@ -1,6 +1,7 @@
 //! A flow of messages from a peer, and what waits on it.
 
 use super::decide::{CachedDecision, Out};
+use super::growth::Growth;
 use super::peer::PeerId;
 use super::take_back::Takers;
 use crate::protocol::Target;
@@ -67,6 +68,20 @@ pub(super) struct Former {
     pub(super) targets: Rc<[Target]>,
 }
 
+/// How a flow's part of the credit budget grows and shrinks.
+#[derive(Default)]
+pub(super) struct Share {
+    /// The window its session is told, in messages and bytes.
+    pub(super) window: (u64, u64),
+    /// What the first message weighed that its sender had no credit for, when it last asked; 0: it has been given more
+    /// since.
+    pub(super) asked: u64,
+    /// How far it is worth to be widened.
+    pub(super) growth: Growth,
+    /// Until then it keeps what it was given, having waited for it.
+    pub(super) kept_until: Time,
+}
+
 /// A flow of messages from a peer.
 pub(super) struct InFlow {
     pub(super) peer: PeerId,
@@ -97,8 +112,10 @@ pub(super) struct InFlow {
     pub(super) failed: BTreeMap<u64, Failure>,
     /// Routes by head of message.
     pub(super) decisions: HashMap<usize, CachedDecision, FixedState>,
-    /// Its part of the node's credit budget.
+    /// Its part of the node's credit budget: what its peer may use at most and what is held of it.
     pub(super) credit: (u64, u64),
+    /// How its part grows and shrinks.
+    pub(super) share: Share,
     /// Flows to nodes that were used since the node's version was this.
     pub(super) used: (u64, Vec<(PeerId, u32)>),
     /// Flows that were used before and are not passed on.
@@ -137,6 +154,7 @@ impl InFlow {
             failed: BTreeMap::new(),
             decisions: HashMap::default(),
             credit: (0, 0),
+            share: Share::default(),
             used: (0, Vec::new()),
             former: Vec::new(),
             impatient: false,

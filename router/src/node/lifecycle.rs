@@ -222,7 +222,7 @@ impl NodeCore {
         if let Err(error) = self.peers[id].session.accept(hello, incarnation, now) {
             self.peers[id]
                 .session
-                .leave(GoodbyeCode::Version, &error.to_string());
+                .leave(error.code(), &error.to_string());
         }
         self.after(id, now);
         self.settle(now);

@@ -9,6 +9,7 @@
 //! | `lifecycle`, `events` | links, sessions and peers; what sessions report |
 //! | `subscribe` | subscriptions, and what the mesh tells of others' |
 //! | `credit`, `flow` | flows from peers and their windows |
+//! | `growth`, `reclaim` | how far windows grow; what is taken back for those that wait |
 //! | `decide`, `follow_route`, `ways` | from a subject to entries; routes of other nodes; from entries to flows |
 //! | `switch` | hands messages on as far as credit reaches |
 //! | `drain`, `outcome`, `take_back` | order when ways change; how messages end; what a gone peer left |
@@ -31,12 +32,14 @@ mod drain;
 mod events;
 mod flow;
 mod follow_route;
+mod growth;
 mod handle;
 mod ledger;
 mod lifecycle;
 mod outcome;
 mod owner;
 mod peer;
+mod reclaim;
 mod registry;
 mod report;
 mod spool;

@@ -6,7 +6,6 @@ use mcpbus_actors::Time;
 use mcpbus_transport::bridge::{LinkHandle, Owner};
 use mcpbus_transport::link::LaneId;
 use mcpbus_transport::session::SessionState;
-use mcpbus_transport::wire::GoodbyeCode;
 
 impl Owner for NodeCore {
     fn receive(&mut self, link: LinkHandle, lane: LaneId, bytes: Bytes, now: Time) {
@@ -24,7 +23,7 @@ impl Owner for NodeCore {
             tracing::warn!(peer = self.peers[id].name(), %error, "the peer broke the protocol");
             self.peers[id]
                 .session
-                .leave(GoodbyeCode::Protocol, &error.to_string());
+                .leave(error.code(), &error.to_string());
         }
         self.after(id, now);
         self.settle(now);

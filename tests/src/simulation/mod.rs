@@ -15,6 +15,7 @@
 //! - [`scenario`]: what a seed comes to: nodes, clients, faults
 //! - [`verdict`]: what must be true at the end
 //! - [`isolation`]: a stalled subscription beside one that is not
+//! - [`scarce`]: a budget of credit for fewer messages than there are flows
 //! - [`run`]: one seed, many seeds, and the command that replays one
 
 pub mod client;
@@ -24,6 +25,7 @@ pub mod isolation;
 pub mod pipe;
 pub mod random;
 pub mod run;
+pub mod scarce;
 pub mod scenario;
 pub mod script;
 pub mod stores;

@@ -240,8 +240,8 @@ pub fn draw(shape: &Shape, seed: u64) -> Scenario {
         ..SessionConfig::default()
     };
     let limits = NodeLimits {
-        credit_messages: *random.pick(&[8192, 262_144]),
-        credit_bytes: *random.pick(&[2 << 20, 64 << 20]),
+        credit_messages: *random.pick(&[200, 8192, 262_144]),
+        credit_bytes: *random.pick(&[200 << 10, 2 << 20, 64 << 20]),
         flow_messages: *random.pick(&[64, 300, 16_384]),
         flow_bytes: *random.pick(&[16 << 10, 4 << 20]),
         ..NodeLimits::default()
@@ -492,7 +492,7 @@ fn publisher(shape: &Shape, random: &mut Random, begin: Time, messages: u64) -> 
             } else {
                 level.unwrap_or(any)
             },
-            size: *random.pick(&[0, 10, 100, 3000]),
+            size: *random.pick(&[0, 10, 100, 3000, 30_000]),
             time_to_live: (shape.deadlines && random.one_in(8))
                 .then(|| random.micros(100, 300_000)),
             request,

@@ -533,6 +533,8 @@ impl World {
         for node in std::mem::take(&mut self.changed) {
             let place = &self.nodes[node];
             let Some(core) = &place.core else { continue };
+            core.check_credit()
+                .map_err(|wrong| format!("{}: {wrong}", place.config.name))?;
             let ledger = core.ledger();
             if ledger.residual() != 0 {
                 return Err(format!(

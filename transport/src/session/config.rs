@@ -3,10 +3,13 @@
 use crate::wire::Role;
 use std::time::Duration;
 
+/// Largest body that a session can be told to take, in bytes: 64 MiB.
+pub const MESSAGE_MAX: u64 = 64 << 20;
+
 /// Limits and times of a session. All are finite.
 #[derive(Clone, Debug)]
 pub struct SessionConfig {
-    /// Largest body in either direction, in bytes (default 1 MiB).
+    /// Largest body in either direction, in bytes (default 1 MiB, at most [`MESSAGE_MAX`]).
     pub message_max: u64,
     /// Most flows in each direction (default 4,096).
     pub flows_max: u32,
@@ -20,7 +23,10 @@ pub struct SessionConfig {
     pub ack_delay: Duration,
     /// Most signals that may wait for their ack (default 262,144).
     pub signals_max: usize,
-    /// Largest data frame written, in bytes, unless a single record is larger (default 64 KiB).
+    /// Bytes that a data frame is filled to (default 64 KiB, at most [`FRAME_TARGET_MAX`]). A record with a longer body
+    /// is written in several frames, between which frames of other flows come.
+    ///
+    /// [`FRAME_TARGET_MAX`]: crate::wire::frame::FRAME_TARGET_MAX
     pub frame_target: usize,
 }
 

@@ -1,18 +1,26 @@
 //! The session's state, and what its owner can ask of it.
 
-use super::config::{Local, Peer, SessionConfig};
+use super::config::{Local, MESSAGE_MAX, Peer, SessionConfig};
 use super::error::SignalError;
 use super::event::{Event, Release};
 use super::receive::ReceiveFlow;
+use super::round_trip::RoundTrip;
 use super::send::SendFlow;
 use super::signal::Signals;
+#[cfg(test)]
+use super::tests::Fault;
 use crate::link::LaneId;
 use crate::wire::control::SIGNAL_MAX;
-use crate::wire::{BatchDecoder, BatchEncoder, Failure, FrameReader, GoodbyeCode, Hello, Record};
+use crate::wire::frame::FRAME_TARGET_MAX;
+use crate::wire::{
+    BatchDecoder, BatchEncoder, Failure, FrameReader, GoodbyeCode, Hello, Record, VERSION_MAX,
+    VERSION_MIN,
+};
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use mcpbus_actors::Time;
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 /// Where a session stands with its link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +48,25 @@ pub struct Session {
     pub(super) incarnation: u64,
     /// Whether the peer is known to know the incarnation.
     pub(super) confirmed: bool,
+    /// Oldest and newest wire version that this end speaks.
+    pub(super) versions: (u8, u8),
+    /// The wire version that both ends speak.
+    pub(super) version: u8,
+    /// Which link of the session this is.
+    pub(super) link: u64,
+    /// Frames that were written for an earlier link, and did nothing.
+    pub(super) stale: u64,
+    #[cfg(test)]
+    pub(super) planted: Option<Fault>,
+    /// Whether a frame of a kind that only the next version knows is to be written.
+    #[cfg(test)]
+    pub(super) newer: bool,
+    pub(super) round_trip: RoundTrip,
     pub(super) lanes: u8,
+    /// Bytes that a data frame is filled to; longer bodies go in parts.
+    pub(super) frame_target: usize,
+    /// The greatest weight of a sending flow so far.
+    pub(super) heaviest: u8,
     pub(super) peer_message_max: u64,
     pub(super) peer_flows_max: u32,
 
@@ -48,8 +74,8 @@ pub struct Session {
     pub(super) send_flows: HashMap<u32, SendFlow, FixedState>,
     pub(super) receive_flows: HashMap<u32, ReceiveFlow, FixedState>,
     pub(super) next_flow: u32,
-    /// Receiving flows whose end is announced: the last sequence still to come.
-    pub(super) closing: HashMap<u32, u64, FixedState>,
+    /// Receiving flows whose end is announced: the last sequence still to come, and bytes of the body of the one after.
+    pub(super) closing: HashMap<u32, (u64, u64), FixedState>,
     pub(super) signals: Signals<Bytes>,
     /// Frames of failures, which must not be lost in a cut.
     pub(super) failures: Signals<(u32, Vec<(u64, Failure)>)>,
@@ -66,8 +92,12 @@ pub struct Session {
     pub(super) ping_due: bool,
     pub(super) goodbye: Option<(GoodbyeCode, String)>,
     pub(super) to_open: VecDeque<u32>,
-    pub(super) to_close: VecDeque<(u32, u64)>,
+    pub(super) to_close: VecDeque<(u32, u64, u64)>,
     pub(super) to_want: VecDeque<u32>,
+    /// Receiving flows whose revoke is to be written.
+    pub(super) to_revoke: VecDeque<u32>,
+    /// Revokes to confirm: flow, and where the grant is.
+    pub(super) to_confirm: VecDeque<(u32, u64, u64)>,
     /// Receiving flows whose positions changed since the last ack.
     pub(super) dirty: VecDeque<u32>,
     /// When the ack may no longer wait for company.
@@ -87,7 +117,8 @@ pub struct Session {
 impl Session {
     /// A session without a link. `number` names it among those of its dialer. `incarnation` is 0 at the dialer; the
     /// acceptor chooses it at random, not 0.
-    pub fn new(config: SessionConfig, local: Local, number: u64, incarnation: u64) -> Self {
+    pub fn new(mut config: SessionConfig, local: Local, number: u64, incarnation: u64) -> Self {
+        config.message_max = config.message_max.min(MESSAGE_MAX);
         let lanes = config.lanes.clamp(1, LaneId::MAX.number());
         Self {
             local,
@@ -96,7 +127,18 @@ impl Session {
             number,
             incarnation,
             confirmed: false,
+            versions: (VERSION_MIN, VERSION_MAX),
+            version: VERSION_MIN,
+            link: 0,
+            stale: 0,
+            #[cfg(test)]
+            planted: None,
+            #[cfg(test)]
+            newer: false,
+            round_trip: RoundTrip::default(),
             lanes,
+            frame_target: config.frame_target.clamp(1, FRAME_TARGET_MAX),
+            heaviest: 1,
             peer_message_max: config.message_max,
             peer_flows_max: config.flows_max,
             send_flows: HashMap::default(),
@@ -117,6 +159,8 @@ impl Session {
             to_open: VecDeque::new(),
             to_close: VecDeque::new(),
             to_want: VecDeque::new(),
+            to_revoke: VecDeque::new(),
+            to_confirm: VecDeque::new(),
             dirty: VecDeque::new(),
             ack_at: None,
             ack_due: false,
@@ -153,6 +197,21 @@ impl Session {
     /// The incarnation both ends agreed on; 0 at a dialer that never reached its peer.
     pub fn incarnation(&self) -> u64 {
         self.incarnation
+    }
+
+    /// The wire version in use: the newest that both ends speak.
+    pub fn version(&self) -> u8 {
+        self.version
+    }
+
+    /// Frames that were refused because they were written for an earlier link of the session.
+    pub fn stale_frames(&self) -> u64 {
+        self.stale
+    }
+
+    /// The smoothed time from a ping to its pong on this link; `None` before the first pong.
+    pub fn smoothed_rtt(&self) -> Option<Duration> {
+        self.round_trip.smoothed()
     }
 
     /// How many data lanes are used.

@@ -1,7 +1,7 @@
 //! What can go wrong on a session, by operation.
 
 use crate::link::LaneId;
-use crate::wire::{Record, WireError};
+use crate::wire::{GoodbyeCode, Record, WireError};
 use std::fmt;
 
 /// The peer broke the protocol. The link must be closed; the session tells the peer why first.
@@ -41,10 +41,26 @@ pub enum ProtocolError {
         /// What came.
         found: u64,
     },
+    /// Parts of a large message that do not fit together.
+    Parts {
+        /// On which flow.
+        flow: u32,
+        /// What is wrong with them.
+        what: &'static str,
+    },
     /// No wire version that both speak.
     Version {
         /// The peer's oldest and newest.
         peer: (u8, u8),
+        /// This end's oldest and newest.
+        own: (u8, u8),
+    },
+    /// A link that is not newer than the session's last one wants to go on with it.
+    Stale {
+        /// Its number.
+        link: u64,
+        /// The last one's.
+        newest: u64,
     },
 }
 
@@ -53,7 +69,9 @@ impl fmt::Display for ProtocolError {
         match self {
             Self::Wire { lane, error } => write!(f, "malformed frame on the {lane}: {error}"),
             Self::Unexpected { what } => write!(f, "unexpected frame: {what}"),
-            Self::Flow { what, flow } => write!(f, "flow {flow}: {what}"),
+            Self::Flow { what, flow } | Self::Parts { flow, what } => {
+                write!(f, "flow {flow}: {what}")
+            }
             Self::CreditExceeded { flow } => {
                 write!(f, "flow {flow}: more was sent than was granted")
             }
@@ -67,19 +85,38 @@ impl fmt::Display for ProtocolError {
                     "flow {flow}: message {found} came where {expected} had to come"
                 )
             }
-            Self::Version { peer } => write!(
+            Self::Version { peer, own } => {
+                let older = if peer.1 < own.0 {
+                    "the peer"
+                } else {
+                    "this end"
+                };
+                write!(
+                    f,
+                    "the peer speaks wire versions {} to {}, this end {} to {}; upgrade {older}",
+                    peer.0, peer.1, own.0, own.1
+                )
+            }
+            Self::Stale { link, newest } => write!(
                 f,
-                "the peer speaks wire versions {} to {}, this node {} to {}; upgrade the older one",
-                peer.0,
-                peer.1,
-                crate::wire::VERSION_MIN,
-                crate::wire::VERSION_MAX
+                "link {link} of the session cannot follow its link {newest}"
             ),
         }
     }
 }
 
 impl std::error::Error for ProtocolError {}
+
+impl ProtocolError {
+    /// What the goodbye says to programs.
+    pub fn code(&self) -> GoodbyeCode {
+        match self {
+            Self::Version { .. } => GoodbyeCode::Version,
+            Self::Stale { .. } => GoodbyeCode::Duplicate,
+            _ => GoodbyeCode::Protocol,
+        }
+    }
+}
 
 /// A record was not taken; it comes back.
 #[derive(Debug)]

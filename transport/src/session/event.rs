@@ -52,6 +52,12 @@ pub enum Event {
         /// Which.
         flow: u32,
     },
+    /// The sender of a receiving flow has confirmed a revoke: [`exposure`](super::Session::exposure) is what it still
+    /// has.
+    Revoked {
+        /// Which.
+        flow: u32,
+    },
     /// The peer waits for credit on a flow.
     Pending {
         /// Which.

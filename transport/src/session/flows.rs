@@ -69,6 +69,17 @@ impl Session {
         }
     }
 
+    /// Asks for credit for what is queued here without any: its owner has handed it over and does not ask.
+    pub(super) fn want_uncovered(&mut self, flow: u32) {
+        if let Some(send) = self.send_flows.get_mut(&flow)
+            && send.wanted.is_none()
+            && send.uncovered().is_some()
+        {
+            // How much is seen when it is written.
+            self.want(flow, 0, 0, 0);
+        }
+    }
+
     /// How many records are retained on a sending flow, for the ledger's walk.
     pub fn retained(&self, flow: u32) -> usize {
         self.send_flows.get(&flow).map_or(0, SendFlow::retained)
@@ -91,6 +102,24 @@ impl Session {
             let short = receive.is_short();
             self.mark(flow, short, now);
         }
+    }
+
+    /// Makes the window of a receiving flow this small, and takes back what was granted beyond it and is not used. What
+    /// was granted counts until the peer confirms, with [`Event::Revoked`](super::Event::Revoked). Whether it is asked
+    /// to: not if there is nothing to take back, or an earlier revoke is not confirmed.
+    pub fn revoke(&mut self, flow: u32, messages: u64, bytes: u64) -> bool {
+        let receive = self.receive_flows.get_mut(&flow);
+        let begun = receive.is_some_and(|receive| receive.revoke(messages, bytes));
+        if begun {
+            self.to_revoke.push_back(flow);
+        }
+        begun
+    }
+
+    /// Whether the peer has not confirmed yet what was revoked of a receiving flow.
+    pub fn is_revoking(&self, flow: u32) -> bool {
+        let receive = self.receive_flows.get(&flow);
+        receive.is_some_and(|receive| receive.revoking().is_some())
     }
 
     /// What a receiving flow may hold at most from here: granted and not settled, in messages and bytes.
@@ -155,6 +184,13 @@ impl Session {
         self.receive_flows
             .get(&flow)
             .map_or(0, |receive| receive.window.settled())
+    }
+
+    /// What all settled messages of a receiving flow weighed, in bytes.
+    pub fn settled_bytes(&self, flow: u32) -> u64 {
+        self.receive_flows
+            .get(&flow)
+            .map_or(0, |receive| receive.window.settled_bytes())
     }
 
     /// How many received messages of a flow still exist here, counted one by one.

@@ -4,16 +4,17 @@ use super::config::Peer;
 use super::core::{Session, SessionState, data_lane};
 use super::error::ProtocolError;
 use super::event::Event;
+use super::round_trip::RoundTrip;
 use crate::wire::control::CONTROL_FRAME_MAX;
-use crate::wire::{
-    BatchDecoder, BatchEncoder, FlowAck, FrameReader, GoodbyeCode, Hello, VERSION_MAX, VERSION_MIN,
-};
+use crate::wire::frame::DATA_FRAME_MAX;
+use crate::wire::{BatchDecoder, BatchEncoder, FlowAck, FrameReader, GoodbyeCode, Hello};
 use mcpbus_actors::Time;
 
 impl Session {
     /// The dialer's link is up: say hello.
     pub fn link_up(&mut self, now: Time) {
         self.start_link(now);
+        self.link += 1;
         self.state = SessionState::Greeting;
         self.hello = Some(self.make_hello());
     }
@@ -26,12 +27,19 @@ impl Session {
         incarnation: u64,
         now: Time,
     ) -> Result<(), ProtocolError> {
-        self.start_link(now);
         let same_peer = self
             .peer
             .as_ref()
             .is_some_and(|peer| peer.id == hello.id && peer.epoch == hello.epoch);
         let resumed = same_peer && hello.incarnation == self.incarnation;
+        if resumed && hello.link <= self.link {
+            return Err(ProtocolError::Stale {
+                link: hello.link,
+                newest: self.link,
+            });
+        }
+        self.start_link(now);
+        self.link = hello.link;
         let known = self.peer.is_some();
         let died = self
             .peer
@@ -71,6 +79,10 @@ impl Session {
         self.ack_at = None;
         self.ack_due = false;
         self.silent = false;
+        // The sender begins again with what did not become whole.
+        for flow in self.receive_flows.values_mut() {
+            flow.drop_begun();
+        }
     }
 
     /// Says goodbye: nothing else is written from here on, and the link can be closed once this is.
@@ -81,13 +93,12 @@ impl Session {
     }
 
     pub(super) fn start_link(&mut self, now: Time) {
-        let data_limit = self.config.message_max as usize + 64 * 1024 + self.config.frame_target;
         self.readers = (0..=self.lanes)
             .map(|lane| {
                 FrameReader::new(if lane == 0 {
                     CONTROL_FRAME_MAX
                 } else {
-                    data_limit
+                    DATA_FRAME_MAX
                 })
             })
             .collect();
@@ -95,6 +106,9 @@ impl Session {
         self.encoders = (0..=self.lanes).map(|_| BatchEncoder::new()).collect();
         self.pong = None;
         self.ping_due = false;
+        self.round_trip = RoundTrip::default();
+        // What a peer did not confirm it is told again.
+        self.to_confirm.clear();
         self.silent = false;
         self.last_heard = now;
         self.next_ping = now + self.config.heartbeat;
@@ -102,13 +116,14 @@ impl Session {
 
     pub(super) fn make_hello(&self) -> Hello {
         Hello {
-            versions: (VERSION_MIN, VERSION_MAX),
+            versions: self.versions,
             role: self.local.role,
             id: self.local.id,
             epoch: self.local.epoch,
             name: self.local.name.clone(),
             session: self.number,
             incarnation: self.incarnation,
+            link: self.link,
             lanes: self.lanes,
             message_max: self.config.message_max,
             flows_max: self.config.flows_max,
@@ -116,11 +131,14 @@ impl Session {
     }
 
     pub(super) fn agree(&mut self, hello: &Hello) -> Result<(), ProtocolError> {
-        if hello.versions.0 > VERSION_MAX || hello.versions.1 < VERSION_MIN {
+        let newest = self.versions.1.min(hello.versions.1);
+        if newest < self.versions.0 || newest < hello.versions.0 {
             return Err(ProtocolError::Version {
                 peer: hello.versions,
+                own: self.versions,
             });
         }
+        self.version = newest;
         // Flows are pinned to lanes for the life of the session, so the number is fixed by the first hello.
         if self.peer.is_none() {
             self.lanes = self.lanes.min(hello.lanes).max(1);
@@ -162,7 +180,13 @@ impl Session {
 
     pub(super) fn go_live(&mut self, resumed: bool) {
         self.state = SessionState::Live;
+        // How long the way is should be known before the first heartbeat.
+        self.ping_due = true;
         self.to_open.clear();
+        let mut revoking: Vec<u32> = self.receive_flows.keys().copied().collect();
+        revoking.retain(|id| self.is_revoking(*id));
+        revoking.sort_unstable();
+        self.to_revoke = revoking.into();
         let mut ids: Vec<u32> = self.send_flows.keys().copied().collect();
         ids.sort_unstable();
         for ready in &mut self.ready {
@@ -175,13 +199,13 @@ impl Session {
             if !flow.opened {
                 self.to_open.push_back(id);
             }
-            flow.ready = flow.has_sendable();
-            if flow.ready {
-                self.ready[usize::from(flow.lane.number()) - 1].push_back(id);
-            }
+            flow.ready = false;
+            flow.turn = flow.turn.restarted();
             if flow.wanted.is_some() && !self.to_want.contains(&id) {
                 self.to_want.push_back(id);
             }
+            self.make_ready(id);
+            self.want_uncovered(id);
         }
         self.events.push_back(Event::Up { resumed });
     }
@@ -193,6 +217,11 @@ impl Session {
             .is_some_and(|peer| peer.epoch != hello.epoch || peer.id != hello.id);
         let known = self.peer.is_some();
         let lanes = self.lanes;
+        if hello.link != self.link {
+            return Err(ProtocolError::Unexpected {
+                what: "the hello of another link",
+            });
+        }
         self.agree(hello)?;
         if self.lanes != lanes {
             self.readers.truncate(usize::from(self.lanes) + 1);
@@ -235,7 +264,7 @@ impl Session {
                     self.events.push_back(Event::Credit { flow: ack.flow });
                 }
                 // Closed while the peer was away: it must not wait for more.
-                None => self.to_close.push_back((ack.flow, ack.received)),
+                None => self.to_close.push_back((ack.flow, ack.received, 0)),
             }
         }
         if last {

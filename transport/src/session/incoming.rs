@@ -5,7 +5,7 @@ use super::error::ProtocolError;
 use super::event::Event;
 use super::receive::ReceiveFlow;
 use crate::link::LaneId;
-use crate::wire::{Control, FlowAck, FrameKind};
+use crate::wire::{Control, FlowAck};
 use bytes::Bytes;
 use mcpbus_actors::Time;
 
@@ -45,17 +45,18 @@ impl Session {
             let Some((kind, payload)) = frame else {
                 return Ok(());
             };
+            if kind.since() > self.version && self.state != SessionState::Greeting {
+                return Err(ProtocolError::Unexpected {
+                    what: "a kind that the agreed version does not know",
+                });
+            }
             self.confirmed |= self.state != SessionState::Greeting;
             if lane.is_control() {
                 let control = Control::decode(kind, payload)
                     .map_err(|error| ProtocolError::Wire { lane, error })?;
                 self.handle_control(control, now)?;
-            } else if kind == FrameKind::Batch {
-                self.handle_batch(lane, payload, now)?;
             } else {
-                return Err(ProtocolError::Unexpected {
-                    what: "a control frame on a data lane",
-                });
+                self.handle_data(lane, kind, payload, now)?;
             }
         }
     }
@@ -65,6 +66,29 @@ impl Session {
         control: Control,
         now: Time,
     ) -> Result<(), ProtocolError> {
+        if let Some(link) = control.link().filter(|link| *link != self.link) {
+            return self.other_link(link, control, now);
+        }
+        self.handle_current(control, now)
+    }
+
+    /// A frame that tells positions for another link: they are not true any more, or not yet.
+    fn other_link(&mut self, link: u64, control: Control, now: Time) -> Result<(), ProtocolError> {
+        #[cfg(test)]
+        if self.planted == Some(super::tests::Fault::NoLinkCheck) {
+            return self.handle_current(control, now);
+        }
+        let _ = (control, now);
+        if link > self.link {
+            return Err(ProtocolError::Unexpected {
+                what: "positions for a link that does not exist",
+            });
+        }
+        self.stale += 1;
+        Ok(())
+    }
+
+    fn handle_current(&mut self, control: Control, now: Time) -> Result<(), ProtocolError> {
         match (self.state, control) {
             (SessionState::Greeting, Control::Hello(hello)) => self.handle_hello(&hello),
             (
@@ -74,6 +98,7 @@ impl Session {
                     signals,
                     failures,
                     last,
+                    ..
                 },
             ) => {
                 self.ack_control(signals, failures)?;
@@ -91,7 +116,10 @@ impl Session {
                 self.pong = Some(nonce);
                 Ok(())
             }
-            (_, Control::Pong { .. }) => Ok(()),
+            (_, Control::Pong { nonce }) => {
+                self.round_trip.pong(nonce, now);
+                Ok(())
+            }
             (SessionState::Resuming, _) => Err(ProtocolError::Unexpected {
                 what: "a frame before the resume is complete",
             }),
@@ -126,11 +154,12 @@ impl Session {
                 self.events.push_back(Event::Opened { flow, definition });
                 Ok(())
             }
-            Control::Close { flow, last } => self.handle_close(flow, last),
+            Control::Close { flow, last, begun } => self.handle_close(flow, (last, begun)),
             Control::Ack {
                 signals,
                 failures,
                 flows,
+                ..
             } => {
                 self.ack_control(signals, failures)?;
                 flows.iter().try_for_each(|ack| self.handle_ack(ack))
@@ -161,6 +190,7 @@ impl Session {
                 messages,
                 bytes,
                 next,
+                ..
             } => {
                 self.events.push_back(Event::Pending {
                     flow,
@@ -183,8 +213,54 @@ impl Session {
                 }
                 Ok(())
             }
+            Control::Revoke {
+                flow,
+                messages,
+                bytes,
+                ..
+            } => {
+                // It may cross the close of its flow.
+                if let Some(send) = self.send_flows.get_mut(&flow) {
+                    let (messages, bytes) = send.revoke(messages, bytes);
+                    self.to_confirm.push_back((flow, messages, bytes));
+                }
+                Ok(())
+            }
+            Control::Revoked {
+                flow,
+                messages,
+                bytes,
+                ..
+            } => self.handle_revoked(flow, messages, bytes, now),
+            #[cfg(test)]
+            Control::Newer => Ok(()),
             // Handled in every state before.
             Control::Ping { .. } | Control::Pong { .. } | Control::Goodbye { .. } => Ok(()),
+        }
+    }
+
+    fn handle_revoked(
+        &mut self,
+        flow: u32,
+        messages: u64,
+        bytes: u64,
+        now: Time,
+    ) -> Result<(), ProtocolError> {
+        let Some(receive) = self.receive_flows.get_mut(&flow) else {
+            return Ok(());
+        };
+        match receive.revoked(messages, bytes) {
+            None => Err(ProtocolError::Flow {
+                what: "confirms a revoke with a position that cannot be its own",
+                flow,
+            }),
+            Some(false) => Ok(()),
+            Some(true) => {
+                let short = receive.is_short();
+                self.mark(flow, short, now);
+                self.events.push_back(Event::Revoked { flow });
+                Ok(())
+            }
         }
     }
 
@@ -200,99 +276,9 @@ impl Session {
             });
         };
         if more {
-            if !flow.ready && flow.has_sendable() {
-                flow.ready = true;
-                self.ready[usize::from(flow.lane.number()) - 1].push_back(ack.flow);
-            }
+            self.make_ready(ack.flow);
+            self.want_uncovered(ack.flow);
             self.events.push_back(Event::Credit { flow: ack.flow });
-        }
-        Ok(())
-    }
-
-    pub(super) fn handle_close(&mut self, flow: u32, last: u64) -> Result<(), ProtocolError> {
-        let Some(receive) = self.receive_flows.get(&flow) else {
-            return Err(ProtocolError::Flow {
-                what: "closed but not open",
-                flow,
-            });
-        };
-        if receive.received() < last {
-            self.closing.insert(flow, last);
-        } else {
-            self.end_receiving(flow);
-        }
-        Ok(())
-    }
-
-    pub(super) fn end_receiving(&mut self, flow: u32) {
-        self.closing.remove(&flow);
-        self.dirty.retain(|id| *id != flow);
-        if let Some(receive) = self.receive_flows.remove(&flow) {
-            self.events.push_back(Event::Closed {
-                flow,
-                window: receive.window,
-            });
-        }
-    }
-
-    pub(super) fn handle_batch(
-        &mut self,
-        lane: LaneId,
-        payload: Bytes,
-        now: Time,
-    ) -> Result<(), ProtocolError> {
-        if self.state != SessionState::Live {
-            return match self.state {
-                SessionState::Leaving | SessionState::Down => Ok(()),
-                _ => Err(ProtocolError::Unexpected {
-                    what: "data before the hello",
-                }),
-            };
-        }
-        let mut records = self.spare.pop().unwrap_or_default();
-        let header = self.decoders[usize::from(lane.number())]
-            .decode(payload, self.config.message_max, now, &mut records)
-            .map_err(|error| ProtocolError::Wire { lane, error })?;
-        let flow = header.flow;
-        let Some(receive) = self.receive_flows.get_mut(&flow) else {
-            return Err(ProtocolError::Flow {
-                what: "data on a flow that is not open",
-                flow,
-            });
-        };
-        if receive.lane != lane {
-            return Err(ProtocolError::Flow {
-                what: "data on a lane that is not the flow's",
-                flow,
-            });
-        }
-        let expected = receive.received() + 1;
-        if header.first != expected {
-            return Err(ProtocolError::Gap {
-                flow,
-                expected,
-                found: header.first,
-            });
-        }
-        let mut urgent = false;
-        for record in &records {
-            receive.receive(flow, record.cost())?;
-            urgent |= record.head.ack != crate::wire::AckLevel::None;
-        }
-        let received = receive.received();
-        let urgent = urgent || receive.is_short();
-        self.events.push_back(Event::Records {
-            flow,
-            first: expected,
-            records,
-        });
-        self.mark(flow, urgent, now);
-        if self
-            .closing
-            .get(&flow)
-            .is_some_and(|last| *last <= received)
-        {
-            self.end_receiving(flow);
         }
         Ok(())
     }

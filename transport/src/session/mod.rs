@@ -20,6 +20,7 @@
 
 mod config;
 mod core;
+mod data;
 mod error;
 mod event;
 mod flows;
@@ -27,12 +28,14 @@ mod greet;
 mod incoming;
 mod receive;
 mod reset;
+mod round_trip;
+mod schedule;
 mod send;
 mod signal;
 mod transmit;
 mod window;
 
-pub use config::{Local, Peer, SessionConfig};
+pub use config::{Local, MESSAGE_MAX, Peer, SessionConfig};
 pub use core::{Session, SessionState};
 pub use error::{ProtocolError, PushError, SignalError};
 pub use event::{Event, Release};

@@ -3,8 +3,19 @@
 use super::error::ProtocolError;
 use super::window::Window;
 use crate::link::LaneId;
-use crate::wire::{Failure, FlowAck};
+use crate::wire::record::RECORD_OVERHEAD;
+use crate::wire::{Failure, FlowAck, Record};
 use bytes::Bytes;
+
+/// A large record of which the end has not come. It counts with its whole length against what was granted.
+#[derive(Debug)]
+struct Begun {
+    /// Without its body.
+    record: Record,
+    length: usize,
+    /// Grows as the body comes, never ahead of it by more than its double.
+    body: Vec<u8>,
+}
 
 /// The receiving end of a flow.
 #[derive(Debug)]
@@ -13,11 +24,14 @@ pub(super) struct ReceiveFlow {
     pub(super) lane: LaneId,
     received: u64,
     received_bytes: u64,
+    begun: Option<Begun>,
     pub(super) window: Window,
     window_messages: u64,
     window_bytes: u64,
     grant_messages: u64,
     grant_bytes: u64,
+    /// A revoke that the sender has not confirmed: down to which position. Until then what was granted counts.
+    revoking: Option<(u64, u64)>,
     /// What the last ack said.
     acked: FlowAck,
     /// Whether it stands in the session's list of flows to ack.
@@ -33,11 +47,13 @@ impl ReceiveFlow {
             lane,
             received: 0,
             received_bytes: 0,
+            begun: None,
             window: Window::default(),
             window_messages: 0,
             window_bytes: 0,
             grant_messages: 0,
             grant_bytes: 0,
+            revoking: None,
             acked: FlowAck::default(),
             dirty: false,
             failures: Vec::new(),
@@ -57,6 +73,96 @@ impl ReceiveFlow {
         }
         self.window.receive(cost);
         Ok(self.received)
+    }
+
+    /// Whether a large record has begun and not ended.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    /// The link is gone, and with it the rest of a large record.
+    pub(super) fn drop_begun(&mut self) {
+        self.begun = None;
+    }
+
+    /// Memory taken for the body of a large record, in bytes.
+    #[cfg(test)]
+    pub(super) fn begun_capacity(&self) -> usize {
+        self.begun.as_ref().map_or(0, |begun| begun.body.capacity())
+    }
+
+    /// What counts as granted, in messages and bytes.
+    #[cfg(test)]
+    pub(super) fn grant(&self) -> (u64, u64) {
+        (self.grant_messages, self.grant_bytes)
+    }
+
+    /// The last sequence received, and how many bytes of the body of the one after it.
+    pub(super) fn place(&self) -> (u64, u64) {
+        let begun = self.begun.as_ref();
+        (
+            self.received,
+            begun.map_or(0, |begun| begun.body.len() as u64),
+        )
+    }
+
+    /// A large record begins; its whole length must have been granted.
+    pub(super) fn begin(
+        &mut self,
+        flow: u32,
+        mut record: Record,
+        length: u64,
+    ) -> Result<(), ProtocolError> {
+        if self.begun.is_some() {
+            return Err(ProtocolError::Parts {
+                flow,
+                what: "a large message began before the last one ended",
+            });
+        }
+        let needed = self.received_bytes.saturating_add(RECORD_OVERHEAD + length);
+        if self.received >= self.grant_messages || needed > self.grant_bytes {
+            return Err(ProtocolError::CreditExceeded { flow });
+        }
+        let piece = std::mem::take(&mut record.body);
+        self.begun = Some(Begun {
+            record,
+            length: length as usize,
+            body: piece.to_vec(),
+        });
+        Ok(())
+    }
+
+    /// The next part of a large record; the record once it is whole.
+    pub(super) fn go_on(
+        &mut self,
+        flow: u32,
+        offset: u64,
+        piece: &[u8],
+    ) -> Result<Option<Record>, ProtocolError> {
+        let refuse = |what| Err(ProtocolError::Parts { flow, what });
+        let Some(begun) = &mut self.begun else {
+            return refuse("a part of a message that has not begun");
+        };
+        let come = begun.body.len();
+        if offset != come as u64 {
+            return refuse("a part that overlaps the last one or leaves a gap");
+        }
+        if piece.len() > begun.length - come {
+            return refuse("a part beyond the length that the message began with");
+        }
+        if begun.body.capacity() < come + piece.len() {
+            // Memory follows what has come, not what the peer says will come.
+            let room = (2 * begun.body.capacity()).clamp(come + piece.len(), begun.length);
+            begun.body.reserve_exact(room - come);
+        }
+        begun.body.extend_from_slice(piece);
+        if begun.body.len() < begun.length {
+            return Ok(None);
+        }
+        Ok(self.begun.take().map(|begun| Record {
+            body: begun.body.into(),
+            ..begun.record
+        }))
     }
 
     /// One copy is passed on or ended. Whether it was the last.
@@ -90,7 +196,57 @@ impl ReceiveFlow {
         )
     }
 
+    /// Makes the window this small and takes back what is granted beyond it and not used. Whether there is something to
+    /// be told to the sender.
+    pub(super) fn revoke(&mut self, messages: u64, bytes: u64) -> bool {
+        self.window_messages = messages;
+        self.window_bytes = bytes;
+        if self.revoking.is_some() {
+            return false;
+        }
+        let target = (
+            (self.window.settled() + messages).clamp(self.received, self.grant_messages),
+            (self.window.settled_bytes() + bytes).clamp(self.received_bytes, self.grant_bytes),
+        );
+        if target == (self.grant_messages, self.grant_bytes) {
+            return false;
+        }
+        self.revoking = Some(target);
+        true
+    }
+
+    /// The revoke that is not confirmed.
+    pub(super) fn revoking(&self) -> Option<(u64, u64)> {
+        self.revoking
+    }
+
+    /// The sender says how far it goes. `None` if it cannot be true, otherwise whether a revoke waited for it.
+    pub(super) fn revoked(&mut self, messages: u64, bytes: u64) -> Option<bool> {
+        if self.revoking.is_none() {
+            return Some(false);
+        }
+        let received = self.received..=self.grant_messages;
+        let received_bytes = self.received_bytes..=self.grant_bytes;
+        if !received.contains(&messages) || !received_bytes.contains(&bytes) {
+            return None;
+        }
+        self.revoking = None;
+        (self.grant_messages, self.grant_bytes) = (messages, bytes);
+        self.regrant();
+        Some(true)
+    }
+
+    /// What the sender is told that it may use: not what is being taken back.
+    fn told(&self) -> (u64, u64) {
+        self.revoking
+            .unwrap_or((self.grant_messages, self.grant_bytes))
+    }
+
     fn regrant(&mut self) {
+        // A grant that crosses the revoke would make what the sender confirms mean nothing.
+        if self.revoking.is_some() {
+            return;
+        }
         self.grant_messages = self
             .grant_messages
             .max(self.window.settled() + self.window_messages);
@@ -105,8 +261,8 @@ impl ReceiveFlow {
             flow,
             received: self.received,
             settled: self.window.settled(),
-            grant_messages: self.grant_messages,
-            grant_bytes: self.grant_bytes,
+            grant_messages: self.told().0,
+            grant_bytes: self.told().1,
         }
     }
 
@@ -118,7 +274,8 @@ impl ReceiveFlow {
     pub(super) fn is_short(&self) -> bool {
         let known = self.acked.grant_messages.saturating_sub(self.received);
         let known_bytes = self.acked.grant_bytes.saturating_sub(self.received_bytes);
-        (self.grant_messages > self.acked.grant_messages && known <= self.window_messages / 2)
-            || (self.grant_bytes > self.acked.grant_bytes && known_bytes <= self.window_bytes / 2)
+        let (messages, bytes) = self.told();
+        (messages > self.acked.grant_messages && known <= self.window_messages / 2)
+            || (bytes > self.acked.grant_bytes && known_bytes <= self.window_bytes / 2)
     }
 }

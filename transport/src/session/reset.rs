@@ -82,7 +82,8 @@ impl Session {
         let mut abandoned = Abandoned::default();
         if let Some(send) = self.send_flows.remove(&flow) {
             if send.opened {
-                self.to_close.push_back((flow, send.written()));
+                self.to_close
+                    .push_back((flow, send.written(), send.begun()));
             }
             self.to_open.retain(|id| *id != flow);
             let (records, lost) = send.abandon(flow, &mut self.releases);

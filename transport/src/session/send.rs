@@ -1,6 +1,7 @@
 //! The sending end of one flow: what is queued, what is on its way, what the peer has taken over.
 
 use super::event::Release;
+use super::schedule::Turn;
 use crate::link::LaneId;
 use crate::wire::{AckLevel, Failure, FlowAck, Record};
 use bytes::Bytes;
@@ -26,6 +27,8 @@ pub(super) struct SendFlow {
     base: u64,
     /// Sequence of the next record to write.
     next: u64,
+    /// How much of the body of that record is written, where it goes in parts.
+    begun: usize,
     /// Bytes of all records ever pushed.
     bytes: u64,
     received: u64,
@@ -36,6 +39,8 @@ pub(super) struct SendFlow {
     pub(super) opened: bool,
     /// Whether it stands in its lane's ready queue.
     pub(super) ready: bool,
+    /// Its share of its lane.
+    pub(super) turn: Turn,
     /// What waits with the owner beyond what is queued here, as it last said: messages, bytes, next.
     pub(super) wanted: Option<(u64, u64, u64)>,
 }
@@ -48,6 +53,7 @@ impl SendFlow {
             retained: VecDeque::new(),
             base: 1,
             next: 1,
+            begun: 0,
             bytes: 0,
             received: 0,
             settled: 0,
@@ -55,6 +61,7 @@ impl SendFlow {
             grant_bytes: 0,
             opened: false,
             ready: false,
+            turn: Turn::default(),
             wanted: None,
         }
     }
@@ -67,6 +74,12 @@ impl SendFlow {
     /// Pushed, received by the peer, settled by the peer.
     pub(super) fn positions(&self) -> (u64, u64, u64) {
         (self.last(), self.received, self.settled)
+    }
+
+    /// What was granted, in messages and bytes.
+    #[cfg(test)]
+    pub(super) fn grant(&self) -> (u64, u64) {
+        (self.grant_messages, self.grant_bytes)
     }
 
     /// Sequence of the last record written.
@@ -97,8 +110,9 @@ impl SendFlow {
         Ok(())
     }
 
-    /// The next sequence to write and the records from there that the grant covers.
-    pub(super) fn sendable(&self) -> (u64, impl Iterator<Item = &Record> + Clone) {
+    /// The next sequence to write and the records from there that the grant covers and that go whole: none behind one
+    /// whose body is longer than `whole`.
+    pub(super) fn sendable(&self, whole: usize) -> (u64, impl Iterator<Item = &Record> + Clone) {
         let skip = (self.next - self.base) as usize;
         let allowed = (self.grant_messages + 1).saturating_sub(self.next) as usize;
         let grant_bytes = self.grant_bytes;
@@ -108,20 +122,75 @@ impl SendFlow {
             .skip(skip)
             .take(allowed)
             .take_while(move |retained| retained.end_bytes <= grant_bytes)
-            .map_while(|retained| retained.record.as_ref());
+            .map_while(move |retained| {
+                let record = retained.record.as_ref();
+                record.filter(|record| record.body.len() <= whole)
+            });
         (self.next, records)
     }
 
-    pub(super) fn has_sendable(&self) -> bool {
+    /// The next record to write, where it goes in parts: its sequence, and how much of its body is written.
+    pub(super) fn sendable_large(&self, whole: usize) -> Option<(u64, &Record, usize)> {
+        let retained = self.front_sendable()?;
+        let record = retained.record.as_ref()?;
+        (record.body.len() > whole).then_some((self.next, record, self.begun))
+    }
+
+    fn front_sendable(&self) -> Option<&Retained> {
         let index = (self.next - self.base) as usize;
-        self.next <= self.grant_messages
-            && self.retained.get(index).is_some_and(|retained| {
-                retained.end_bytes <= self.grant_bytes && retained.record.is_some()
-            })
+        let retained = self.retained.get(index)?;
+        (self.next <= self.grant_messages && retained.end_bytes <= self.grant_bytes)
+            .then_some(retained)
+    }
+
+    pub(super) fn has_sendable(&self) -> bool {
+        self.front_sendable()
+            .is_some_and(|retained| retained.record.is_some())
+    }
+
+    /// What is queued here and not covered by the grant, where that begins with the next record: messages, bytes, bytes
+    /// of the first. What was pushed was granted once; by a peer that has forgotten it since.
+    pub(super) fn uncovered(&self) -> Option<(u64, u64, u64)> {
+        let index = (self.next - self.base) as usize;
+        let first = self.retained.get(index)?;
+        let cost = first.record.as_ref()?.cost();
+        let waiting = (self.retained.len() - index) as u64;
+        let bytes = self.bytes - (first.end_bytes - cost);
+        (!self.has_sendable()).then_some((waiting, bytes, cost))
     }
 
     pub(super) fn sent(&mut self, count: usize) {
         self.next += count as u64;
+        self.assert_granted();
+    }
+
+    /// What is on its way was granted, in messages and in bytes (I1), in release builds too: a peer that gets more has
+    /// no room for it and must cut the link.
+    fn assert_granted(&self) {
+        let last = self.next.checked_sub(1 + self.base);
+        let written = last.and_then(|index| self.retained.get(index as usize));
+        assert!(
+            self.next <= self.grant_messages + 1
+                && written.is_none_or(|written| written.end_bytes <= self.grant_bytes),
+            "I1: a record was written that was not granted"
+        );
+    }
+
+    /// `piece` more bytes of the body of the next record are written.
+    pub(super) fn sent_piece(&mut self, piece: usize) {
+        self.begun += piece;
+        let index = (self.next - self.base) as usize;
+        let record = self.retained.get(index).and_then(|r| r.record.as_ref());
+        if record.is_none_or(|record| self.begun >= record.body.len()) {
+            self.begun = 0;
+            self.next += 1;
+        }
+        self.assert_granted();
+    }
+
+    /// How much is written of the body of the record behind the last whole one.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun as u64
     }
 
     /// Applies positions from the peer. `None` if they cannot be true; otherwise whether there is more credit, or
@@ -167,6 +236,14 @@ impl SendFlow {
         self.grant_messages = self.grant_messages.max(ack.grant_messages);
         self.grant_bytes = self.grant_bytes.max(ack.grant_bytes);
         Some(more)
+    }
+
+    /// The peer takes back what was granted beyond these positions. What was pushed is kept: where that leaves the
+    /// grant, in messages and in bytes. A repetition finds nothing left to take.
+    pub(super) fn revoke(&mut self, messages: u64, bytes: u64) -> (u64, u64) {
+        self.grant_messages = self.grant_messages.min(messages.max(self.last()));
+        self.grant_bytes = self.grant_bytes.min(bytes.max(self.bytes));
+        (self.grant_messages, self.grant_bytes)
     }
 
     fn release_range(
@@ -229,6 +306,8 @@ impl SendFlow {
         }
         self.opened = true;
         self.next = ack.received + 1;
+        // Of a record that went in parts the peer has kept nothing: it begins again.
+        self.begun = 0;
         self.grant_messages = self.grant_messages.max(ack.grant_messages);
         self.grant_bytes = self.grant_bytes.max(ack.grant_bytes);
         true
@@ -238,6 +317,7 @@ impl SendFlow {
     pub(super) fn rewind(&mut self) {
         self.opened = false;
         self.next = self.received + 1;
+        self.begun = 0;
     }
 
     /// Whether nothing is queued, on its way, or held by the peer.
@@ -295,6 +375,7 @@ impl SendFlow {
         *self = Self {
             retained: kept,
             bytes,
+            turn: self.turn.restarted(),
             ..Self::new(definition, self.lane)
         };
         lost

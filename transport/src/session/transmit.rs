@@ -2,6 +2,7 @@
 
 use super::core::{Session, SessionState};
 use super::event::Event;
+use super::receive::ReceiveFlow;
 use crate::link::LaneId;
 use crate::wire::control::ENTRIES_MAX;
 use crate::wire::{Control, FlowAck};
@@ -15,7 +16,7 @@ impl Session {
         let before = out.len();
         if lane.is_control() {
             self.transmit_control(budget, now, out);
-        } else if self.state == SessionState::Live {
+        } else {
             self.transmit_data(lane, budget, now, out);
         }
         out.len() > before
@@ -45,6 +46,8 @@ impl Session {
                     || !self.to_open.is_empty()
                     || !self.to_close.is_empty()
                     || !self.to_want.is_empty()
+                    || !self.to_revoke.is_empty()
+                    || !self.to_confirm.is_empty()
                     || self.ack_due
                     || self.ack_at.is_some_and(|at| at <= now)
                     || self.signals.has_next()
@@ -92,17 +95,18 @@ impl Session {
     }
 
     fn transmit_control(&mut self, budget: usize, now: Time, out: &mut BytesMut) {
+        let version = self.version;
         if self.state == SessionState::Leaving {
             // The peer must know who leaves.
             if let Some(hello) = self.hello.take() {
-                Control::Hello(hello).encode(out);
+                write(version, &Control::Hello(hello), out);
             }
             // What was settled before the goodbye is known before it.
             if std::mem::take(&mut self.ack_due) {
                 self.encode_acks(out);
             }
             if let Some((code, reason)) = self.goodbye.take() {
-                Control::Goodbye { code, reason }.encode(out);
+                write(version, &Control::Goodbye { code, reason }, out);
             }
             return;
         }
@@ -110,7 +114,7 @@ impl Session {
             return;
         }
         if let Some(hello) = self.hello.take() {
-            Control::Hello(hello).encode(out);
+            write(version, &Control::Hello(hello), out);
         }
         if self.state == SessionState::Greeting {
             return;
@@ -119,13 +123,20 @@ impl Session {
             self.encode_resume(out);
         }
         if let Some(nonce) = self.pong.take() {
-            Control::Pong { nonce }.encode(out);
+            write(version, &Control::Pong { nonce }, out);
         }
         if std::mem::take(&mut self.ping_due) {
-            Control::Ping {
-                nonce: now.as_nanos(),
-            }
-            .encode(out);
+            write(
+                version,
+                &Control::Ping {
+                    nonce: self.round_trip.ping(now),
+                },
+                out,
+            );
+        }
+        #[cfg(test)]
+        if std::mem::take(&mut self.newer) {
+            write(version, &Control::Newer, out);
         }
         if self.state == SessionState::Live {
             // A signal overtakes no ack: what was settled before the end of a subscription is known before it.
@@ -135,12 +146,13 @@ impl Session {
                 let Some((sequence, payload)) = self.signals.next() else {
                     break;
                 };
-                Control::Signal { sequence, payload }.encode(out);
+                write(version, &Control::Signal { sequence, payload }, out);
             }
         }
     }
 
     fn encode_resume(&mut self, out: &mut BytesMut) {
+        let (version, link) = (self.version, self.link);
         let mut flows: Vec<FlowAck> = self
             .receive_flows
             .iter()
@@ -150,23 +162,31 @@ impl Session {
         let (signals, failures) = (self.signals.received, self.failures.received);
         let mut parts = flows.chunks(ENTRIES_MAX as usize).peekable();
         if parts.peek().is_none() {
-            Control::Resume {
-                flows: Vec::new(),
-                signals,
-                failures,
-                last: true,
-            }
-            .encode(out);
+            write(
+                version,
+                &Control::Resume {
+                    link,
+                    flows: Vec::new(),
+                    signals,
+                    failures,
+                    last: true,
+                },
+                out,
+            );
         }
         while let Some(part) = parts.next() {
             let last = parts.peek().is_none();
-            Control::Resume {
-                flows: part.to_vec(),
-                signals,
-                failures,
-                last,
-            }
-            .encode(out);
+            write(
+                version,
+                &Control::Resume {
+                    link,
+                    flows: part.to_vec(),
+                    signals,
+                    failures,
+                    last,
+                },
+                out,
+            );
         }
         for ack in flows {
             if let Some(flow) = self.receive_flows.get_mut(&ack.flow) {
@@ -176,38 +196,54 @@ impl Session {
     }
 
     fn transmit_flows(&mut self, now: Time, out: &mut BytesMut) {
+        let (version, link) = (self.version, self.link);
         while let Some(id) = self.to_open.pop_front() {
             if let Some(flow) = self.send_flows.get_mut(&id) {
                 flow.opened = true;
-                Control::Open {
-                    flow: id,
-                    definition: flow.definition.clone(),
-                }
-                .encode(out);
+                write(
+                    version,
+                    &Control::Open {
+                        flow: id,
+                        definition: flow.definition.clone(),
+                    },
+                    out,
+                );
             }
         }
-        while let Some((flow, last)) = self.to_close.pop_front() {
-            Control::Close { flow, last }.encode(out);
+        while let Some((flow, last, begun)) = self.to_close.pop_front() {
+            write(version, &Control::Close { flow, last, begun }, out);
         }
         if self.ack_due || self.ack_at.is_some_and(|at| at <= now) {
             self.encode_acks(out);
         }
+        self.encode_revokes(out);
         while let Some(id) = self.to_want.pop_front() {
             if let Some(flow) = self.send_flows.get_mut(&id)
-                && let Some((messages, bytes, next)) = flow.wanted.take()
+                && let Some((mut messages, mut bytes, mut next)) = flow.wanted.take()
             {
-                Control::Pending {
-                    flow: id,
-                    messages,
-                    bytes,
-                    next,
+                // What is queued here goes before what waits with the owner.
+                if let Some((queued, queued_bytes, first)) = flow.uncovered() {
+                    messages += queued;
+                    bytes += queued_bytes;
+                    next = first;
                 }
-                .encode(out);
+                write(
+                    version,
+                    &Control::Pending {
+                        link,
+                        flow: id,
+                        messages,
+                        bytes,
+                        next,
+                    },
+                    out,
+                );
             }
         }
     }
 
     fn encode_acks(&mut self, out: &mut BytesMut) {
+        let (version, link) = (self.version, self.link);
         self.ack_at = None;
         self.ack_due = false;
         let mut acks = Vec::with_capacity(self.dirty.len());
@@ -232,67 +268,74 @@ impl Session {
             acks.push(ack);
         }
         while let Some((sequence, (flow, messages))) = self.failures.next() {
-            Control::Failed {
-                sequence,
-                flow,
-                messages,
-            }
-            .encode(out);
+            write(
+                version,
+                &Control::Failed {
+                    sequence,
+                    flow,
+                    messages,
+                },
+                out,
+            );
         }
         let (signals, failures) = (self.signals.received, self.failures.received);
         if acks.is_empty() && (signals > self.signals.acked || failures > self.failures.acked) {
-            Control::Ack {
-                signals,
-                failures,
-                flows: Vec::new(),
-            }
-            .encode(out);
+            write(
+                version,
+                &Control::Ack {
+                    link,
+                    signals,
+                    failures,
+                    flows: Vec::new(),
+                },
+                out,
+            );
         }
         for part in acks.chunks(ENTRIES_MAX as usize) {
-            Control::Ack {
-                signals,
-                failures,
-                flows: part.to_vec(),
-            }
-            .encode(out);
+            write(
+                version,
+                &Control::Ack {
+                    link,
+                    signals,
+                    failures,
+                    flows: part.to_vec(),
+                },
+                out,
+            );
         }
         self.signals.acked = signals;
         self.failures.acked = failures;
     }
 
-    /// Flows of a lane take turns, a frame each.
-    fn transmit_data(&mut self, lane: LaneId, budget: usize, now: Time, out: &mut BytesMut) {
-        let index = usize::from(lane.number()) - 1;
-        let start = out.len();
-        while out.len() - start < budget {
-            let Some(id) = self
-                .ready
-                .get_mut(index)
-                .and_then(|ready| ready.pop_front())
-            else {
-                return;
+    fn encode_revokes(&mut self, out: &mut BytesMut) {
+        let (version, link) = (self.version, self.link);
+        while let Some((flow, messages, bytes)) = self.to_confirm.pop_front() {
+            let revoked = Control::Revoked {
+                link,
+                flow,
+                messages,
+                bytes,
             };
-            let Some(flow) = self.send_flows.get_mut(&id) else {
-                continue;
-            };
-            flow.ready = false;
-            if !flow.has_sendable() {
-                continue;
-            }
-            let (first, records) = flow.sendable();
-            let count = self.encoders[usize::from(lane.number())].encode(
-                out,
-                id,
-                first,
-                records,
-                self.config.frame_target,
-                now,
-            );
-            flow.sent(count);
-            if flow.has_sendable() {
-                flow.ready = true;
-                self.ready[index].push_back(id);
+            write(version, &revoked, out);
+        }
+        while let Some(flow) = self.to_revoke.pop_front() {
+            let receive = self.receive_flows.get(&flow);
+            if let Some((messages, bytes)) = receive.and_then(ReceiveFlow::revoking) {
+                let revoke = Control::Revoke {
+                    link,
+                    flow,
+                    messages,
+                    bytes,
+                };
+                write(version, &revoke, out);
             }
         }
+    }
+}
+
+/// Appends a control frame, unless the version in use does not know its kind.
+fn write(version: u8, control: &Control, out: &mut BytesMut) {
+    if control.kind().since() <= version {
+        control.encode(out);
     }
 }

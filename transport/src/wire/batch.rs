@@ -49,6 +49,17 @@ const EXTRA_TRACE: u8 = 4;
 const EXTRA_REPLY: u8 = 5;
 const EXTRA_REPEAT: u8 = 6;
 
+/// Most bytes of a record beside its body, head and what only some carry: control, sequence, key, length.
+const RECORD_FIELDS: usize = 24;
+/// Most bytes of a deadline.
+const DEADLINE_FIELD: usize = 10;
+/// Most bytes of an extension that is written here.
+const EXTENSION_FIELD: usize = 96;
+/// Most bytes for naming a head: its reference, its first sequence, its index.
+const REFERENCE_FIELDS: usize = 20;
+/// Most bytes of a whole head beside its subject.
+const HEAD_FIELDS: usize = 40;
+
 /// What stands before the records of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchHeader {
@@ -89,13 +100,40 @@ impl BatchEncoder {
         budget: usize,
         now: Time,
     ) -> usize {
-        let (count, new_heads) = self.plan(records.clone(), budget);
-        if self.heads.len() + new_heads > HEADS_MAX {
-            self.table.clear();
-            self.heads.clear();
-            self.reset = true;
-        }
+        let count = self.make_room(records.clone(), budget);
         let start = begin_frame(out, FrameKind::Batch);
+        self.encode_payload(out, flow, first, records.take(count), count, now);
+        end_frame(out, start);
+        count
+    }
+
+    /// How many of the records go into one frame; afterwards their heads fit the table.
+    pub(super) fn make_room<'a>(
+        &mut self,
+        records: impl Iterator<Item = &'a Record> + Clone,
+        budget: usize,
+    ) -> usize {
+        let (count, new_heads) = self.plan(records.clone(), budget);
+        if self.heads.len() + new_heads <= HEADS_MAX {
+            return count;
+        }
+        self.table.clear();
+        self.heads.clear();
+        self.reset = true;
+        // Heads that were known must be written again and take room in the frame.
+        self.plan(records, budget).0
+    }
+
+    /// Appends the fields of a batch.
+    pub(super) fn encode_payload<'a>(
+        &mut self,
+        out: &mut BytesMut,
+        flow: u32,
+        first: u64,
+        records: impl Iterator<Item = &'a Record> + Clone,
+        count: usize,
+        now: Time,
+    ) {
         out.put_u8(if std::mem::take(&mut self.reset) {
             FLAG_RESET_HEADS
         } else {
@@ -104,29 +142,40 @@ impl BatchEncoder {
         put_varint(out, u64::from(flow));
         put_varint(out, first);
         put_varint(out, count as u64);
-        self.encode_heads(out, records.clone().take(count));
-        self.encode_records(out, records.take(count), now);
-        end_frame(out, start);
-        count
+        self.encode_heads(out, records.clone());
+        self.encode_records(out, records, now);
     }
 
-    /// How many records fit, and an upper bound of the heads they may add to the table.
+    /// How many records fit, by an upper bound of what each takes, and an upper bound of the heads they may add to
+    /// the table.
     fn plan<'a>(&self, records: impl Iterator<Item = &'a Record>, budget: usize) -> (usize, usize) {
         let mut size = 0;
         let mut count = 0;
         let mut new_heads = 0;
         let mut previous: *const Head = std::ptr::null();
         for record in records.take(RECORDS_MAX) {
-            size += record.body.len() + 16;
+            size += record.body.len() + RECORD_FIELDS;
+            if record.deadline.is_some() {
+                size += DEADLINE_FIELD;
+            }
+            if record.extra.is_some() {
+                size += EXTENSION_FIELD;
+            }
+            let head = Arc::as_ptr(&record.head);
+            let mut new_head = false;
+            if head != previous {
+                previous = head;
+                size += REFERENCE_FIELDS;
+                new_head = !self.table.contains_key(&(head as usize));
+                if new_head {
+                    size += HEAD_FIELDS + record.head.subject.len();
+                }
+            }
             if count > 0 && size > budget {
                 break;
             }
             count += 1;
-            let head = Arc::as_ptr(&record.head);
-            if head != previous {
-                previous = head;
-                new_heads += usize::from(!self.table.contains_key(&(head as usize)));
-            }
+            new_heads += usize::from(new_head);
         }
         (count, new_heads)
     }

@@ -16,6 +16,8 @@ pub const DEFINITION_MAX: usize = 16 * 1024;
 pub const SIGNAL_MAX: usize = 128 * 1024;
 /// Longest name or reason, in bytes.
 const TEXT_MAX: usize = 1024;
+/// Longest list of extensions in a hello, in bytes.
+const EXTENSIONS_MAX: usize = 4096;
 /// Most entries in one frame that lists flows.
 pub const ENTRIES_MAX: u64 = 4096;
 
@@ -46,6 +48,8 @@ pub struct Hello {
     pub session: u64,
     /// The session's incarnation: 0 asks for a new one; the acceptor answers with the one that is valid.
     pub incarnation: u64,
+    /// Which link of the session this is: rises with each link that the dialer makes; the acceptor repeats it.
+    pub link: u64,
     /// Most data lanes it will use.
     pub lanes: u8,
     /// Largest body it accepts, in bytes.
@@ -131,6 +135,8 @@ pub enum Control {
     Hello(Hello),
     /// How far the receiving flows have come when a link is resumed.
     Resume {
+        /// The link it is written for.
+        link: u64,
         /// Positions of flows.
         flows: Vec<FlowAck>,
         /// Last signal received.
@@ -151,11 +157,15 @@ pub enum Control {
     Close {
         /// Which.
         flow: u32,
-        /// The last sequence that was written on it; it may still be on its way.
+        /// The last sequence that was written whole on it; it may still be on its way.
         last: u64,
+        /// How many bytes of the body of the record after it were written. It does not become whole.
+        begun: u64,
     },
     /// Positions of flows and of signals.
     Ack {
+        /// The link it is written for.
+        link: u64,
         /// Last signal received.
         signals: u64,
         /// Last frame of failures received.
@@ -174,6 +184,8 @@ pub enum Control {
     },
     /// A flow waits for credit.
     Pending {
+        /// The link it is written for.
+        link: u64,
         /// Which flow.
         flow: u32,
         /// How many messages wait.
@@ -200,6 +212,31 @@ pub enum Control {
         /// That of the ping.
         nonce: u64,
     },
+    /// The receiver of a flow takes back what was granted beyond these positions and is not used.
+    Revoke {
+        /// The link it is written for.
+        link: u64,
+        /// Which flow.
+        flow: u32,
+        /// The sender may go to this sequence, or to where it is if that is further.
+        messages: u64,
+        /// The same for the flow's bytes.
+        bytes: u64,
+    },
+    /// The sender of a flow confirms a revoke.
+    Revoked {
+        /// The link it is written for.
+        link: u64,
+        /// Which flow.
+        flow: u32,
+        /// It goes to this sequence at most, until more is granted.
+        messages: u64,
+        /// The same for the flow's bytes.
+        bytes: u64,
+    },
+    /// Known to the next version only.
+    #[cfg(test)]
+    Newer,
     /// The peer leaves.
     Goodbye {
         /// Why, for programs.
@@ -216,11 +253,13 @@ impl Control {
         match self {
             Self::Hello(hello) => encode_hello(hello, out),
             Self::Resume {
+                link,
                 flows,
                 signals,
                 failures,
                 last,
             } => {
+                put_varint(out, *link);
                 out.put_u8(u8::from(*last));
                 put_varint(out, *signals);
                 put_varint(out, *failures);
@@ -230,15 +269,18 @@ impl Control {
                 put_varint(out, u64::from(*flow));
                 put_blob(out, definition);
             }
-            Self::Close { flow, last } => {
+            Self::Close { flow, last, begun } => {
                 put_varint(out, u64::from(*flow));
                 put_varint(out, *last);
+                put_varint(out, *begun);
             }
             Self::Ack {
+                link,
                 signals,
                 failures,
                 flows,
             } => {
+                put_varint(out, *link);
                 put_varint(out, *signals);
                 put_varint(out, *failures);
                 encode_flows(flows, out);
@@ -257,11 +299,13 @@ impl Control {
                 }
             }
             Self::Pending {
+                link,
                 flow,
                 messages,
                 bytes,
                 next,
             } => {
+                put_varint(out, *link);
                 put_varint(out, u64::from(*flow));
                 put_varint(out, *messages);
                 put_varint(out, *bytes);
@@ -272,6 +316,25 @@ impl Control {
                 put_blob(out, payload);
             }
             Self::Ping { nonce } | Self::Pong { nonce } => out.put_u64_le(*nonce),
+            Self::Revoke {
+                link,
+                flow,
+                messages,
+                bytes,
+            }
+            | Self::Revoked {
+                link,
+                flow,
+                messages,
+                bytes,
+            } => {
+                put_varint(out, *link);
+                put_varint(out, u64::from(*flow));
+                put_varint(out, *messages);
+                put_varint(out, *bytes);
+            }
+            #[cfg(test)]
+            Self::Newer => {}
             Self::Goodbye { code, reason } => {
                 out.put_u8(*code as u8);
                 put_blob(out, truncated(reason).as_bytes());
@@ -286,10 +349,12 @@ impl Control {
         let frame = match kind {
             FrameKind::Hello => Self::Hello(decode_hello(&mut cursor)?),
             FrameKind::Resume => {
+                let link = cursor.varint("link")?;
                 let last = cursor.u8("last")? != 0;
                 let signals = cursor.varint("signals")?;
                 let failures = cursor.varint("failures")?;
                 Self::Resume {
+                    link,
                     flows: decode_flows(&mut cursor)?,
                     signals,
                     failures,
@@ -303,11 +368,14 @@ impl Control {
             FrameKind::Close => Self::Close {
                 flow: cursor.varint32("flow")?,
                 last: cursor.varint("last")?,
+                begun: cursor.varint("begun")?,
             },
             FrameKind::Ack => {
+                let link = cursor.varint("link")?;
                 let signals = cursor.varint("signals")?;
                 let failures = cursor.varint("failures")?;
                 Self::Ack {
+                    link,
                     signals,
                     failures,
                     flows: decode_flows(&mut cursor)?,
@@ -315,6 +383,7 @@ impl Control {
             }
             FrameKind::Failed => decode_failed(&mut cursor)?,
             FrameKind::Pending => Self::Pending {
+                link: cursor.varint("link")?,
                 flow: cursor.varint32("flow")?,
                 messages: cursor.varint("messages")?,
                 bytes: cursor.varint("bytes")?,
@@ -330,11 +399,25 @@ impl Control {
             FrameKind::Pong => Self::Pong {
                 nonce: cursor.u64("nonce")?,
             },
+            FrameKind::Revoke => Self::Revoke {
+                link: cursor.varint("link")?,
+                flow: cursor.varint32("flow")?,
+                messages: cursor.varint("messages")?,
+                bytes: cursor.varint("bytes")?,
+            },
+            FrameKind::Revoked => Self::Revoked {
+                link: cursor.varint("link")?,
+                flow: cursor.varint32("flow")?,
+                messages: cursor.varint("messages")?,
+                bytes: cursor.varint("bytes")?,
+            },
+            #[cfg(test)]
+            FrameKind::Newer => Self::Newer,
             FrameKind::Goodbye => Self::Goodbye {
                 code: GoodbyeCode::from_u8(cursor.u8("goodbye code")?)?,
                 reason: text(cursor.blob("reason", TEXT_MAX)?),
             },
-            FrameKind::Batch => {
+            FrameKind::Batch | FrameKind::Large | FrameKind::Part => {
                 return Err(WireError::Invalid {
                     field: "frame kind on the control lane",
                     value: kind as u64,
@@ -345,7 +428,20 @@ impl Control {
         Ok(frame)
     }
 
-    fn kind(&self) -> FrameKind {
+    /// The link that the frame is written for, where it tells positions: it says nothing about another one.
+    pub fn link(&self) -> Option<u64> {
+        match self {
+            Self::Resume { link, .. }
+            | Self::Ack { link, .. }
+            | Self::Pending { link, .. }
+            | Self::Revoke { link, .. }
+            | Self::Revoked { link, .. } => Some(*link),
+            _ => None,
+        }
+    }
+
+    /// What kind of frame it is.
+    pub fn kind(&self) -> FrameKind {
         match self {
             Self::Hello(_) => FrameKind::Hello,
             Self::Resume { .. } => FrameKind::Resume,
@@ -358,6 +454,10 @@ impl Control {
             Self::Ping { .. } => FrameKind::Ping,
             Self::Pong { .. } => FrameKind::Pong,
             Self::Goodbye { .. } => FrameKind::Goodbye,
+            Self::Revoke { .. } => FrameKind::Revoke,
+            Self::Revoked { .. } => FrameKind::Revoked,
+            #[cfg(test)]
+            Self::Newer => FrameKind::Newer,
         }
     }
 }
@@ -372,9 +472,12 @@ fn encode_hello(hello: &Hello, out: &mut BytesMut) {
     put_blob(out, truncated(&hello.name).as_bytes());
     put_varint(out, hello.session);
     put_varint(out, hello.incarnation);
+    put_varint(out, hello.link);
     out.put_u8(hello.lanes);
     put_varint(out, hello.message_max);
     put_varint(out, u64::from(hello.flows_max));
+    // No extensions yet.
+    put_blob(out, &[]);
 }
 
 fn decode_hello(cursor: &mut Cursor) -> Result<Hello, WireError> {
@@ -385,8 +488,15 @@ fn decode_hello(cursor: &mut Cursor) -> Result<Hello, WireError> {
             value: magic,
         });
     }
-    Ok(Hello {
-        versions: (cursor.u8("oldest version")?, cursor.u8("newest version")?),
+    let versions = (cursor.u8("oldest version")?, cursor.u8("newest version")?);
+    if versions.0 > versions.1 {
+        return Err(WireError::Invalid {
+            field: "oldest version, above the newest",
+            value: u64::from(versions.0),
+        });
+    }
+    let hello = Hello {
+        versions,
         role: match cursor.u8("role")? {
             0 => Role::Client,
             1 => Role::Node,
@@ -402,6 +512,7 @@ fn decode_hello(cursor: &mut Cursor) -> Result<Hello, WireError> {
         name: text(cursor.blob("name", TEXT_MAX)?),
         session: cursor.varint("session")?,
         incarnation: cursor.varint("incarnation")?,
+        link: cursor.varint("link")?,
         lanes: match cursor.u8("lanes")? {
             0 => {
                 return Err(WireError::Invalid {
@@ -413,7 +524,14 @@ fn decode_hello(cursor: &mut Cursor) -> Result<Hello, WireError> {
         },
         message_max: cursor.varint("message_max")?,
         flows_max: cursor.varint32("flows_max")?,
-    })
+    };
+    // What a newer peer says beyond this does not concern this version.
+    let mut extensions = Cursor::new(cursor.blob("extensions", EXTENSIONS_MAX)?);
+    while extensions.remaining() > 0 {
+        extensions.u8("extension tag")?;
+        extensions.blob("extension value", EXTENSIONS_MAX)?;
+    }
+    Ok(hello)
 }
 
 fn encode_flows(flows: &[FlowAck], out: &mut BytesMut) {

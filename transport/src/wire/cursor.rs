@@ -173,6 +173,11 @@ impl Cursor {
         self.take(field, length)
     }
 
+    /// All that is left, shared with the frame it stands in.
+    pub fn into_rest(self) -> Bytes {
+        self.bytes
+    }
+
     /// Refuses bytes that are left over.
     pub fn finish(self) -> Result<(), WireError> {
         match self.bytes.len() {

@@ -31,8 +31,19 @@ pub enum FrameKind {
     Pong = 10,
     /// The sender leaves, and why.
     Goodbye = 11,
+    /// The receiver of a flow takes back what it granted and the sender has not used.
+    Revoke = 12,
+    /// How far the sender of a flow may go after a revoke.
+    Revoked = 13,
     /// A batch of records of one flow.
     Batch = 32,
+    /// The beginning of a record whose body goes on in parts.
+    Large = 33,
+    /// The next part of the body of a large record.
+    Part = 34,
+    /// A kind that only the next version knows, so that tests can see that it is kept from older peers.
+    #[cfg(test)]
+    Newer = 250,
 }
 
 impl FrameKind {
@@ -50,7 +61,13 @@ impl FrameKind {
             9 => Self::Ping,
             10 => Self::Pong,
             11 => Self::Goodbye,
+            12 => Self::Revoke,
+            13 => Self::Revoked,
             32 => Self::Batch,
+            33 => Self::Large,
+            34 => Self::Part,
+            #[cfg(test)]
+            250 => Self::Newer,
             other => {
                 return Err(WireError::Invalid {
                     field: "frame kind",
@@ -61,8 +78,24 @@ impl FrameKind {
     }
 }
 
+impl FrameKind {
+    /// The wire version in which this kind first appeared. It is never sent to a peer of an older one.
+    pub fn since(self) -> u8 {
+        match self {
+            #[cfg(test)]
+            Self::Newer => 2,
+            _ => 1,
+        }
+    }
+}
+
 /// Bytes before a frame's payload: its length and its kind.
 pub const FRAME_OVERHEAD: usize = 5;
+/// Longest frame on a data lane, in bytes, whatever bodies may weigh: larger ones travel in parts.
+pub const DATA_FRAME_MAX: usize = 128 * 1024;
+/// Most bytes of records that a data frame is filled with; what is left to [`DATA_FRAME_MAX`] is for the fields of
+/// one record beside its body: head, key, deadline and extension.
+pub const FRAME_TARGET_MAX: usize = DATA_FRAME_MAX - 8 * 1024;
 
 /// Starts a frame; [`end_frame`] fills in its length.
 pub fn begin_frame(out: &mut BytesMut, kind: FrameKind) -> usize {

@@ -2,7 +2,7 @@
 //!
 //! A *lane* is one ordered byte stream of a link. Each lane carries frames: a length, a kind, a payload
 //! ([`frame`]). Lane 0 is the control lane and carries [`control`] frames only; the data lanes carry
-//! [`batch`] frames only. `docs/src/wire.md` describes every byte.
+//! [`batch`] frames, and [`large`] records in several. `docs/src/wire.md` describes every byte.
 //!
 //! Invariants:
 //! - a length is compared with its limit before anything is allocated for it;
@@ -14,6 +14,7 @@ pub mod batch;
 pub mod control;
 pub mod cursor;
 pub mod frame;
+pub mod large;
 pub mod record;
 
 pub use batch::{BatchDecoder, BatchEncoder, BatchHeader};
@@ -27,5 +28,7 @@ pub const VERSION_MIN: u8 = 1;
 /// The newest wire version this build speaks.
 pub const VERSION_MAX: u8 = 1;
 
+#[cfg(test)]
+mod golden;
 #[cfg(test)]
 mod tests;

@@ -184,11 +184,13 @@ fn control_frames_come_out_as_they_went_in() {
             name: "edge".into(),
             session: 4,
             incarnation: 5,
+            link: 6,
             lanes: 4,
             message_max: 1 << 20,
             flows_max: 256,
         }),
         Control::Resume {
+            link: 3,
             flows: vec![flow],
             signals: 2,
             failures: 1,
@@ -198,8 +200,13 @@ fn control_frames_come_out_as_they_went_in() {
             flow: 1,
             definition: Bytes::from_static(b"what"),
         },
-        Control::Close { flow: 1, last: 77 },
+        Control::Close {
+            flow: 1,
+            last: 77,
+            begun: 5,
+        },
         Control::Ack {
+            link: 300,
             signals: 1,
             failures: 2,
             flows: vec![flow, FlowAck::default()],
@@ -210,6 +217,7 @@ fn control_frames_come_out_as_they_went_in() {
             messages: vec![(3, Failure::NoRoute), (4, Failure::Expired)],
         },
         Control::Pending {
+            link: 3,
             flow: 1,
             messages: 2,
             bytes: 3,
@@ -218,6 +226,18 @@ fn control_frames_come_out_as_they_went_in() {
         Control::Signal {
             sequence: 8,
             payload: Bytes::from_static(b"subscribe"),
+        },
+        Control::Revoke {
+            link: 3,
+            flow: 1,
+            messages: 70,
+            bytes: 1 << 33,
+        },
+        Control::Revoked {
+            link: 3,
+            flow: 1,
+            messages: 71,
+            bytes: 1 << 34,
         },
         Control::Ping { nonce: 1 },
         Control::Pong { nonce: 2 },
