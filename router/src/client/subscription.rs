@@ -105,6 +105,17 @@ impl Subscription {
         outcome.await.unwrap_or(Err(SubscribeError::TimedOut))
     }
 
+    /// Why the node ended the subscription, if it did: it refused it, or somebody else has taken it over.
+    pub fn ended_by(&self) -> Option<SubscribeError> {
+        match &*self.progress.borrow() {
+            Progress::Refused(refusal, reason) => Some(SubscribeError::Refused {
+                refusal: *refusal,
+                reason: reason.clone(),
+            }),
+            _ => None,
+        }
+    }
+
     /// The next message; `None` once the client is closed or the subscription was refused. Cancel safe.
     pub async fn next(&mut self) -> Option<Delivery> {
         loop {

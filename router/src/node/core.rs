@@ -2,6 +2,7 @@
 
 use super::config::NodeConfig;
 use super::decide::{Decision, EntryIndex, EntryState};
+use super::disk::Carrier;
 use super::flow::{InFlow, InFlowId};
 use super::ledger::{NodeLedger, Outcome};
 use super::peer::{Peer, PeerId};
@@ -95,6 +96,8 @@ pub struct NodeCore {
     pub(super) orphans: BTreeMap<u128, Vec<InFlowId>>,
     /// What the node keeps on its disk, if it does.
     pub(super) spool: Option<Spool>,
+    /// Who carries out what the spool asks of its store; nobody where the caller does.
+    pub(super) carrier: Option<Carrier>,
 }
 
 impl std::fmt::Debug for NodeCore {
@@ -166,6 +169,7 @@ impl NodeCore {
             refused_dials: BTreeMap::new(),
             orphans: BTreeMap::new(),
             spool: None,
+            carrier: None,
             config,
         };
         node.announce_routes();

@@ -2,6 +2,7 @@
 
 use super::config::NodeConfig;
 use super::core::NodeCore;
+use super::disk::{self, Source};
 use super::ledger::NodeLedger;
 use super::registry::{PeerEntry, PeerRegistry};
 use super::report::NodeReport;
@@ -67,6 +68,7 @@ enum Command {
 #[derive(Debug)]
 pub struct NodeBuilder {
     config: NodeConfig,
+    store: Option<(Source, u64)>,
     #[cfg(feature = "quic")]
     listen: Option<SocketAddr>,
     #[cfg(feature = "quic")]
@@ -80,6 +82,7 @@ impl NodeBuilder {
     pub fn new(config: NodeConfig) -> Self {
         Self {
             config,
+            store: None,
             #[cfg(feature = "quic")]
             listen: None,
             #[cfg(feature = "quic")]
@@ -98,6 +101,22 @@ impl NodeBuilder {
     #[must_use]
     pub fn configure(mut self, change: impl FnOnce(&mut NodeConfig)) -> Self {
         change(&mut self.config);
+        self
+    }
+
+    /// Keeps what is to be stored in this file, made if there is none, in at most `bytes` bytes. With it come durable
+    /// subscriptions and `stored`.
+    #[cfg(feature = "spool")]
+    #[must_use]
+    pub fn spool(mut self, file: impl Into<std::path::PathBuf>, bytes: u64) -> Self {
+        self.store = Some((Source::File(file.into()), bytes));
+        self
+    }
+
+    /// Keeps what is to be stored in a store of the user's own, which refuses what would make it hold more than `bytes`.
+    #[must_use]
+    pub fn store(mut self, store: Box<dyn mcpbus_transport::spool::Store>, bytes: u64) -> Self {
+        self.store = Some((Source::Open(store), bytes));
         self
     }
 
@@ -255,15 +274,29 @@ impl Node {
 
 /// Carries a node out until it leaves.
 async fn run(
-    builder: NodeBuilder,
+    mut builder: NodeBuilder,
     mut inbox: mpsc::Receiver<Command>,
     started: oneshot::Sender<Result<(Option<SocketAddr>, PeerRegistry), StartError>>,
 ) {
     let highest_lane = builder.config.session.lanes;
     let clock = SystemClock::new();
-    let core = NodeCore::new(builder.config.clone());
+    let mut core = NodeCore::new(builder.config.clone());
+    let answers = match builder.store.take() {
+        None => None,
+        Some((source, limit)) => match disk::open(&mut core, source, limit, clock) {
+            Ok(answers) => Some(answers),
+            Err(error) => {
+                let _ = started.send(Err(error));
+                return;
+            }
+        },
+    };
     let registry = core.registry().clone();
     let hub = Hub::new(core, clock);
+    if let Some(answers) = answers {
+        tokio::task::spawn_local(disk::hear(hub.clone(), answers));
+        hub.with(|_, _| {});
+    }
     let timer = hub.clone();
     let timer = tokio::task::spawn_local(async move { timer.run_timer().await });
     #[cfg(feature = "quic")]
@@ -304,6 +337,7 @@ async fn run(
         }
     };
     let _ = tokio::time::timeout(Duration::from_secs(2), empty).await;
+    disk::finish(&hub).await;
     #[cfg(feature = "quic")]
     if let Some(endpoint) = endpoint {
         quic::stop(&endpoint).await;

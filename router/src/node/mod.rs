@@ -14,6 +14,7 @@
 //! | `switch` | hands messages on as far as credit reaches |
 //! | `drain`, `outcome`, `take_back` | order when ways change; how messages end; what a gone peer left |
 //! | [`spool`] | what is on the disk: durable subscriptions, what waits for them, dead letters |
+//! | `disk` | the store on its thread |
 //! | `owner`, `handle` | the node on the bridge; the thread that carries it out |
 //!
 //! Invariants:
@@ -28,6 +29,7 @@ mod config;
 mod core;
 mod credit;
 mod decide;
+mod disk;
 mod drain;
 mod events;
 mod flow;
@@ -55,4 +57,4 @@ pub use handle::{Node, NodeBuilder, StartError};
 pub use ledger::{FailureName, NodeLedger};
 pub use registry::{PeerEntry, PeerRegistry};
 pub use report::{NodeReport, PeerReport, QueueReport, RouteReport, SpoolReport};
-pub use spool::SpoolLedger;
+pub use spool::{SPOOL_MEMORY, SpoolLedger};

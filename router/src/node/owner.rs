@@ -78,6 +78,19 @@ impl Owner for NodeCore {
         self.touched.pop_first()
     }
 
+    fn hand_out(&mut self) {
+        while self.carrier.is_some() {
+            let Some(request) = self.poll_store() else {
+                return;
+            };
+            if let Some(carrier) = &mut self.carrier
+                && let Err(request) = carrier.carry(request)
+            {
+                return self.ask_store_later(request);
+            }
+        }
+    }
+
     fn next_timeout(&self) -> Option<Time> {
         NodeCore::next_timeout(self)
     }

@@ -117,6 +117,7 @@ impl<O: Owner> Hub<O> {
     /// Wakes the writers, gates and timer that the owner's last change concerns.
     pub(super) fn wake(&self) {
         let mut owner = self.shared.owner.borrow_mut();
+        owner.hand_out();
         let now = self.shared.clock.now();
         let mut touched = false;
         while let Some(handle) = owner.poll_touched() {

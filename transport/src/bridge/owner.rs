@@ -38,6 +38,9 @@ pub trait Owner: 'static {
     /// The next link about which one of the questions above may have a new answer.
     fn poll_touched(&mut self) -> Option<LinkHandle>;
 
+    /// Called after each change, before anybody is woken: the place to hand work to other threads. Never waits.
+    fn hand_out(&mut self) {}
+
     /// When [`handle_timeout`](Self::handle_timeout) is to be called.
     fn next_timeout(&self) -> Option<Time>;
 

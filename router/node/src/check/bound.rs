@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use mcpbus::node::SESSION_OVERHEAD;
+use mcpbus::node::{SESSION_OVERHEAD, SPOOL_MEMORY};
 use mcpbus_actors::channel::Capacity;
 use mcpbus_actors::topology::EdgeBound;
 
@@ -253,6 +253,12 @@ fn node_parts(file: &NodeFile) -> Vec<Part> {
             bytes: SESSION_OVERHEAD * sessions,
         },
     ];
+    if file.spool.is_some() {
+        parts.push(Part {
+            what: "the spool: what of its queues is in memory, and its cache".to_owned(),
+            bytes: SPOOL_MEMORY,
+        });
+    }
     if uses_bus {
         let client = client_config(file);
         let window = client.window_bytes.max(2 * file.limits.message);

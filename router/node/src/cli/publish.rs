@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use mcpbus::AckLevel;
-use mcpbus::client::{Client, ClientStats, Publication, PublishError};
+use mcpbus::client::{
+    Client, ClientStats, Publication, PublishError, Publisher, Receipt, ReceiptError,
+};
 use mcpbus_actors::{Clock as _, Key, SystemClock};
 
 use super::connection::{ConnectionArguments, connect, duration};
@@ -42,6 +44,9 @@ pub struct Arguments {
     /// What to wait for: nothing, that the next node has it, that it is on disk, or that it was processed.
     #[arg(long, value_enum, default_value_t = AckArgument::Accepted)]
     pub ack: AckArgument,
+    /// Print a line for each message once its outcome is known: the number of its line, then ok or the reason.
+    #[arg(long)]
+    pub receipts: bool,
     /// How long to wait at the end of the input for acknowledgements.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub timeout: Duration,
@@ -103,6 +108,9 @@ fn line_size(text: &str) -> Result<usize, String> {
     usize::try_from(size).map_err(|_| "too large".to_owned())
 }
 
+/// Receipts that may be awaited at once; the input waits beyond.
+const RECEIPTS: usize = 16_384;
+
 /// What the reading thread has to tell at its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Read {
@@ -131,6 +139,10 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             Err(exit) => return exit,
         };
         let stop = Arc::new(AtomicBool::new(false));
+        let receipts = arguments.receipts.then(|| {
+            let (sender, receiver) = tokio::sync::mpsc::channel(RECEIPTS);
+            (sender, tokio::spawn(print_receipts(receiver)))
+        });
         let reader = Reader {
             plan,
             client: client.clone(),
@@ -138,6 +150,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             max_line: arguments.max_line,
             subscribers: arguments.wait_for_subscribers.unwrap_or(0),
             stop: Arc::clone(&stop),
+            receipts: receipts.as_ref().map(|(sender, _)| sender.clone()),
             runtime: tokio::runtime::Handle::current(),
         };
         let (done, mut finished) = tokio::sync::oneshot::channel();
@@ -188,6 +201,25 @@ async fn end(client: &Client, read: Read, arguments: &Arguments, interrupted: bo
     }
 }
 
+/// Prints receipts in the order of the lines until the last one has come, or nobody reads them.
+async fn print_receipts(mut receipts: tokio::sync::mpsc::Receiver<(u64, Receipt)>) {
+    use std::io::Write as _;
+    while let Some((line, receipt)) = receipts.recv().await {
+        let outcome = match receipt.await {
+            Ok(()) => "ok".to_owned(),
+            Err(ReceiptError::Failed(failure)) => failure.name().to_owned(),
+            Err(_) => "unknown".to_owned(),
+        };
+        let mut out = std::io::stdout().lock();
+        if writeln!(out, "{line} {outcome}")
+            .and_then(|()| out.flush())
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
 /// The counts in one line.
 fn summary(stats: &ClientStats, read: &Read) -> String {
     let mut text = format!(
@@ -198,7 +230,7 @@ fn summary(stats: &ClientStats, read: &Read) -> String {
         text.push_str(&format!(", {reason} {count}"));
     }
     if stats.failed.contains_key("no_spool") {
-        text.push_str(" (this node has no spool)");
+        text.push_str(" (this node cannot store: it has no [spool], or its disk has failed)");
     }
     if stats.outstanding() > 0 {
         text.push_str(&format!(", without an answer {}", stats.outstanding()));
@@ -223,6 +255,8 @@ struct Reader {
     max_line: usize,
     subscribers: u32,
     stop: Arc<AtomicBool>,
+    /// Where receipts go, with the number of their line.
+    receipts: Option<tokio::sync::mpsc::Sender<(u64, Receipt)>>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -260,7 +294,7 @@ impl Reader {
             if !waited {
                 waited = self.wait_for_subscribers(&prepared);
             }
-            match publisher.publish_blocking(publication(prepared)) {
+            match self.publish(&publisher, publication(prepared), splitter.number()) {
                 Ok(()) => {}
                 // Only this line is concerned, as with one that is too long for the command itself.
                 Err(error @ PublishError::TooLarge { .. }) => {
@@ -276,6 +310,24 @@ impl Reader {
             }
         }
         read
+    }
+
+    /// Publishes one line, waiting for room; with receipts also until there is room for its receipt.
+    fn publish(
+        &self,
+        publisher: &Publisher,
+        message: Publication,
+        line: u64,
+    ) -> Result<(), PublishError<Publication>> {
+        let Some(receipts) = &self.receipts else {
+            return publisher.publish_blocking(message);
+        };
+        let receipt = self
+            .runtime
+            .block_on(publisher.publish_with_receipt(message))?;
+        // The printer is gone only when the command ends.
+        let _ends = receipts.blocking_send((line, receipt));
+        Ok(())
     }
 
     /// Asks the node until there are enough subscribers of the first line's subject; false when stopped meanwhile.

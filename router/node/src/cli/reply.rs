@@ -72,6 +72,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         let options = SubscribeOptions {
             group: arguments.group.clone(),
             window_messages: Some(u64::from(arguments.window).max(16)),
+            ..SubscribeOptions::default()
         };
         let mut subscription = match client.subscribe(arguments.subject.as_str(), options) {
             Ok(subscription) => subscription,

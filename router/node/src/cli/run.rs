@@ -67,7 +67,9 @@ async fn run_file(file: NodeFile, idle_exit: Option<Duration>) -> Exit {
         Err(error) => {
             eprintln!("{error}");
             return match error {
-                RunError::Node(_) | RunError::Connect(_) => Exit::Unavailable,
+                RunError::Node(_) | RunError::Connect(_) | RunError::Data { .. } => {
+                    Exit::Unavailable
+                }
                 RunError::Assemble(_) | RunError::Routes(_) | RunError::Topology(_) => Exit::Usage,
                 RunError::Subscribe { .. } => Exit::Failure,
             };

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use mcpbus::client::{Delivery, SubscribeError, SubscribeOptions, Subscription};
+use mcpbus::client::{Client, Delivery, SubscribeError, SubscribeOptions, Subscription};
 use mcpbus::routing::Pattern;
 use mcpbus_actors::{Clock as _, SystemClock, Time};
 
@@ -28,6 +28,13 @@ pub struct Arguments {
     /// Share the messages with the other members of this group.
     #[arg(long)]
     pub group: Option<String>,
+    /// Keep the subscription under this name: the node stores every message for it until it was printed, also while
+    /// nobody is here. Start again with the same name at the same node to go on.
+    #[arg(long, value_name = "NAME", conflicts_with = "group")]
+    pub durable: Option<String>,
+    /// End the durable subscription for good, with what waits for it.
+    #[arg(long, requires = "durable")]
+    pub delete: bool,
     /// End after so many messages.
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
@@ -126,8 +133,14 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             Ok(client) => client,
             Err(exit) => return exit,
         };
+        if let Some(name) = arguments.durable.as_ref().filter(|_| arguments.delete) {
+            let exit = delete(&client, name).await;
+            client.close(Duration::from_secs(2)).await;
+            return exit;
+        }
         let options = SubscribeOptions {
             group: arguments.group.clone(),
+            durable: arguments.durable.clone(),
             ..SubscribeOptions::default()
         };
         let mut subscription = match client.subscribe(arguments.subject.as_str(), options) {
@@ -145,6 +158,24 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         client.close(Duration::from_secs(2)).await;
         exit
     })
+}
+
+/// Ends a durable subscription for good.
+async fn delete(client: &Client, name: &str) -> Exit {
+    match client.delete_durable(name, READY_SOON).await {
+        Ok(true) => {
+            eprintln!("deleted durable subscription {name}");
+            Exit::Success
+        }
+        Ok(false) => {
+            eprintln!("this node has no durable subscription {name}");
+            Exit::Failure
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            Exit::Failure
+        }
+    }
 }
 
 async fn print(subscription: &mut Subscription, arguments: &Arguments) -> Exit {
@@ -167,7 +198,10 @@ async fn print(subscription: &mut Subscription, arguments: &Arguments) -> Exit {
             },
         };
         let Some(first) = first else {
-            eprintln!("the subscription ended: the node refused it or went away for good");
+            match subscription.ended_by() {
+                Some(error) => eprintln!("the subscription ended: {error}"),
+                None => eprintln!("the subscription ended: the node went away for good"),
+            }
             return Exit::Failure;
         };
         let mut batch = vec![first];

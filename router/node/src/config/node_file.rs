@@ -27,6 +27,10 @@ pub struct NodeFile {
     pub limits: Limits,
     /// `[tls]`: identity directory and trust file; none means the certificate authority of the user's state directory.
     pub tls: Tls,
+    /// `node.data`: the directory of what outlives the node.
+    pub data: Option<PathBuf>,
+    /// `[spool]`: what is stored on the disk; none means that nothing is.
+    pub spool: Option<Spool>,
     /// `[[stage]]`: built-in stages, in the order of the file.
     pub stages: Vec<Stage>,
 }
@@ -76,6 +80,26 @@ impl std::fmt::Display for RouteTableError {
 }
 
 impl std::error::Error for RouteTableError {}
+
+/// `[spool]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spool {
+    /// `size`: what it may hold, in bytes. Default 1 GiB.
+    pub size: u64,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self { size: 1 << 30 }
+    }
+}
+
+impl Spool {
+    /// Its file in the node's data directory.
+    pub fn file(data: &std::path::Path) -> PathBuf {
+        data.join("spool.redb")
+    }
+}
 
 /// `[tls]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -145,7 +169,9 @@ pub struct Destination {
 pub(super) fn read(document: &Document, mistakes: &mut Vec<Mistake>) -> NodeFile {
     let found = Mistakes::default();
     let root = TableReader::new(document.root(), Place::Whole, "", &found);
+    let mut data = None;
     let name = root.table("node").and_then(|node| {
+        data = node.text("data").map(|text| PathBuf::from(text.value));
         let name = node.text("name");
         if let Some(name) = &name
             && let Err(problem) = verify_name(&name.value)
@@ -200,6 +226,19 @@ pub(super) fn read(document: &Document, mistakes: &mut Vec<Mistake>) -> NodeFile
         tls.finish();
         read
     });
+    let spool = root.table("spool").map(|spool| {
+        let size = spool
+            .size("size", 1 << 20..=1 << 44)
+            .unwrap_or(Spool::default().size);
+        if data.is_none() {
+            spool.mistake(
+                "size",
+                "`[spool]` needs `node.data`, the directory to keep it in",
+            );
+        }
+        spool.finish();
+        Spool { size }
+    });
     let stages = root
         .tables("stage")
         .into_iter()
@@ -214,6 +253,8 @@ pub(super) fn read(document: &Document, mistakes: &mut Vec<Mistake>) -> NodeFile
         routes,
         limits,
         tls,
+        data,
+        spool,
         stages,
     }
 }

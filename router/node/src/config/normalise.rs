@@ -40,7 +40,14 @@ fn texts<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Json {
 
 /// The file as a JSON object with the structure of the TOML.
 pub fn to_json(file: &NodeFile) -> Json {
-    let mut root = vec![("node", json!({ "name": file.name }))];
+    let mut node = vec![("name", Json::from(file.name.clone()))];
+    if let Some(data) = &file.data {
+        node.push(("data", Json::from(data.display().to_string())));
+    }
+    let mut root = vec![("node", object(node))];
+    if let Some(spool) = &file.spool {
+        root.push(("spool", object(vec![("size", size(spool.size))])));
+    }
     if let Some(address) = file.listen {
         root.push(("listen", json!({ "quic": address.to_string() })));
     }

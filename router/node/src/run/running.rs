@@ -47,6 +47,13 @@ pub enum RunError {
     },
     /// The topology did not start.
     Topology(topology::StartError),
+    /// The node's data directory cannot be made.
+    Data {
+        /// Which.
+        directory: std::path::PathBuf,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl fmt::Display for RunError {
@@ -59,6 +66,11 @@ impl fmt::Display for RunError {
             Self::Subscribe { pattern, cause } => {
                 write!(f, "the subscription to {pattern}: {cause}")
             }
+            Self::Data { directory, reason } => write!(
+                f,
+                "node.data = {:?} cannot be made: {reason}",
+                directory.display().to_string()
+            ),
             Self::Topology(error) => error.fmt(f),
         }
     }
@@ -167,6 +179,13 @@ async fn start_node(file: &NodeFile, credentials: Option<Credentials>) -> Result
         config.limits = node_limits(&file.limits);
         config.session.message_max = file.limits.message;
     });
+    if let (Some(spool), Some(data)) = (&file.spool, &file.data) {
+        std::fs::create_dir_all(data).map_err(|error| RunError::Data {
+            directory: data.clone(),
+            reason: error.to_string(),
+        })?;
+        builder = builder.spool(crate::config::node_file::Spool::file(data), spool.size);
+    }
     if let Some(credentials) = credentials {
         builder = builder.credentials(credentials);
     }
@@ -196,6 +215,7 @@ impl Started {
             let options = SubscribeOptions {
                 group: input.group.clone(),
                 window_messages: Some(input.messages),
+                ..SubscribeOptions::default()
             };
             let failed = |cause| RunError::Subscribe {
                 pattern: input.pattern.clone(),

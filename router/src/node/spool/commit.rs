@@ -94,6 +94,21 @@ impl NodeCore {
         self.spool.as_mut()?.requests.pop_front()
     }
 
+    /// The store has enough to do: the request is the first to be asked again.
+    pub(in crate::node) fn ask_store_later(&mut self, request: Request) {
+        if let Some(spool) = &mut self.spool {
+            spool.requests.push_front(request);
+        }
+    }
+
+    /// Whether nothing is on its way to the store, and nothing waits for it.
+    pub(in crate::node) fn is_store_idle(&mut self) -> bool {
+        self.spool.as_ref().is_none_or(|spool| {
+            let done = spool.under_way.is_none() && spool.requests.is_empty();
+            done && (spool.pending.is_empty() || spool.broken.is_some())
+        })
+    }
+
     /// The store has answered a request.
     pub fn store_answered(&mut self, answer: Answer, now: Time) {
         match answer {
@@ -176,10 +191,11 @@ impl NodeCore {
                     if record.head.ack == AckLevel::Processed {
                         queue.receipts.insert(position, appended.tokens[offset]);
                     }
-                    if !queue.takes_live() {
+                    if !queue.takes_live(spool.in_memory) {
                         queue.behind += 1;
                         continue;
                     }
+                    spool.in_memory += record.cost();
                     let sequence = queue.push(position, tag.clone(), record.clone());
                     if let Some(inflow) = self.inflows.get_mut(queue.inflow) {
                         inflow.came_from_spool(sequence, record.clone());
@@ -310,7 +326,7 @@ impl NodeCore {
         if state.kind == QueueKind::Dead || spool.retry_at.is_some() {
             return;
         }
-        if let Some((messages, bytes)) = state.to_read() {
+        if let Some((messages, bytes)) = state.to_read(spool.in_memory) {
             state.reading = true;
             spool.requests.push_back(Request::Read {
                 queue: state.id,
@@ -353,6 +369,7 @@ impl NodeCore {
             queue.behind = queue.behind.saturating_sub(1);
             match stored.record {
                 Ok(record) => {
+                    spool.in_memory += record.cost();
                     let sequence = queue.push(stored.position, stored.tag, record.clone());
                     if let Some(inflow) = self.inflows.get_mut(inflow) {
                         inflow.came_from_spool(sequence, record);

@@ -292,6 +292,7 @@ impl NodeCore {
             QueueKind::Dead => {}
         }
         *spool.ledger.shed.entry("unsubscribed").or_default() += state.unfinished();
+        spool.in_memory = spool.in_memory.saturating_sub(state.in_memory());
         spool.pending.settled.remove(&queue);
         spool.pending.after.push(Operation::RemoveQueue {
             queue: QueueId(queue),

@@ -37,4 +37,5 @@ mod state;
 pub(super) use append::Storable;
 pub use ledger::SpoolLedger;
 pub(super) use queue::Attached;
+pub use queue::SPOOL_MEMORY;
 pub(super) use state::{DURABLE, SPOOL, Spool, is_durable};

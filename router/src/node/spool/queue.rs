@@ -12,6 +12,11 @@ use std::collections::{BTreeMap, VecDeque};
 const MESSAGES_MAX: usize = 1024;
 /// Most bytes of one queue that are in memory; one message may exceed them.
 const BYTES_MAX: u64 = 1 << 20;
+/// Bytes that a spool takes in memory at most: what of its queues is there, and what its store keeps cached. A queue may
+/// have one message beyond it.
+pub const SPOOL_MEMORY: u64 = QUEUES_BYTES + 16 * 1024 * 1024;
+/// Bytes of all queues that are in memory, beyond one message of each.
+pub(super) const QUEUES_BYTES: u64 = 32 << 20;
 /// A queue is read again when so much of it is handed on.
 const LOW: usize = MESSAGES_MAX / 2;
 
@@ -76,22 +81,27 @@ impl Queue {
         }
     }
 
-    /// Whether the next message can stay in memory: all before it are there, and there is room.
-    pub(super) fn takes_live(&self) -> bool {
-        self.behind == 0 && !self.reading && self.has_room()
-    }
-
-    fn has_room(&self) -> bool {
-        self.held.len() < MESSAGES_MAX && self.bytes < BYTES_MAX
+    /// Whether the next message can stay in memory: all before it are there, and there is room. `all` is what all queues
+    /// have in memory, in bytes.
+    pub(super) fn takes_live(&self, all: u64) -> bool {
+        let room = self.held.len() < MESSAGES_MAX && self.bytes < BYTES_MAX;
+        let share = all < QUEUES_BYTES || self.held.is_empty();
+        self.behind == 0 && !self.reading && room && share
     }
 
     /// How much is to be read now: messages and bytes. `None` while there is nothing to read or no room.
-    pub(super) fn to_read(&self) -> Option<(usize, u64)> {
+    pub(super) fn to_read(&self, all: u64) -> Option<(usize, u64)> {
         let wanted = self.behind > 0
             && !self.reading
             && self.held.len() <= LOW
             && self.bytes <= BYTES_MAX / 2;
-        wanted.then(|| (MESSAGES_MAX - self.held.len(), BYTES_MAX - self.bytes))
+        let left = QUEUES_BYTES.saturating_sub(all).min(BYTES_MAX - self.bytes);
+        match (wanted, left) {
+            (false, _) => None,
+            // Others have all of the memory: one message at a time.
+            (true, 0) => self.held.is_empty().then_some((1, 1)),
+            (true, left) => Some((MESSAGES_MAX - self.held.len(), left)),
+        }
     }
 
     /// Takes a message into memory. Returns its sequence on the flow.
@@ -142,6 +152,11 @@ impl Queue {
                 .iter()
                 .filter(|held| held.record.is_some())
                 .count() as u64
+    }
+
+    /// Bytes that are in memory.
+    pub(super) fn in_memory(&self) -> u64 {
+        self.bytes
     }
 
     /// The name in logs and dead letters.

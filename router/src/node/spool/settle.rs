@@ -53,6 +53,7 @@ impl NodeCore {
             return;
         };
         let (inflow, name) = (state.inflow, state.name());
+        spool.in_memory = spool.in_memory.saturating_sub(record.cost());
         let receipt = state.receipts.remove(&position);
         spool
             .pending

@@ -70,6 +70,8 @@ pub(in crate::node) struct Spool {
     pub(super) withdrawn: BTreeSet<Target>,
     /// Settlements since the last sync.
     pub(super) unsynced: u64,
+    /// Bytes of all queues that are in memory.
+    pub(super) in_memory: u64,
 }
 
 impl Spool {
@@ -96,6 +98,7 @@ impl Spool {
             ledger: SpoolLedger::default(),
             withdrawn: BTreeSet::new(),
             unsynced: 0,
+            in_memory: 0,
         }
     }
 
