@@ -5,7 +5,7 @@ use rustix::fs::FallocateFlags;
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// One file of bytes. What was written may be lost until a sync returned Ok.
@@ -51,6 +51,13 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     ///
     /// What the system says.
     fn free(&self) -> io::Result<u64>;
+
+    /// How much room the file has on the disk, in bytes. Less than its length where it has holes.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    fn allocated(&self) -> io::Result<u64>;
 
     /// Sets as many bytes aside for bad times, or gives them back with 0.
     ///
@@ -170,6 +177,10 @@ impl Disk for FileDisk {
     fn free(&self) -> io::Result<u64> {
         let room = rustix::fs::fstatvfs(&self.file)?;
         Ok(room.f_bavail.saturating_mul(room.f_frsize))
+    }
+
+    fn allocated(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.blocks().saturating_mul(512))
     }
 
     fn reserve(&self, bytes: u64) -> io::Result<()> {

@@ -290,6 +290,10 @@ impl Disk for FaultyDisk {
         Ok(state.capacity.saturating_sub(state.used()))
     }
 
+    fn allocated(&self) -> io::Result<u64> {
+        Ok(self.state().blocks.len() as u64 * BLOCK)
+    }
+
     fn reserve(&self, bytes: u64) -> io::Result<()> {
         let mut state = self.state();
         let others = state.used() - state.reserved;

@@ -3,6 +3,7 @@
 use super::contract::{
     BATCH_MAX, KEY_MAX, Operation, Position, QueueId, StoreError, TAG_MAX, VALUE_MAX,
 };
+use crate::wire::record::SUBJECT_MAX;
 use std::collections::BTreeMap;
 
 /// Whether the contract allows these changes, in a store whose next position is not below `next` and whose queues are
@@ -34,6 +35,9 @@ pub(super) fn validate(
                 }
                 if *first == 0 || *first < next {
                     return invalid(format!("position {first} where {next} is the next"));
+                }
+                for record in records {
+                    at_most("a subject", record.head.subject.len(), SUBJECT_MAX)?;
                 }
                 match first.checked_add(records.len() as u64) {
                     Some(end) => next = end,

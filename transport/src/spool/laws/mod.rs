@@ -349,6 +349,9 @@ fn refused_commits_change_nothing<P: Place>(place: &mut P) {
     let before = commit(place, &[put_queue(1), append(first, sized(&[10]), &[1])]);
     let twice: Arc<[_]> = Arc::new([(QueueId(1), Bytes::new()), (QueueId(1), Bytes::new())]);
     let one = sized(&[1]);
+    let mut long = one.clone();
+    let head = Arc::make_mut(&mut long[0].head);
+    head.subject = Arc::from("s".repeat(256));
     let refused = [
         append(first, one.clone(), &[1]),
         append(first + 5, vec![], &[1]),
@@ -360,6 +363,7 @@ fn refused_commits_change_nothing<P: Place>(place: &mut P) {
             records: one,
             queues: twice,
         },
+        append(first + 5, long, &[1]),
         settle(1, &[first + 1, first]),
         Operation::Put {
             key: Bytes::from(vec![1; 257]),

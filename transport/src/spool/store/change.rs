@@ -215,8 +215,14 @@ impl Change<'_, '_> {
             return Ok(());
         }
         // One batch at a time: what the queue holds may be more than memory.
-        while let Some((first, row)) = self.index_row(queue, 0, Position::MAX)? {
-            self.settle_batch(queue, first, row.clone(), row.open)?;
+        let mut last = Some(Position::MAX);
+        while let Some(to) = last
+            && let Some((first, row)) = self.index_row(queue, 0, to)?
+        {
+            let open = row.open;
+            self.settle_batch(queue, first, row, open)?;
+            // Downwards, so that it ends even where a damaged row cannot be removed.
+            last = first.min(to).checked_sub(1);
         }
         self.delete(&queue_key(QUEUE, queue))?;
         self.changed.queues.insert(queue, None);

@@ -61,6 +61,8 @@ pub struct DiskStore {
     /// Commits since the last sync, and bytes of them.
     unsynced: (u64, u64),
     reserved: bool,
+    /// The file was compacted, and no message was stored since: it would be in vain.
+    compacted: bool,
 }
 
 /// A database. Closing one whose pages are damaged may panic, which concerns nobody any more.
@@ -81,8 +83,12 @@ impl Drop for Open {
 }
 
 impl DiskStore {
-    /// Opens the store in the file at `path`, and makes it if there is none; its directory must be there. It refuses
-    /// what would make it hold more than `limit` bytes; the file may be about a third larger.
+    /// Opens the store in the file at `path`, and makes it if there is none; its directory must be there. Beside it lie
+    /// `PATH.lock`, which keeps other processes out, and `PATH.reserve`, 4 MiB that are set aside for a full disk.
+    ///
+    /// It refuses what would make it hold more than `limit` bytes. The file may be about a third larger, and does not
+    /// become small again by itself: what is freed in it is used again. Room is freed in pieces of 16 KiB, so a message
+    /// that is not settled may keep its neighbours' room.
     ///
     /// # Errors
     ///
@@ -113,6 +119,7 @@ impl DiskStore {
             calendar: Calendar::default(),
             unsynced: (0, 0),
             reserved: false,
+            compacted: false,
         };
         store.reopen()?;
         // Without it the store works; only a full disk is worse.
@@ -228,6 +235,38 @@ impl DiskStore {
         })
     }
 
+    /// Takes the reserve again, from what is free in the file where the disk has no other room. Whether there is one now.
+    fn regain_reserve(&mut self, growth: u64) -> Result<bool, StoreError> {
+        let mut compacted = false;
+        loop {
+            match self.disk.reserve(RESERVE) {
+                Err(error) if is_full(&error) => {}
+                // Where nothing can be set aside the store works; only a full disk is worse.
+                _ => return Ok(true),
+            }
+            if compacted || !self.compact(growth)? {
+                return Ok(false);
+            }
+            compacted = true;
+        }
+    }
+
+    /// Gives what is free in the file back to a disk without room, if that is worth it: the database may prefer the holes
+    /// of the file to the room that it has. Whether it was done.
+    fn compact(&mut self, growth: u64) -> Result<bool, StoreError> {
+        let used = self.known.meta.bytes;
+        let needed = used + used / 4 + 2 * growth + 2 * RESERVE;
+        let worth = !self.compacted && self.disk.allocated().is_ok_and(|room| room > needed);
+        let Some(database) = self.database.0.as_mut().filter(|_| worth) else {
+            return Ok(false);
+        };
+        self.compacted = true;
+        match guarded(|| Ok(database.compact()?)) {
+            Ok(_) => Ok(true),
+            Err(trouble) => Err(self.broken(&trouble)),
+        }
+    }
+
     /// Syncs what is not, so that a disk without room cannot make it forgotten.
     fn settle_accounts(&mut self, growth: u64, at: Moment) -> Result<(), StoreError> {
         if self.unsynced.0 == 0
@@ -277,6 +316,9 @@ impl Store for DiskStore {
             queues.contains_key(&queue)
         })?;
         let at = self.calendar.at(clock);
+        if operations.is_empty() && (!sync || self.unsynced.0 == 0) {
+            return Ok(self.known.usage());
+        }
         let growth = growth(operations);
         let grows = growth > 0;
         if grows {
@@ -287,9 +329,9 @@ impl Store for DiskStore {
         }
         self.settle_accounts(growth, at)?;
         if grows && !self.reserved {
-            match self.disk.reserve(RESERVE) {
-                Err(error) if is_full(&error) => return Err(StoreError::Full),
-                result => self.reserved = result.is_ok(),
+            self.reserved = self.regain_reserve(growth)?;
+            if !self.reserved {
+                return Err(StoreError::Full);
             }
         }
         let sync = sync
@@ -297,23 +339,28 @@ impl Store for DiskStore {
             || self.unsynced.1 + growth >= UNSYNCED_BYTES;
         let limit = if grows { self.limit } else { u64::MAX };
         let mut result = self.transact(operations, at, sync, limit);
-        if let Err(trouble) = &result
-            && !grows
-            && self.reserved
-        {
-            // Settling makes room in the end, and may need some before.
+        if let Err(trouble) = &result {
             match self.broken(trouble) {
                 StoreError::Full => {}
                 error => return Err(error),
             }
-            self.disk.reserve(0).map_err(|error| failed(&error))?;
-            self.reserved = false;
             self.ready()?;
+            let again = if grows {
+                self.compact(growth)?
+            } else {
+                // Settling makes room in the end, and may need some before.
+                self.disk.reserve(0).map_err(|error| failed(&error))?;
+                std::mem::take(&mut self.reserved)
+            };
+            if !again {
+                return Err(StoreError::Full);
+            }
             result = self.transact(operations, at, sync, limit);
         }
         match result {
             Ok(Some(changed)) => {
                 changed.enter(&mut self.known);
+                self.compacted &= !grows;
                 self.unsynced = match sync {
                     true => (0, 0),
                     false => (self.unsynced.0 + 1, self.unsynced.1 + growth),

@@ -85,47 +85,60 @@ fn after_a_failed_sync_nothing_more_is_promised() {
     }
 }
 
+/// Commits batches until the disk has refused three. Gives the positions that are stored.
+fn fill_up(place: &mut OnFaulty, next: &mut Position) -> Vec<(Position, bool)> {
+    let mut stored = Vec::new();
+    let mut refused = 0;
+    while refused < 3 {
+        match place.commit(&[append(*next, &[20_000; 5])], true) {
+            Ok(_) => stored.extend((*next..*next + 5).map(|position| (position, true))),
+            Err(StoreError::Full) => refused += 1,
+            Err(error) => panic!("a full disk is full: {error}"),
+        }
+        *next += 5;
+        assert!(*next < 10_000, "a full disk takes no end of messages");
+    }
+    stored
+}
+
 #[test]
 fn a_full_disk_refuses_messages_and_takes_settlements() {
     let mut place = one_message(3);
     let mut next = 2;
-    for _ in 0..20 {
-        place
-            .commit(&[append(next, &[20_000; 5])], true)
-            .expect("there is room");
+    for _ in 0..200 {
+        let result = place.commit(&[append(next, &[20_000; 5])], true);
+        result.expect("there is room");
         next += 5;
     }
     // Not synced yet: a full disk must not make it forgotten.
-    place
-        .commit(&[append(next, &[10])], false)
-        .expect("there is room");
+    let result = place.commit(&[append(next, &[10])], false);
+    result.expect("there is room");
     next += 1;
-    let before = place.held();
+    let mut all = place.held();
     place.disk.fill();
-    let mut stored = Vec::new();
-    let mut refused = 0;
-    while refused < 3 {
-        match place.commit(&[append(next, &[20_000; 5])], true) {
-            Ok(_) => stored.extend((next..next + 5).map(|position| (position, true))),
-            Err(StoreError::Full) => refused += 1,
-            Err(error) => panic!("a full disk is full: {error}"),
+    all.extend(fill_up(&mut place, &mut next));
+    for round in 0..3 {
+        assert_eq!(place.held(), all);
+        for positions in all[..all.len() - 1].chunks(7) {
+            let positions = positions.iter().map(|(position, _)| *position);
+            let result = place.commit(&[settle(positions)], true);
+            result.expect("settling is possible");
         }
-        next += 5;
-        assert!(next < 2000, "a full disk takes no end of messages");
+        all.drain(..all.len() - 1);
+        assert_eq!(place.held(), all);
+        place.survey();
+        // The disk is as full as before, and the file has room.
+        let stored = fill_up(&mut place, &mut next);
+        assert!(
+            stored.len() > 300,
+            "round {round}: settling makes room, here for {}",
+            stored.len()
+        );
+        all.extend(stored);
     }
-    let all = [before, stored].concat();
-    assert_eq!(place.held(), all);
-    for (position, _) in &all[..all.len() - 1] {
-        place
-            .commit(&[settle([*position])], true)
-            .expect("settling is possible");
-    }
-    assert_eq!(place.held(), all[all.len() - 1..]);
-    place.survey();
     place.disk.clear();
-    place
-        .commit(&[append(next, &[20_000; 5])], true)
-        .expect("the store goes on by itself");
+    let result = place.commit(&[append(next, &[20_000; 5])], true);
+    result.expect("the store goes on by itself");
     laws::Place::crash(&mut place);
-    assert_eq!(place.held().len(), 6);
+    assert_eq!(place.held().len(), all.len() + 5);
 }
