@@ -255,6 +255,7 @@ fn records() -> Vec<Record> {
             session: 4,
             correlation: 5,
         }),
+        repeat: true,
     };
     vec![
         record(&first, 41, b"one"),

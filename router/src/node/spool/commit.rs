@@ -18,8 +18,6 @@ use std::time::Duration;
 
 /// How long a store that refused is left alone.
 const RETRY: Duration = Duration::from_millis(200);
-/// Settlements that may be forgotten with the machine.
-const UNSYNCED_MAX: u64 = 4096;
 
 /// Messages that are stored for the same queues.
 #[derive(Debug)]
@@ -55,13 +53,6 @@ impl Commit {
             && self.settled.is_empty()
             && self.after.is_empty()
             && self.waiting.is_empty()
-    }
-
-    fn needs_sync(&self) -> bool {
-        !(self.before.is_empty()
-            && self.appended.is_empty()
-            && self.after.is_empty()
-            && self.waiting.is_empty())
     }
 
     fn operations(&self) -> Vec<Operation> {
@@ -130,20 +121,12 @@ impl NodeCore {
                 commit.before.push(Operation::Put { key, value });
             }
         }
-        let settled = commit
-            .settled
-            .values()
-            .map(|positions| positions.len() as u64);
-        spool.unsynced += settled.sum::<u64>();
-        let sync = commit.needs_sync() || spool.unsynced > UNSYNCED_MAX;
-        if sync {
-            spool.unsynced = 0;
-        }
         spool.ticket += 1;
         spool.requests.push_back(Request::Commit {
             ticket: spool.ticket,
             operations: commit.operations(),
-            sync,
+            // Settlements too: what is settled and not on the disk is delivered again after a death.
+            sync: true,
         });
         spool.under_way = Some(commit);
     }

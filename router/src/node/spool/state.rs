@@ -68,8 +68,6 @@ pub(in crate::node) struct Spool {
     pub(super) ledger: SpoolLedger,
     /// Durable entries of other nodes that interest has lately taken away.
     pub(super) withdrawn: BTreeSet<Target>,
-    /// Settlements since the last sync.
-    pub(super) unsynced: u64,
     /// Bytes of all queues that are in memory.
     pub(super) in_memory: u64,
 }
@@ -97,7 +95,6 @@ impl Spool {
             producers: Producers::default(),
             ledger: SpoolLedger::default(),
             withdrawn: BTreeSet::new(),
-            unsynced: 0,
             in_memory: 0,
         }
     }
