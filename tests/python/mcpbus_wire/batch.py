@@ -125,7 +125,7 @@ class Encoder:
                     key = record.key
                     fields.append(fixed(key, 8))
             if record.deadline is not None:
-                micros = max(0, int((record.deadline - now) * 1e6))
+                micros = max(0, round((record.deadline - now) * 1e6))
                 if micros == left:
                     control |= 0x10
                 else:

@@ -1,0 +1,353 @@
+"""A session from the dialer's side, without I/O: bytes and the time come in, bytes and events come out.
+
+It asks for a new session with each link (incarnation 0) and does not resume one.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from . import frames
+from .batch import Decoder, Encoder, fitting
+from .fields import Refused
+from .flows import ReceiveFlow, SendFlow
+
+PING_EVERY = 0.5
+SILENT_AFTER = 3.0
+
+CONTROL = 0
+
+
+@dataclass
+class Config:
+    id: int
+    epoch: int
+    name: bytes = b"python"
+    session: int = 1
+    lanes: int = 4
+    body_max: int = frames.BODY_MAX
+    flows_max: int = 1_024
+    window: int = 1_024
+    # One body of the largest size must fit.
+    window_bytes: int = 2 * frames.BODY_MAX
+
+
+@dataclass
+class Connected:
+    hello: frames.Hello
+
+
+@dataclass
+class FlowOpened:
+    flow: int
+    definition: bytes
+
+
+@dataclass
+class Records:
+    flow: int
+    first: int
+    records: list = field(repr=False)
+
+
+@dataclass
+class FlowEnded:
+    flow: int
+
+
+@dataclass
+class Acked:
+    """The peer owns the flow's messages up to `received`, and has passed on those up to `settled`."""
+
+    flow: int
+    received: int
+    settled: int
+
+
+@dataclass
+class MessageFailed:
+    flow: int
+    sequence: int
+    failure: int
+
+
+@dataclass
+class SignalArrived:
+    body: bytes
+
+
+@dataclass
+class Ended:
+    """The session is over: `ours` says which end said goodbye."""
+
+    code: int
+    reason: str
+    ours: bool
+
+
+class Session:
+    def __init__(self, config, now):
+        self.config = config
+        self.hello = None
+        self.lanes = 0
+        self.over = False
+        self.events = deque()
+        self.out = deque()
+        self.readers = {CONTROL: frames.FrameReader(frames.CONTROL_FRAME_MAX)}
+        self.encoders = {}
+        self.decoders = {}
+        self.sending = {}
+        self.receiving = {}
+        self.ended_flows = set()
+        self.signals_sent = 0
+        self.signals_received = 0
+        self.failures_received = 0
+        self.must_ack = False
+        self.heard = now
+        self.ping_at = now + PING_EVERY
+        self.nonce = 0
+        self._control(
+            frames.Hello(
+                role=frames.CLIENT,
+                id=config.id,
+                epoch=config.epoch,
+                name=config.name,
+                session=config.session,
+                incarnation=0,
+                lanes=config.lanes,
+                body_max=config.body_max,
+                flows_max=config.flows_max,
+            )
+        )
+
+    # ---- for the application
+
+    def open_flow(self, definition):
+        number = len(self.sending) + 1
+        if number > self.hello.flows_max:
+            raise ValueError(f"the peer allows {self.hello.flows_max} flows")
+        self.sending[number] = SendFlow(number, definition)
+        self._control(frames.Open(number, definition))
+        return number
+
+    def push(self, flow, record):
+        """Queues a record and gives its sequence. `flush` writes what credit allows."""
+        if len(record.body) > self.hello.body_max:
+            raise ValueError(f"the peer takes bodies of at most {self.hello.body_max} bytes")
+        if self.sending[flow].closing:
+            raise ValueError(f"flow {flow} is closing")
+        return self.sending[flow].push(record)
+
+    def close_flow(self, flow):
+        """Closes a flow once all of it is settled: nobody acks a flow that is closed."""
+        self.sending[flow].closing = True
+
+    def settle(self, flow, sequence):
+        if flow in self.receiving:
+            self.receiving[flow].settle(sequence)
+            self.must_ack = True
+
+    def signal(self, body):
+        self.signals_sent += 1
+        self._control(frames.Signal(self.signals_sent, body))
+
+    def goodbye(self, code, reason=""):
+        if not self.over:
+            self._control(frames.Goodbye(code, reason.encode()[: frames.REASON_MAX]))
+            self.over = True
+            self.events.append(Ended(code, reason, True))
+
+    # ---- for the link
+
+    def receive(self, lane, data, now):
+        """Takes bytes of a lane, without the first byte of its stream."""
+        if self.over:
+            return
+        self.heard = now
+        try:
+            if lane not in self.readers:
+                self._open_lane(lane)
+            for kind, payload in self.readers[lane].feed(data):
+                if lane == CONTROL:
+                    self._handle(frames.decode(kind, payload))
+                elif kind == frames.BATCH:
+                    self._batch(lane, self.decoders[lane].decode(payload, now))
+                else:
+                    raise Refused(f"kind {kind} on a data lane")
+                if self.over:
+                    return
+        except Refused as refused:
+            self.goodbye(refused.code, refused.reason)
+
+    def flush(self, now):
+        """Writes what is due: acks, records that have credit, and what waits for credit."""
+        if self.over or self.hello is None:
+            return
+        if self.must_ack:
+            self._ack()
+        for flow in self.sending.values():
+            self._write_records(flow, now)
+
+    def take_output(self):
+        """The lane and the bytes of each write, in order."""
+        out, self.out = self.out, deque()
+        return out
+
+    def take_events(self):
+        events, self.events = self.events, deque()
+        return events
+
+    def next_timer(self):
+        return min(self.ping_at, self.heard + SILENT_AFTER)
+
+    def handle_timer(self, now):
+        if now >= self.heard + SILENT_AFTER:
+            self.goodbye(frames.SILENT, "nothing came for 3 s")
+        elif now >= self.ping_at and not self.over:
+            self.ping_at = now + PING_EVERY
+            if self.hello is not None:
+                self.nonce += 1
+                self._control(frames.Ping(self.nonce))
+
+    # ---- inside
+
+    def _control(self, frame):
+        self.out.append((CONTROL, frames.encode(frame)))
+
+    def _open_lane(self, lane):
+        if not 1 <= lane <= self.lanes:
+            raise Refused(f"lane {lane} of {self.lanes}")
+        self.readers[lane] = frames.FrameReader(frames.data_frame_max(self.config.body_max))
+        self.decoders[lane] = Decoder(self.config.body_max)
+
+    def _lane_of(self, flow):
+        return 1 + flow % self.lanes
+
+    def _handle(self, frame):
+        if isinstance(frame, frames.Hello) != (self.hello is None):
+            raise Refused("hello is the first frame, and comes once")
+        handlers = {
+            frames.Hello: self._said_hello,
+            frames.Open: self._opened,
+            frames.Close: self._closed,
+            frames.Ack: self._acked,
+            frames.Failed: self._failed,
+            frames.Signal: self._signalled,
+            frames.Ping: lambda ping: self._control(frames.Pong(ping.nonce)),
+            frames.Pong: lambda pong: None,
+            # A window has room for the largest body from the start, so there is nothing to widen.
+            frames.Pending: lambda pending: None,
+            frames.Goodbye: self._said_goodbye,
+        }
+        if type(frame) not in handlers:
+            raise Refused("resume in a session that is new")
+        handlers[type(frame)](frame)
+
+    def _said_hello(self, hello):
+        if hello.role != frames.NODE:
+            raise Refused("a client answered")
+        if hello.session != self.config.session or hello.incarnation == 0:
+            raise Refused("the answer is for another session")
+        self.hello = hello
+        self.lanes = min(self.config.lanes, hello.lanes)
+        self.events.append(Connected(hello))
+
+    def _opened(self, frame):
+        if frame.flow in self.receiving or frame.flow in self.ended_flows:
+            raise Refused(f"flow {frame.flow} is open")
+        if len(self.receiving) >= self.config.flows_max:
+            raise Refused(f"more than {self.config.flows_max} flows", frames.LIMIT)
+        flow = ReceiveFlow(frame.flow, frame.definition, self.config.window, self.config.window_bytes)
+        self.receiving[frame.flow] = flow
+        self.must_ack = True
+        self.events.append(FlowOpened(frame.flow, frame.definition))
+
+    def _closed(self, frame):
+        flow = self._receiving(frame.flow)
+        if frame.last < flow.received:
+            raise Refused(f"flow {frame.flow} closes at {frame.last}, and {flow.received} came")
+        flow.last = frame.last
+        self._end(flow)
+
+    def _end(self, flow):
+        if flow.ended():
+            self._ack()
+            del self.receiving[flow.number]
+            self.ended_flows.add(flow.number)
+            self.events.append(FlowEnded(flow.number))
+
+    def _receiving(self, number):
+        if number not in self.receiving:
+            raise Refused(f"flow {number} is not open")
+        return self.receiving[number]
+
+    def _batch(self, lane, batch):
+        flow = self._receiving(batch.flow)
+        if lane != self._lane_of(batch.flow):
+            raise Refused(f"flow {batch.flow} on lane {lane}")
+        if batch.first != flow.received + 1:
+            raise Refused(f"flow {batch.flow} goes on at {batch.first} behind {flow.received}")
+        if not flow.arrive(batch.records):
+            raise Refused(f"flow {batch.flow} has more than was granted")
+        self.must_ack = True
+        self.events.append(Records(batch.flow, batch.first, batch.records))
+        self._end(flow)
+
+    def _acked(self, ack):
+        if ack.signals > self.signals_sent:
+            raise Refused("an ack of signals that were not sent")
+        for position in ack.flows:
+            flow = self.sending.get(position.flow)
+            if flow is None or flow.closed:
+                continue  # An ack may cross the close of its flow.
+            if not flow.acked(position):
+                raise Refused(f"an ack of {position.received} on flow {position.flow}, {flow.written} are written")
+            self.events.append(Acked(flow.number, flow.received, flow.settled))
+
+    def _failed(self, frame):
+        if frame.sequence <= self.failures_received:
+            return
+        if frame.sequence != self.failures_received + 1:
+            raise Refused(f"failed frame {frame.sequence} behind {self.failures_received}")
+        flow = self.sending.get(frame.flow)
+        if flow is not None and any(not 1 <= sequence <= flow.written for sequence, _ in frame.messages):
+            raise Refused(f"failures of messages that were not written on flow {frame.flow}")
+        self.failures_received = frame.sequence
+        self.must_ack = True
+        self.events.extend(MessageFailed(frame.flow, sequence, failure) for sequence, failure in frame.messages)
+
+    def _signalled(self, frame):
+        if frame.sequence <= self.signals_received:
+            return
+        if frame.sequence != self.signals_received + 1:
+            raise Refused(f"signal {frame.sequence} behind {self.signals_received}")
+        self.signals_received = frame.sequence
+        self.must_ack = True
+        self.events.append(SignalArrived(frame.body))
+
+    def _said_goodbye(self, frame):
+        self.over = True
+        self.events.append(Ended(frame.code, frame.reason.decode(errors="replace"), False))
+
+    def _ack(self):
+        self.must_ack = False
+        positions = [flow.position() for flow in self.receiving.values()]
+        # An ack without flows still says which signals and failed frames came.
+        for at in range(0, max(1, len(positions)), frames.FLOWS_MAX):
+            part = positions[at : at + frames.FLOWS_MAX]
+            self._control(frames.Ack(self.signals_received, self.failures_received, part))
+
+    def _write_records(self, flow, now):
+        admitted = flow.admitted()
+        lane = self._lane_of(flow.number)
+        while admitted:
+            count = fitting(admitted)
+            part, admitted = admitted[:count], admitted[count:]
+            first = flow.take(count)
+            encoder = self.encoders.setdefault(lane, Encoder())
+            self.out.append((lane, encoder.encode(flow.number, first, part, now)))
+        if flow.queue and flow.said_pending != (flow.written, flow.pushed):
+            flow.said_pending = (flow.written, flow.pushed)
+            self._control(frames.Pending(flow.number, *flow.pending()))
+        if flow.closing and not flow.queue and flow.settled == flow.written and not flow.closed:
+            flow.closed = True
+            self._control(frames.Close(flow.number, flow.written))
