@@ -27,7 +27,8 @@ class WithNode(unittest.IsolatedAsyncioTestCase):
     async def asyncSetUp(self):
         file = self.state / "hub.toml"
         file.write_text(
-            f'[node]\nname = "hub"\n[listen]\nquic = "127.0.0.1:0"\n[tls]\nidentity = "{self.authority / "hub"}"\n'
+            f'[node]\nname = "hub"\n[listen]\nquic = "127.0.0.1:0"\n[tls]\nidentity = "{self.authority}/hub"\n'
+            '[limits]\ndrain = "1s"\n'
         )
         self.node = await self.started(mcpbus("run", file, state=self.state))
         self.address = (await self.node.wait_for("listens on")).split()[-1]

@@ -59,21 +59,25 @@ class Process:
 
     async def wait_for(self, words):
         """The first whole line on standard error that holds these words."""
-        async with asyncio.timeout(LIMIT):
-            while True:
-                self.changed.clear()
-                for line in self.said().splitlines(keepends=True):
-                    if words in line and line.endswith("\n"):
-                        return line.strip()
-                if all(reader.done() for reader in self.readers):
-                    raise AssertionError(f"{words!r} did not come; it said: {self.said()}")
-                await self.changed.wait()
+        return await asyncio.wait_for(self._line_with(words), LIMIT)
+
+    async def _line_with(self, words):
+        while True:
+            self.changed.clear()
+            for line in self.said().splitlines(keepends=True):
+                if words in line and line.endswith("\n"):
+                    return line.strip()
+            if all(reader.done() for reader in self.readers):
+                raise AssertionError(f"{words!r} did not come; it said: {self.said()}")
+            await self.changed.wait()
 
     async def ended(self):
         """Its exit code, once it has ended and everything is read."""
-        async with asyncio.timeout(LIMIT):
-            await asyncio.gather(*self.readers)
-            return await self.child.wait()
+        return await asyncio.wait_for(self._all_read(), LIMIT)
+
+    async def _all_read(self):
+        await asyncio.gather(*self.readers)
+        return await self.child.wait()
 
     async def stopped(self):
         self.child.send_signal(signal.SIGINT)

@@ -112,6 +112,7 @@ class Client:
         config = Config(id=secrets.randbits(128), epoch=time.time_ns() // 1_000, **options)
         self.session = Session(config, self.loop.time())
         self.ended = self.loop.create_future()
+        self.taken_over = asyncio.Event()
         self.timer = None
         self.soon = None
         link.listen(self._arrived, self._link_ended)
@@ -135,6 +136,10 @@ class Client:
                     self.ended.set_result(event)
                 self.handle(event)
         self.session.flush(self.now())
+        if self.session.over or self.session.is_taken_over():
+            self.taken_over.set()
+        else:
+            self.taken_over.clear()
         for lane, data in self.session.take_output():
             self.link.write(lane, data)
         self.link.transmit()
@@ -153,11 +158,14 @@ class Client:
 
     def _link_ended(self):
         self.session.over = True
+        self.taken_over.set()
         if not self.ended.done():
             self.ended.set_exception(LinkLost(self.link.closed_because))
 
     async def goodbye(self):
-        """Says that the session is over, and waits until the node has closed the link."""
+        """Says that the session is over once the node has taken over all of it, and waits until it has closed the link."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.taken_over.wait(), GOODBYE_LIMIT)
         self.session.goodbye(frames.DONE)
         self.act()
         with contextlib.suppress(asyncio.TimeoutError):

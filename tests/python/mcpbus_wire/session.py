@@ -141,6 +141,10 @@ class Session:
         """Closes a flow once all of it is settled: nobody acks a flow that is closed."""
         self.sending[flow].closing = True
 
+    def is_taken_over(self):
+        """Whether the peer has received everything that was pushed."""
+        return all(flow.received == flow.pushed for flow in self.sending.values())
+
     def settle(self, flow, sequence):
         if flow in self.receiving:
             self.receiving[flow].settle(sequence)
@@ -151,6 +155,7 @@ class Session:
         self._control(frames.Signal(self.signals_sent, body))
 
     def goodbye(self, code, reason=""):
+        """Overtakes what is under way on the data lanes: who is done waits for `is_taken_over` first."""
         if not self.over:
             self._control(frames.Goodbye(code, reason.encode()[: frames.REASON_MAX]))
             self.over = True
