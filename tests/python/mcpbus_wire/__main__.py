@@ -162,9 +162,8 @@ class Responder(Subscriber):
         if self.answers is None:
             self.answers = self.session.open_flow(router.ANSWERS)
         self.answered += 1
-        config = self.session.config
         answer = Record(
-            Head(config.id, config.epoch, record.head.subject, NONE),
+            Head(producer=0, epoch=0, subject="", level=NONE),
             self.answered,
             bytes([router.OK]) + b"<" + record.body + b">",
             extension=router.write_extension([(address.tag, address.payload())]),
