@@ -88,3 +88,14 @@ class Messages(WithNode):
         self.assertEqual(bytes(more.out), b"<1>\n<2>\n")
         await self.ends_well(responder)
         await self.node_has_lost_nothing()
+
+    async def test_links_that_are_cut_lose_and_double_nothing(self):
+        subscriber = await self.python("sub", "--subject", "cut", "--count", COUNT, "--cut", 2500)
+        await subscriber.wait_for("ready")
+        publisher = await self.python("pub", "--subject", "cut", "--ack", "processed", "--cut", 2000, given=numbered(COUNT))
+        await self.ends_well(publisher)
+        await self.ends_well(subscriber)
+        self.assertEqual(bytes(subscriber.out), numbered(COUNT))
+        for process in (publisher, subscriber):
+            self.assertGreaterEqual(process.said().count("resumed"), 2, process.said())
+        await self.node_has_lost_nothing()

@@ -10,7 +10,7 @@ import sys
 from . import frames, router
 from .batch import LEVELS, NONE, PROCESSED, Head, Record
 from .client import Client, LinkLost, dialed
-from .session import Acked, Connected, Ended, FlowEnded, FlowOpened, MessageFailed, Records, SignalArrived
+from .session import Acked, Connected, Ended, FlowOpened, MessageFailed, Records, Resumed, SignalArrived
 
 SUBSCRIPTION = 1
 QUESTION = 1
@@ -26,6 +26,7 @@ class Peer:
     def __init__(self, link, arguments):
         self.arguments = arguments
         self.done = asyncio.get_running_loop().create_future()
+        self.cut_at = arguments.cut
         self.client = Client(link, self.handle)
         self.session = self.client.session
 
@@ -38,17 +39,25 @@ class Peer:
             self.connected()
         elif isinstance(event, SignalArrived):
             self.signalled(router.read_signal(event.body))
+        elif isinstance(event, Resumed):
+            say("resumed")
         elif isinstance(event, Ended):
             say(f"goodbye {frames.GOODBYES[event.code]}: {event.reason}")
             self.finish(1)
         else:
             self.happened(event)
 
+    def progress(self, messages):
+        """Cuts the link when so many messages as the flag says have passed since the last cut."""
+        if self.cut_at and messages >= self.cut_at and not self.done.done():
+            self.cut_at = messages + self.arguments.cut
+            self.client.link.close()
+
     async def result(self):
-        ended = self.client.ended
-        await asyncio.wait((self.done, ended), return_when=asyncio.FIRST_COMPLETED)
+        """Its exit code, or none where the link was lost before there is one."""
+        await asyncio.wait((self.done, self.client.lost), return_when=asyncio.FIRST_COMPLETED)
         if not self.done.done():
-            ended.result()
+            return None
         await self.client.goodbye()
         return self.done.result()
 
@@ -60,6 +69,7 @@ class Publisher(Peer):
         super().__init__(link, arguments)
         self.lines = [line.rstrip(b"\n") for line in sys.stdin.buffer]
         self.failures = {}
+        self.received = {}
 
     def connected(self):
         self.session.signal(router.Question(QUESTION, self.arguments.subject[0]).payload())
@@ -96,6 +106,8 @@ class Publisher(Peer):
             name = frames.FAILURES[event.failure]
             self.failures[name] = self.failures.get(name, 0) + 1
         elif isinstance(event, Acked):
+            self.received[event.flow] = event.received
+            self.progress(sum(self.received.values()))
             reached = event.settled if self.arguments.ack == LEVELS[PROCESSED] else event.received
             if reached >= self.open.get(event.flow, reached + 1):
                 del self.open[event.flow]
@@ -128,6 +140,7 @@ class Subscriber(Peer):
         elif isinstance(event, Records):
             for sequence, record in enumerate(event.records, event.first):
                 self.take(event.flow, sequence, record)
+            self.progress(self.count)
 
     def take(self, flow, sequence, record):
         if self.arguments.count and self.count == self.arguments.count:
@@ -181,6 +194,7 @@ def parse(arguments):
         command = commands.add_parser(name)
         command.add_argument("--node", required=True, help="HOST:PORT")
         command.add_argument("--identity", required=True, help="a folder as `mcpbus cert issue` writes it")
+        command.add_argument("--cut", type=int, default=0, help="cut the link each time so many messages have passed")
         if name == "pub":
             command.add_argument("--subject", required=True, action="append", help="several take turns, line by line")
             command.add_argument("--keys", type=int, default=0, help="line n has the key n modulo this")
@@ -194,12 +208,21 @@ def parse(arguments):
 
 
 async def main(arguments):
+    peer = code = None
     try:
-        async with dialed(arguments.node, arguments.identity) as link:
-            return await COMMANDS[arguments.command](link, arguments).result()
+        while code is None:
+            async with dialed(arguments.node, arguments.identity) as link:
+                if peer is None:
+                    peer = COMMANDS[arguments.command](link, arguments)
+                else:
+                    peer.client.attach(link)
+                code = await peer.result()
+                if code is None:
+                    say(f"the link is lost: {link.closed_because}")
     except (LinkLost, asyncio.TimeoutError, OSError) as error:
         say(f"no link to {arguments.node}: {error}")
         return 69
+    return code
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, StreamDataReceived
 
 from . import frames
-from .session import Config, Ended, Session
+from .session import Config, Session
 
 APPLICATION_PROTOCOL = "mcpbus/1"
 SERVER_NAME = "node.mcpbus.internal"
@@ -103,18 +103,26 @@ async def dialed(node, identity, quic=None):
 
 
 class Client:
-    """Runs a session on a link. Events go to `handle`, a plain function that may use the session."""
+    """Runs a session on one link after the other. Events go to `handle`, a plain function that may use the session."""
 
     def __init__(self, link, handle, **options):
-        self.link = link
         self.handle = handle
         self.loop = asyncio.get_running_loop()
         config = Config(id=secrets.randbits(128), epoch=time.time_ns() // 1_000, **options)
         self.session = Session(config, self.loop.time())
-        self.ended = self.loop.create_future()
         self.taken_over = asyncio.Event()
         self.timer = None
         self.soon = None
+        self._attach(link)
+
+    def attach(self, link):
+        """Goes on over another link, after `lost`."""
+        self.session.link_up(self.now())
+        self._attach(link)
+
+    def _attach(self, link):
+        self.link = link
+        self.lost = self.loop.create_future()
         link.listen(self._arrived, self._link_ended)
         self.act()
 
@@ -132,8 +140,6 @@ class Client:
         while events:
             events = self.session.take_events()
             for event in events:
-                if isinstance(event, Ended) and not self.ended.done():
-                    self.ended.set_result(event)
                 self.handle(event)
         self.session.flush(self.now())
         if self.session.over or self.session.is_taken_over():
@@ -145,7 +151,7 @@ class Client:
         self.link.transmit()
         if self.timer is not None:
             self.timer.cancel()
-        if not self.session.over:
+        if not self.session.over and not self.lost.done():
             self.timer = self.loop.call_at(self.session.next_timer(), self._timed)
 
     def _timed(self):
@@ -157,10 +163,9 @@ class Client:
         self.act()
 
     def _link_ended(self):
-        self.session.over = True
-        self.taken_over.set()
-        if not self.ended.done():
-            self.ended.set_exception(LinkLost(self.link.closed_because))
+        self.session.link_down()
+        if not self.lost.done():
+            self.lost.set_result(self.link.closed_because)
 
     async def goodbye(self):
         """Says that the session is over once the node has taken over all of it, and waits until it has closed the link."""

@@ -12,6 +12,8 @@ class SendFlow:
         self.number = number
         self.definition = definition
         self.queue = deque()
+        # Written and not yet received, so that a link that is cut loses nothing.
+        self.retained = deque()
         self.queue_bytes = 0
         self.pushed = 0
         self.written = 0
@@ -47,9 +49,10 @@ class SendFlow:
         """Takes records off the queue; gives the sequence of the first."""
         first = self.written + 1
         for _ in range(count):
-            cost = self.queue.popleft().cost()
-            self.queue_bytes -= cost
-            self.written_bytes += cost
+            record = self.queue.popleft()
+            self.retained.append(record)
+            self.queue_bytes -= record.cost()
+            self.written_bytes += record.cost()
         self.written += count
         return first
 
@@ -57,10 +60,25 @@ class SendFlow:
         """Moves forward only: a late or repeated position changes nothing. False where the peer claims what was not written."""
         if position.received > self.written:
             return False
-        self.received = max(self.received, position.received)
+        while self.received < position.received:
+            self.received += 1
+            self.retained.popleft()
         self.settled = max(self.settled, position.settled)
         self.granted = max(self.granted, position.granted)
         self.granted_bytes = max(self.granted_bytes, position.granted_bytes)
+        return True
+
+    def resumed(self, position):
+        """Goes on behind the last record received. False where the peer claims what cannot be."""
+        if position.received < self.received or not self.acked(position):
+            return False
+        while self.retained:
+            record = self.retained.pop()
+            self.queue.appendleft(record)
+            self.queue_bytes += record.cost()
+            self.written_bytes -= record.cost()
+        self.written = self.received
+        self.said_pending = None
         return True
 
     def pending(self):

@@ -1,6 +1,7 @@
 """A session from the dialer's side, without I/O: bytes and the time come in, bytes and events come out.
 
-It asks for a new session with each link (incarnation 0) and does not resume one.
+It outlives its links: on the next one it goes on where the last was cut, if the node still knows it. If not, the session is
+over, and its owner begins another.
 """
 
 from collections import deque
@@ -15,6 +16,9 @@ PING_EVERY = 0.5
 SILENT_AFTER = 3.0
 
 CONTROL = 0
+
+# What became of the link: none, hello said, positions exchanged, or in use.
+DOWN, GREETING, RESUMING, LIVE = range(4)
 
 
 @dataclass
@@ -34,6 +38,11 @@ class Config:
 @dataclass
 class Connected:
     hello: frames.Hello
+
+
+@dataclass
+class Resumed:
+    """A new link goes on where the last was cut."""
 
 
 @dataclass
@@ -88,23 +97,36 @@ class Session:
     def __init__(self, config, now):
         self.config = config
         self.hello = None
+        self.incarnation = 0
         self.lanes = 0
+        self.state = DOWN
         self.over = False
         self.events = deque()
         self.out = deque()
-        self.readers = {CONTROL: frames.FrameReader(frames.CONTROL_FRAME_MAX)}
-        self.encoders = {}
-        self.decoders = {}
         self.sending = {}
         self.receiving = {}
         self.ended_flows = set()
+        # Signals that the peer has not acked, with their sequences.
+        self.signals = deque()
         self.signals_sent = 0
         self.signals_received = 0
         self.failures_received = 0
         self.must_ack = False
+        self.nonce = 0
+        self.link_up(now)
+
+    def link_up(self, now):
+        """A link is there: the dialer says hello. Tables and lanes begin anew with each link."""
+        self.state = GREETING
+        self.readers = {CONTROL: frames.FrameReader(frames.CONTROL_FRAME_MAX)}
+        self.encoders = {}
+        self.decoders = {}
+        self.early = []
+        self.relisted = set()
         self.heard = now
         self.ping_at = now + PING_EVERY
-        self.nonce = 0
+        self.out.clear()
+        config = self.config
         self._control(
             frames.Hello(
                 role=frames.CLIENT,
@@ -112,12 +134,16 @@ class Session:
                 epoch=config.epoch,
                 name=config.name,
                 session=config.session,
-                incarnation=0,
+                incarnation=self.incarnation,
                 lanes=config.lanes,
                 body_max=config.body_max,
                 flows_max=config.flows_max,
             )
         )
+
+    def link_down(self):
+        self.state = DOWN
+        self.out.clear()
 
     # ---- for the application
 
@@ -126,7 +152,8 @@ class Session:
         if number > self.hello.flows_max:
             raise ValueError(f"the peer allows {self.hello.flows_max} flows")
         self.sending[number] = SendFlow(number, definition)
-        self._control(frames.Open(number, definition))
+        if self.state == LIVE:
+            self._control(frames.Open(number, definition))
         return number
 
     def push(self, flow, record):
@@ -152,7 +179,9 @@ class Session:
 
     def signal(self, body):
         self.signals_sent += 1
-        self._control(frames.Signal(self.signals_sent, body))
+        self.signals.append((self.signals_sent, body))
+        if self.state == LIVE:
+            self._control(frames.Signal(self.signals_sent, body))
 
     def goodbye(self, code, reason=""):
         """Overtakes what is under way on the data lanes: who is done waits for `is_taken_over` first."""
@@ -165,15 +194,19 @@ class Session:
 
     def receive(self, lane, data, now):
         """Takes bytes of a lane, without the first byte of its stream."""
-        if self.over:
+        if self.over or self.state == DOWN:
             return
         self.heard = now
         try:
+            if lane != CONTROL and self.state != LIVE:
+                # Lanes know nothing of each other: these bytes were written after the frames that are still to come.
+                self.early.append((lane, data))
+                return
             if lane not in self.readers:
                 self._open_lane(lane)
             for kind, payload in self.readers[lane].feed(data):
                 if lane == CONTROL:
-                    self._handle(frames.decode(kind, payload))
+                    self._handle(frames.decode(kind, payload), now)
                 elif kind == frames.BATCH:
                     self._batch(lane, self.decoders[lane].decode(payload, now))
                 else:
@@ -185,7 +218,7 @@ class Session:
 
     def flush(self, now):
         """Writes what is due: acks, records that have credit, and what waits for credit."""
-        if self.over or self.hello is None:
+        if self.over or self.state != LIVE:
             return
         if self.must_ack:
             self._ack()
@@ -205,11 +238,13 @@ class Session:
         return min(self.ping_at, self.heard + SILENT_AFTER)
 
     def handle_timer(self, now):
+        if self.state == DOWN:
+            return
         if now >= self.heard + SILENT_AFTER:
             self.goodbye(frames.SILENT, "nothing came for 3 s")
         elif now >= self.ping_at and not self.over:
             self.ping_at = now + PING_EVERY
-            if self.hello is not None:
+            if self.state != GREETING:
                 self.nonce += 1
                 self._control(frames.Ping(self.nonce))
 
@@ -227,24 +262,29 @@ class Session:
     def _lane_of(self, flow):
         return 1 + flow % self.lanes
 
-    def _handle(self, frame):
-        if isinstance(frame, frames.Hello) != (self.hello is None):
+    def _handle(self, frame, now):
+        if isinstance(frame, frames.Hello) != (self.state == GREETING):
             raise Refused("hello is the first frame, and comes once")
         handlers = {
             frames.Hello: self._said_hello,
-            frames.Open: self._opened,
-            frames.Close: self._closed,
-            frames.Ack: self._acked,
-            frames.Failed: self._failed,
-            frames.Signal: self._signalled,
             frames.Ping: lambda ping: self._control(frames.Pong(ping.nonce)),
             frames.Pong: lambda pong: None,
-            # A window has room for the largest body from the start, so there is nothing to widen.
-            frames.Pending: lambda pending: None,
             frames.Goodbye: self._said_goodbye,
         }
+        if self.state == RESUMING:
+            handlers[frames.Resume] = lambda resume: self._resume(resume, now)
+        elif self.state == LIVE:
+            handlers |= {
+                frames.Open: self._opened,
+                frames.Close: self._closed,
+                frames.Ack: self._acked,
+                frames.Failed: self._failed,
+                frames.Signal: self._signalled,
+                # A window has room for the largest body from the start, so there is nothing to widen.
+                frames.Pending: lambda pending: None,
+            }
         if type(frame) not in handlers:
-            raise Refused("resume in a session that is new")
+            raise Refused(f"{type(frame).__name__} may not come now")
         handlers[type(frame)](frame)
 
     def _said_hello(self, hello):
@@ -252,9 +292,50 @@ class Session:
             raise Refused("a client answered")
         if hello.session != self.config.session or hello.incarnation == 0:
             raise Refused("the answer is for another session")
-        self.hello = hello
-        self.lanes = min(self.config.lanes, hello.lanes)
-        self.events.append(Connected(hello))
+        known, self.hello = self.hello, hello
+        if known is None:
+            self.incarnation = hello.incarnation
+            # Flows stay on their lanes, so the number of the first link counts for all.
+            self.lanes = min(self.config.lanes, hello.lanes)
+            self.state = LIVE
+            self.events.append(Connected(hello))
+        elif (known.id, known.epoch, known.incarnation) == (hello.id, hello.epoch, hello.incarnation):
+            self.state = RESUMING
+            positions = self._positions()
+            for at, part in enumerate(positions, 1):
+                last = int(at == len(positions))
+                self._control(frames.Resume(last, self.signals_received, self.failures_received, part))
+        else:
+            self.state = LIVE
+            self.goodbye(frames.DONE, "the node has forgotten this session")
+
+    def _resume(self, resume, now):
+        self._forget_signals(resume.signals)
+        for position in resume.flows:
+            flow = self.sending.get(position.flow)
+            self.relisted.add(position.flow)
+            if flow is None or flow.closed:
+                # The close was cut off.
+                self._control(frames.Close(position.flow, position.received))
+            elif not flow.resumed(position):
+                raise Refused(f"flow {position.flow} goes on behind {position.received}")
+            else:
+                self.events.append(Acked(flow.number, flow.received, flow.settled))
+        if not resume.last:
+            return
+        self.state = LIVE
+        for flow in self.sending.values():
+            if flow.number not in self.relisted and not flow.closed:
+                # The peer never heard of it.
+                self._control(frames.Open(flow.number, flow.definition))
+        for sequence, body in self.signals:
+            self._control(frames.Signal(sequence, body))
+        # The last acks may have been cut off.
+        self.must_ack = True
+        self.events.append(Resumed())
+        early, self.early = self.early, []
+        for lane, data in early:
+            self.receive(lane, data, now)
 
     def _opened(self, frame):
         if frame.flow in self.receiving or frame.flow in self.ended_flows:
@@ -298,8 +379,7 @@ class Session:
         self._end(flow)
 
     def _acked(self, ack):
-        if ack.signals > self.signals_sent:
-            raise Refused("an ack of signals that were not sent")
+        self._forget_signals(ack.signals)
         for position in ack.flows:
             flow = self.sending.get(position.flow)
             if flow is None or flow.closed:
@@ -333,12 +413,21 @@ class Session:
         self.over = True
         self.events.append(Ended(frame.code, frame.reason.decode(errors="replace"), False))
 
+    def _forget_signals(self, acked):
+        if acked > self.signals_sent:
+            raise Refused("an ack of signals that were not sent")
+        while self.signals and self.signals[0][0] <= acked:
+            self.signals.popleft()
+
+    def _positions(self):
+        """The positions of all receiving flows, in parts that a frame can hold; at least one part."""
+        positions = [flow.position() for flow in self.receiving.values()]
+        return [positions[at : at + frames.FLOWS_MAX] for at in range(0, max(1, len(positions)), frames.FLOWS_MAX)]
+
     def _ack(self):
         self.must_ack = False
-        positions = [flow.position() for flow in self.receiving.values()]
         # An ack without flows still says which signals and failed frames came.
-        for at in range(0, max(1, len(positions)), frames.FLOWS_MAX):
-            part = positions[at : at + frames.FLOWS_MAX]
+        for part in self._positions():
             self._control(frames.Ack(self.signals_received, self.failures_received, part))
 
     def _write_records(self, flow, now):

@@ -3,9 +3,9 @@
 import unittest
 
 from mcpbus_wire import frames
-from mcpbus_wire.batch import Encoder, Head, Record
-from mcpbus_wire.frames import Ack, Close, Failed, FrameReader, Goodbye, Hello, Open, Pending, Ping, Pong, Position, Signal
-from mcpbus_wire.session import Acked, Config, Connected, Ended, FlowEnded, MessageFailed, Records, Session, SignalArrived
+from mcpbus_wire.batch import Decoder, Encoder, Head, Record
+from mcpbus_wire.frames import Ack, Close, Failed, FrameReader, Goodbye, Hello, Open, Pending, Ping, Pong, Position, Resume, Signal
+from mcpbus_wire.session import Acked, Config, Connected, Ended, FlowEnded, MessageFailed, Records, Resumed, Session, SignalArrived
 
 HEAD = Head(producer=1, epoch=1, subject="a")
 ANSWER = Hello(
@@ -228,3 +228,82 @@ class Receiving(WithNode):
         self.assertEqual(ended, FlowEnded(1))
         self.say(Open(1, b"\x04"))
         self.assertEqual(self.goodbye_code(), frames.PROTOCOL)
+
+
+class Resuming(WithNode):
+    def cut(self, **changed):
+        """A new link, on which the node has answered; what the session has written since."""
+        self.session.link_down()
+        self.readers.clear()
+        self.session.link_up(self.now)
+        self.assertEqual(self.written()[0].incarnation, ANSWER.incarnation)
+        self.say(Hello(**{**vars(ANSWER), **changed}))
+        return self.written()
+
+    def test_sending_goes_on_behind_the_last_record_received(self):
+        flow = self.sending(5, 4, 1000)
+        self.assertEqual(len(self.written()), 2)
+        self.session.signal(b"a")
+        self.session.signal(b"b")
+        self.assertEqual(self.cut(), [Resume(1, 0, 0, [])])
+        self.events()
+        self.say(Resume(1, 1, 0, [Position(flow, 3, 1, 5, 1000)]))
+        said = self.written()
+        self.assertEqual(said[:2], [Signal(2, b"b"), Ack(0, 0, [])])
+        self.assertEqual(self.events(), [Acked(flow, 3, 1), Resumed()])
+        lane, kind, payload = said[2]
+        batch = Decoder().decode(payload, 0)
+        self.assertEqual((batch.first, [record.sequence for record in batch.records]), (4, [4, 5]))
+        self.assertTrue(all(frame[:2] == (lane, frames.BATCH) for frame in said[2:]))
+
+    def test_flows_that_the_peer_does_not_know_are_opened_again(self):
+        self.connected()
+        flow = self.session.open_flow(b"\x01")
+        self.cut()
+        self.say(Resume(1, 0, 0, []))
+        self.assertEqual(self.written(), [Open(flow, b"\x01"), Ack(0, 0, [])])
+
+    def test_flows_that_were_closed_meanwhile_are_closed_again(self):
+        flow = self.sending(2, 2, 1000)
+        self.written()
+        self.session.close_flow(flow)
+        self.say(Ack(0, 0, [Position(flow, 2, 2, 4, 1000)]))
+        self.assertEqual(self.written(), [Close(flow, 2)])
+        self.cut()
+        self.say(Resume(1, 0, 0, [Position(flow, 2, 2, 4, 1000)]))
+        self.assertEqual(self.written(), [Close(flow, 2), Ack(0, 0, [])])
+
+    def test_what_was_received_is_told_and_acked_again(self):
+        batch = self.receiving()
+        batch(1, records(3))
+        self.session.settle(1, 1)
+        position = Position(1, 3, 1, 5, 128 + 612)
+        self.assertEqual(self.cut(), [Resume(1, 0, 0, [position])])
+        self.say(Resume(1, 0, 0, []))
+        self.assertEqual(self.written(), [Ack(0, 0, [position])])
+
+    def test_data_that_overtakes_the_resume_waits_for_it(self):
+        self.receiving()(1, records(1))
+        self.events()
+        self.cut()
+        self.session.receive(2, Encoder().encode(1, 2, records(1), 0), self.now)
+        self.assertFalse(self.session.over)
+        self.assertEqual(self.events(), [])
+        self.say(Resume(1, 0, 0, []))
+        self.assertEqual([type(event) for event in self.events()], [Resumed, Records])
+
+    def test_a_node_that_forgot_ends_the_session(self):
+        self.connected()
+        said = self.cut(incarnation=6)
+        self.assertEqual([frame.code for frame in said], [frames.DONE])
+        self.assertTrue(self.session.over)
+
+    def test_positions_that_cannot_be_end_the_session(self):
+        for received in (1, 4):
+            self.setUp()
+            flow = self.sending(5, 3, 1000)
+            self.written()
+            self.say(Ack(0, 0, [Position(flow, 2, 0, 3, 1000)]))
+            self.cut()
+            self.say(Resume(1, 0, 0, [Position(flow, received, 0, 5, 1000)]))
+            self.assertEqual(self.goodbye_code(), frames.PROTOCOL)
