@@ -241,7 +241,7 @@ class Resuming(WithNode):
         return self.written()
 
     def test_sending_goes_on_behind_the_last_record_received(self):
-        flow = self.sending(5, 4, 1000)
+        flow = self.sending(5, 4, 4 * 128)
         self.assertEqual(len(self.written()), 2)
         self.session.signal(b"a")
         self.session.signal(b"b")
