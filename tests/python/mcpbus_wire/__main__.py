@@ -10,7 +10,7 @@ import sys
 from . import frames, router
 from .batch import LEVELS, NONE, PROCESSED, Head, Record
 from .client import Client, LinkLost, dialed
-from .session import Acked, Connected, Ended, FlowOpened, MessageFailed, Records, Resumed, SignalArrived
+from .events import Acked, Connected, Ended, FlowOpened, MessageFailed, Records, Resumed, SignalArrived
 
 SUBSCRIPTION = 1
 QUESTION = 1

@@ -5,10 +5,11 @@ over, and its owner begins another.
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from . import frames
 from .batch import Decoder, Encoder, fitting
+from .events import Acked, Connected, Ended, FlowEnded, FlowOpened, MessageFailed, Records, Resumed, SignalArrived
 from .fields import Refused
 from .flows import ReceiveFlow, SendFlow
 
@@ -35,64 +36,6 @@ class Config:
     window_bytes: int = 2 * frames.BODY_MAX
 
 
-@dataclass
-class Connected:
-    hello: frames.Hello
-
-
-@dataclass
-class Resumed:
-    """A new link goes on where the last was cut."""
-
-
-@dataclass
-class FlowOpened:
-    flow: int
-    definition: bytes
-
-
-@dataclass
-class Records:
-    flow: int
-    first: int
-    records: list = field(repr=False)
-
-
-@dataclass
-class FlowEnded:
-    flow: int
-
-
-@dataclass
-class Acked:
-    """The peer owns the flow's messages up to `received`, and has passed on those up to `settled`."""
-
-    flow: int
-    received: int
-    settled: int
-
-
-@dataclass
-class MessageFailed:
-    flow: int
-    sequence: int
-    failure: int
-
-
-@dataclass
-class SignalArrived:
-    body: bytes
-
-
-@dataclass
-class Ended:
-    """The session is over: `ours` says which end said goodbye."""
-
-    code: int
-    reason: str
-    ours: bool
-
-
 class Session:
     def __init__(self, config, now):
         self.config = config
@@ -101,6 +44,8 @@ class Session:
         self.lanes = 0
         self.state = DOWN
         self.over = False
+        # With which code this end left, if it did.
+        self.goodbye_code = None
         self.events = deque()
         self.out = deque()
         self.sending = {}
@@ -188,6 +133,7 @@ class Session:
         if not self.over:
             self._control(frames.Goodbye(code, reason.encode()[: frames.REASON_MAX]))
             self.over = True
+            self.goodbye_code = code
             self.events.append(Ended(code, reason, True))
 
     # ---- for the link

@@ -4,8 +4,9 @@ import unittest
 
 from mcpbus_wire import frames
 from mcpbus_wire.batch import Decoder, Encoder, Head, Record
+from mcpbus_wire.events import Acked, Connected, Ended, FlowEnded, MessageFailed, Records, Resumed, SignalArrived
 from mcpbus_wire.frames import Ack, Close, Failed, FrameReader, Goodbye, Hello, Open, Pending, Ping, Pong, Position, Resume, Signal
-from mcpbus_wire.session import Acked, Config, Connected, Ended, FlowEnded, MessageFailed, Records, Resumed, Session, SignalArrived
+from mcpbus_wire.session import Config, Session
 
 HEAD = Head(producer=1, epoch=1, subject="a")
 ANSWER = Hello(
