@@ -1,0 +1,63 @@
+"""What a session tells its owner."""
+
+from dataclasses import dataclass, field
+
+from . import frames
+
+
+@dataclass
+class Connected:
+    hello: frames.Hello
+
+
+@dataclass
+class Resumed:
+    """A new link goes on where the last was cut."""
+
+
+@dataclass
+class FlowOpened:
+    flow: int
+    definition: bytes
+
+
+@dataclass
+class Records:
+    flow: int
+    first: int
+    records: list = field(repr=False)
+
+
+@dataclass
+class FlowEnded:
+    flow: int
+
+
+@dataclass
+class Acked:
+    """The peer owns the flow's messages up to `received`, and has passed on those up to `settled`."""
+
+    flow: int
+    received: int
+    settled: int
+
+
+@dataclass
+class MessageFailed:
+    flow: int
+    sequence: int
+    failure: int
+
+
+@dataclass
+class SignalArrived:
+    body: bytes
+
+
+@dataclass
+class Ended:
+    """The session is over: `ours` says which end said goodbye."""
+
+    code: int
+    reason: str
+    ours: bool

@@ -1,0 +1,311 @@
+"""The rules of a session, with a node that is a script and time that is a number."""
+
+import unittest
+
+from mcpbus_wire import frames
+from mcpbus_wire.batch import Decoder, Encoder, Head, Record
+from mcpbus_wire.events import Acked, Connected, Ended, FlowEnded, MessageFailed, Records, Resumed, SignalArrived
+from mcpbus_wire.frames import Ack, Close, Failed, FrameReader, Goodbye, Hello, Open, Pending, Ping, Pong, Position, Resume, Signal
+from mcpbus_wire.session import Config, Session
+
+HEAD = Head(producer=1, epoch=1, subject="a")
+ANSWER = Hello(
+    role=frames.NODE,
+    id=9,
+    epoch=1,
+    name=b"node",
+    session=1,
+    incarnation=5,
+    lanes=2,
+    body_max=1000,
+    flows_max=2,
+)
+
+
+def records(count, body=b""):
+    return [Record(HEAD, sequence, body) for sequence in range(1, count + 1)]
+
+
+class WithNode(unittest.TestCase):
+    def setUp(self):
+        self.now = 0.0
+        self.session = Session(Config(id=1, epoch=1, window=4, window_bytes=4 * 128 + 100), self.now)
+        self.readers = {}
+
+    def written(self):
+        """What the session has written since the last call: control frames, and raw batch payloads with their lane."""
+        self.session.flush(self.now)
+        out = []
+        for lane, data in self.session.take_output():
+            reader = self.readers.setdefault(lane, FrameReader(1 << 20))
+            for kind, payload in reader.feed(data):
+                out.append(frames.decode(kind, payload) if lane == 0 else (lane, kind, payload))
+        return out
+
+    def say(self, *spoken):
+        for frame in spoken:
+            self.session.receive(0, frames.encode(frame), self.now)
+
+    def events(self):
+        return list(self.session.take_events())
+
+    def connected(self):
+        self.written()
+        self.say(ANSWER)
+        self.assertEqual(self.events(), [Connected(ANSWER)])
+
+    def sending(self, count, messages, size):
+        self.connected()
+        flow = self.session.open_flow(b"\x01")
+        for record in records(count):
+            self.session.push(flow, record)
+        self.assertEqual(self.written(), [Open(flow, b"\x01"), Pending(flow, count, 128 * count, 128)])
+        self.say(Ack(0, 0, [Position(flow, 0, 0, messages, size)]))
+        return flow
+
+    def receiving(self, lane=2):
+        self.connected()
+        self.say(Open(1, b"\x03\x01"))
+        self.written()
+        self.events()
+        self.encoder = Encoder()
+        return lambda first, batch: self.session.receive(lane, self.encoder.encode(1, first, batch, 0), self.now)
+
+    def goodbye_code(self):
+        ended = [event for event in self.events() if isinstance(event, Ended)]
+        said = [frame for frame in self.written() if isinstance(frame, Goodbye)]
+        self.assertEqual(len(ended), len(said))
+        return said[0].code if said else None
+
+
+class Links(WithNode):
+    def test_hello_comes_first_and_nothing_before_the_answer(self):
+        self.session.signal(b"x")
+        said = self.written()
+        self.assertIsInstance(said[0], Hello)
+        self.assertEqual(said[0].incarnation, 0)
+
+    def test_any_other_first_frame_ends_the_session(self):
+        self.say(Ping(1))
+        self.assertEqual(self.goodbye_code(), frames.PROTOCOL)
+
+    def test_a_second_hello_ends_the_session(self):
+        self.connected()
+        self.say(ANSWER)
+        self.assertEqual(self.goodbye_code(), frames.PROTOCOL)
+
+    def test_the_smaller_number_of_lanes_counts(self):
+        self.connected()
+        self.assertEqual(self.session.lanes, 2)
+        self.session.receive(3, b"", self.now)
+        self.assertEqual(self.goodbye_code(), frames.PROTOCOL)
+
+    def test_a_ping_is_answered_and_silence_ends_the_session(self):
+        self.connected()
+        self.say(Ping(77))
+        self.assertEqual(self.written(), [Pong(77)])
+        while not self.session.over:
+            self.now = self.session.next_timer()
+            self.session.handle_timer(self.now)
+        self.assertEqual(self.now, 3.0)
+        said = self.written()
+        self.assertEqual([type(frame) for frame in said], [Ping] * 5 + [Goodbye])
+        self.assertEqual(said[-1].code, frames.SILENT)
+
+    def test_a_goodbye_ends_the_session_without_an_answer(self):
+        self.connected()
+        self.say(Goodbye(frames.LIMIT, b"full"))
+        self.assertEqual(self.events(), [Ended(frames.LIMIT, "full", False)])
+        self.assertEqual(self.written(), [])
+
+    def test_repeated_signals_change_nothing_and_gaps_end_the_session(self):
+        self.connected()
+        self.say(Signal(1, b"a"), Signal(1, b"a"), Signal(2, b"b"))
+        self.assertEqual(self.events(), [SignalArrived(b"a"), SignalArrived(b"b")])
+        self.assertEqual(self.written(), [Ack(2, 0, [])])
+        self.say(Signal(4, b"d"))
+        self.assertEqual(self.goodbye_code(), frames.PROTOCOL)
+
+
+class Sending(WithNode):
+    def test_nothing_is_written_beyond_credit_in_messages_or_bytes(self):
+        for messages, size, fit in ((3, 10_000, 3), (10, 2 * 128, 2), (10, 2 * 128 + 127, 2), (0, 10_000, 0)):
+            self.setUp()
+            flow = self.sending(5, messages, size)
+            self.written()
+            self.assertEqual(self.session.sending[flow].written, fit)
+
+    def test_a_flow_has_its_lane_and_goes_on_when_credit_comes(self):
+        flow = self.sending(3, 2, 1000)
+        lane, kind, _ = self.written()[0]
+        self.assertEqual((lane, kind), (1 + flow % 2, frames.BATCH))
+        self.say(Ack(0, 0, [Position(flow, 2, 1, 3, 1000)]))
+        self.assertEqual([frame[:2] for frame in self.written()], [(lane, frames.BATCH)])
+
+    def test_positions_never_go_back(self):
+        flow = self.sending(3, 3, 1000)
+        self.written()
+        self.say(Ack(0, 0, [Position(flow, 3, 2, 5, 1000)]), Ack(0, 0, [Position(flow, 1, 0, 3, 500)]))
+        self.assertEqual([event for event in self.events() if isinstance(event, Acked)][-1], Acked(flow, 3, 2))
+        self.assertEqual(self.session.sending[flow].granted, 5)
+
+    def test_an_ack_of_what_was_not_written_ends_the_session(self):
+        flow = self.sending(3, 2, 1000)
+        self.written()
+        self.say(Ack(0, 0, [Position(flow, 3, 0, 3, 1000)]))
+        self.assertEqual(self.goodbye_code(), frames.PROTOCOL)
+
+    def test_failures_are_told_once_and_acked(self):
+        flow = self.sending(3, 3, 1000)
+        self.written()
+        self.events()
+        self.say(Failed(1, flow, [(2, 1)]), Failed(1, flow, [(2, 1)]))
+        self.assertEqual(self.events(), [MessageFailed(flow, 2, 1)])
+        self.assertEqual(self.written(), [Ack(0, 1, [])])
+
+    def test_a_flow_is_closed_only_when_all_of_it_is_settled(self):
+        flow = self.sending(2, 2, 1000)
+        self.session.close_flow(flow)
+        self.written()
+        self.say(Ack(0, 0, [Position(flow, 2, 1, 4, 1000)]))
+        self.assertEqual(self.written(), [])
+        self.say(Ack(0, 0, [Position(flow, 2, 2, 4, 1000)]))
+        self.assertEqual(self.written(), [Close(flow, 2)])
+        self.say(Ack(0, 0, [Position(flow, 2, 2, 4, 1000)]))
+        self.assertFalse(self.session.over)
+
+    def test_the_limits_of_the_peer_are_kept(self):
+        self.connected()
+        flow = self.session.open_flow(b"\x01")
+        self.session.open_flow(b"\x01")
+        with self.assertRaises(ValueError):
+            self.session.open_flow(b"\x01")
+        with self.assertRaises(ValueError):
+            self.session.push(flow, Record(HEAD, 1, bytes(1001)))
+
+
+class Receiving(WithNode):
+    def test_an_open_flow_is_granted_its_window(self):
+        self.connected()
+        self.say(Open(1, b"\x03\x01"))
+        self.assertEqual(self.written(), [Ack(0, 0, [Position(1, 0, 0, 4, 612)])])
+
+    def test_credit_returns_with_what_is_settled_in_order(self):
+        batch = self.receiving()
+        batch(1, [Record(HEAD, 1, b"x" * 50), *records(2)])
+        self.assertEqual([(event.first, len(event.records)) for event in self.events()], [(1, 3)])
+        self.assertEqual(self.written(), [Ack(0, 0, [Position(1, 3, 0, 4, 612)])])
+        self.session.settle(1, 2)
+        self.assertEqual(self.written(), [Ack(0, 0, [Position(1, 3, 0, 4, 612)])])
+        self.session.settle(1, 1)
+        self.assertEqual(self.written(), [Ack(0, 0, [Position(1, 3, 2, 6, 612 + 50 + 256)])])
+
+    def test_more_than_was_granted_ends_the_session(self):
+        for count, body in ((5, b""), (1, bytes(612))):
+            self.setUp()
+            self.receiving()(1, records(count, body))
+            self.assertEqual(self.goodbye_code(), frames.PROTOCOL)
+
+    def test_a_gap_or_a_repeated_record_ends_the_session(self):
+        for first in (2, 0):
+            self.setUp()
+            batch = self.receiving()
+            if first == 0:
+                batch(1, records(1))
+            batch(first or 1, records(1))
+            self.assertEqual(self.goodbye_code(), frames.PROTOCOL)
+
+    def test_another_lane_ends_the_session(self):
+        self.receiving(lane=1)(1, records(1))
+        self.assertEqual(self.goodbye_code(), frames.PROTOCOL)
+
+    def test_a_closed_flow_ends_with_its_last_record(self):
+        batch = self.receiving()
+        self.say(Close(1, 2))
+        self.assertEqual(self.events(), [])
+        batch(1, records(2))
+        arrived, ended = self.events()
+        self.assertIsInstance(arrived, Records)
+        self.assertEqual(ended, FlowEnded(1))
+        self.say(Open(1, b"\x04"))
+        self.assertEqual(self.goodbye_code(), frames.PROTOCOL)
+
+
+class Resuming(WithNode):
+    def cut(self, **changed):
+        """A new link, on which the node has answered; what the session has written since."""
+        self.session.link_down()
+        self.readers.clear()
+        self.session.link_up(self.now)
+        self.assertEqual(self.written()[0].incarnation, ANSWER.incarnation)
+        self.say(Hello(**{**vars(ANSWER), **changed}))
+        return self.written()
+
+    def test_sending_goes_on_behind_the_last_record_received(self):
+        flow = self.sending(5, 4, 4 * 128)
+        self.assertEqual(len(self.written()), 2)
+        self.session.signal(b"a")
+        self.session.signal(b"b")
+        self.assertEqual(self.cut(), [Resume(1, 0, 0, [])])
+        self.events()
+        # Just enough: what was written and did not arrive is not counted twice.
+        self.say(Resume(1, 1, 0, [Position(flow, 3, 1, 5, 5 * 128)]))
+        said = self.written()
+        self.assertEqual(said[:2], [Signal(2, b"b"), Ack(0, 0, [])])
+        self.assertEqual(self.events(), [Acked(flow, 3, 1), Resumed()])
+        lane, kind, payload = said[2]
+        batch = Decoder().decode(payload, 0)
+        self.assertEqual((batch.first, [record.sequence for record in batch.records]), (4, [4, 5]))
+        self.assertTrue(all(frame[:2] == (lane, frames.BATCH) for frame in said[2:]))
+
+    def test_flows_that_the_peer_does_not_know_are_opened_again(self):
+        self.connected()
+        flow = self.session.open_flow(b"\x01")
+        self.cut()
+        self.say(Resume(1, 0, 0, []))
+        self.assertEqual(self.written(), [Open(flow, b"\x01"), Ack(0, 0, [])])
+
+    def test_flows_that_were_closed_meanwhile_are_closed_again(self):
+        flow = self.sending(2, 2, 1000)
+        self.written()
+        self.session.close_flow(flow)
+        self.say(Ack(0, 0, [Position(flow, 2, 2, 4, 1000)]))
+        self.assertEqual(self.written(), [Close(flow, 2)])
+        self.cut()
+        self.say(Resume(1, 0, 0, [Position(flow, 2, 2, 4, 1000)]))
+        self.assertEqual(self.written(), [Close(flow, 2), Ack(0, 0, [])])
+
+    def test_what_was_received_is_told_and_acked_again(self):
+        batch = self.receiving()
+        batch(1, records(3))
+        self.session.settle(1, 1)
+        position = Position(1, 3, 1, 5, 128 + 612)
+        self.assertEqual(self.cut(), [Resume(1, 0, 0, [position])])
+        self.say(Resume(1, 0, 0, []))
+        self.assertEqual(self.written(), [Ack(0, 0, [position])])
+
+    def test_data_that_overtakes_the_resume_waits_for_it(self):
+        self.receiving()(1, records(1))
+        self.events()
+        self.cut()
+        self.session.receive(2, Encoder().encode(1, 2, records(1), 0), self.now)
+        self.assertFalse(self.session.over)
+        self.assertEqual(self.events(), [])
+        self.say(Resume(1, 0, 0, []))
+        self.assertEqual([type(event) for event in self.events()], [Resumed, Records])
+
+    def test_a_node_that_forgot_ends_the_session(self):
+        self.connected()
+        said = self.cut(incarnation=6)
+        self.assertEqual([frame.code for frame in said], [frames.DONE])
+        self.assertTrue(self.session.over)
+
+    def test_positions_that_cannot_be_end_the_session(self):
+        for received in (1, 4):
+            self.setUp()
+            flow = self.sending(5, 3, 1000)
+            self.written()
+            self.say(Ack(0, 0, [Position(flow, 2, 0, 3, 1000)]))
+            self.cut()
+            self.say(Resume(1, 0, 0, [Position(flow, received, 0, 5, 1000)]))
+            self.assertEqual(self.goodbye_code(), frames.PROTOCOL)
