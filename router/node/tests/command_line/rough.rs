@@ -24,10 +24,10 @@ fn rough(count: usize) -> ImpairmentConfig {
     }
 }
 
-/// Lines after which the way may be cut, and for how many milliseconds, again and again. The last is longer than a silence
-/// that counts as the end of a link.
+/// Lines after which the way may be cut, and for how many milliseconds, again and again. A subscriber that is not back 5 s
+/// after its node has missed it is gone for it, and what is published meanwhile is not for it: no cut comes near to that.
 const STEP: usize = 750;
-const CUTS: [u64; 8] = [300, 1_500, 0, 0, 0, 100, 0, 5_000];
+const CUTS: [u64; 8] = [300, 1_500, 0, 0, 0, 100, 0, 2_500];
 
 /// How many lines: `MCPBUS_ROUGH_LINES`, or a dozen seconds' worth.
 fn count() -> usize {
