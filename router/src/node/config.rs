@@ -67,7 +67,8 @@ pub struct NodeConfig {
     pub limits: NodeLimits,
     /// Its routes.
     pub routes: RouteTable,
-    /// How long a client that lost its link may come back to its session (default 5 s).
+    /// How long a client that lost its link may come back to its session (default 10 s: over a rough network a
+    /// new handshake alone can take five).
     pub resume: Duration,
     /// How long messages are held for a node that lost its link, or for an origin that is out of reach
     /// (default 15 s).
@@ -86,7 +87,7 @@ impl NodeConfig {
             session: SessionConfig::default(),
             limits: NodeLimits::default(),
             routes: RouteTable::default(),
-            resume: Duration::from_secs(5),
+            resume: Duration::from_secs(10),
             hold: Duration::from_secs(15),
         }
     }
