@@ -4,14 +4,11 @@ use super::error::ReceiptError;
 use super::outbox::{Notify, REPLIES};
 use super::request;
 use super::shared::{ClientStatus, Command, Progress, Settlement, Shared};
-use super::subscription::{Delivery, Settle};
-use crate::protocol::{Definition, Signal, decode_reply};
-use bytes::{Bytes, BytesMut};
+use crate::protocol::{Definition, Signal};
 use mcpbus_actors::Time;
-use mcpbus_transport::bridge::{LinkHandle, Owner};
-use mcpbus_transport::link::LaneId;
-use mcpbus_transport::session::{Event, Local, Session, SessionState};
-use mcpbus_transport::wire::{Failure, GoodbyeCode, Record};
+use mcpbus_transport::bridge::LinkHandle;
+use mcpbus_transport::session::{Event, Local, Session};
+use mcpbus_transport::wire::{Failure, GoodbyeCode};
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,37 +16,37 @@ use std::sync::Arc;
 /// How long a client that was dropped goes on sending what its user has published.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(5);
 /// Window for answers to requests, in messages and bytes.
-const REPLY_WINDOW: (u64, u64) = (1024, 4 << 20);
+pub(super) const REPLY_WINDOW: (u64, u64) = (1024, 4 << 20);
 
 /// The session of a client, sans-IO. See the [module](super).
 pub struct ClientCore {
-    shared: Arc<Shared>,
-    session: Session,
-    link: Option<LinkHandle>,
-    touched: Option<LinkHandle>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) session: Session,
+    pub(super) link: Option<LinkHandle>,
+    pub(super) touched: Option<LinkHandle>,
     /// The flow of each slot of the outbox.
-    flows: Vec<Option<u32>>,
+    pub(super) flows: Vec<Option<u32>>,
     /// The slot of each flow.
-    slots: BTreeMap<u32, usize>,
+    pub(super) slots: BTreeMap<u32, usize>,
     /// Who waits for a message's outcome, by token.
-    notifies: Slab<Notify>,
+    pub(super) notifies: Slab<Notify>,
     /// What comes on which flow.
-    incoming: BTreeMap<u32, Incoming>,
+    pub(super) incoming: BTreeMap<u32, Incoming>,
     /// Rises when the node forgets: settlements of before are void.
-    generation: u64,
+    pub(super) generation: u64,
     /// Deliveries that were given back, by when they are due.
-    retries: BTreeSet<(Time, u32, Option<u64>)>,
+    pub(super) retries: BTreeSet<(Time, u32, Option<u64>)>,
     /// Why the link is to be closed.
-    closing: Option<String>,
-    closed: bool,
+    pub(super) closing: Option<String>,
+    pub(super) closed: bool,
     /// The user is done: goodbye is said when everything is taken over, or at this time.
-    leave_by: Option<Time>,
+    pub(super) leave_by: Option<Time>,
     /// What the node said when it said goodbye.
-    goodbye: Option<(GoodbyeCode, String)>,
+    pub(super) goodbye: Option<(GoodbyeCode, String)>,
 }
 
 #[derive(Clone, Copy)]
-enum Incoming {
+pub(super) enum Incoming {
     Subscription(u32),
     Replies,
 }
@@ -122,7 +119,7 @@ impl ClientCore {
         self.after(now);
     }
 
-    fn touch(&mut self) {
+    pub(super) fn touch(&mut self) {
         self.touched = self.link;
     }
 
@@ -219,7 +216,7 @@ impl ClientCore {
         self.flows[slot]
     }
 
-    fn after(&mut self, now: Time) {
+    pub(super) fn after(&mut self, now: Time) {
         let mut moved = false;
         loop {
             if let Some(release) = self.session.poll_release() {
@@ -240,7 +237,7 @@ impl ClientCore {
     }
 
     /// Says goodbye once the user is done and nothing is left to send.
-    fn leave_when_done(&mut self, now: Time) {
+    pub(super) fn leave_when_done(&mut self, now: Time) {
         let Some(at) = self.leave_by.filter(|_| !self.closed) else {
             return;
         };
@@ -359,263 +356,5 @@ impl ClientCore {
         for signal in signals {
             self.tell(&signal);
         }
-    }
-
-    fn opened(&mut self, flow: u32, definition: Bytes, now: Time) {
-        match Definition::decode(definition) {
-            Ok(Definition::Deliver { subscription }) => {
-                let window = self
-                    .shared
-                    .lock()
-                    .subscriptions
-                    .get(&subscription)
-                    .map(|state| state.window);
-                self.incoming
-                    .insert(flow, Incoming::Subscription(subscription));
-                if let Some((messages, bytes)) = window {
-                    self.session.set_window(flow, messages, bytes, now);
-                }
-            }
-            Ok(Definition::Replies) => {
-                self.incoming.insert(flow, Incoming::Replies);
-                self.session
-                    .set_window(flow, REPLY_WINDOW.0, REPLY_WINDOW.1, now);
-            }
-            Ok(_) => self.break_off("a flow of this kind does not lead to a client"),
-            Err(error) => self.break_off(&error.to_string()),
-        }
-    }
-
-    fn break_off(&mut self, reason: &str) {
-        tracing::warn!(reason, "the node broke the protocol");
-        self.session.leave(GoodbyeCode::Protocol, reason);
-        self.closed = true;
-    }
-
-    fn arrived(&mut self, flow: u32, first: u64, records: &mut Vec<Record>, now: Time) {
-        let Some(incoming) = self.incoming.get(&flow).copied() else {
-            for index in 0..records.len() as u64 {
-                self.session.done(flow, first + index, now);
-            }
-            return;
-        };
-        match incoming {
-            Incoming::Replies => {
-                for (index, record) in records.drain(..).enumerate() {
-                    self.answered(record);
-                    self.session.done(flow, first + index as u64, now);
-                }
-            }
-            Incoming::Subscription(number) => self.deliver(number, flow, first, records, now),
-        }
-    }
-
-    fn answered(&self, record: Record) {
-        let Some(reply) = record.extra.as_ref().and_then(|extra| extra.reply) else {
-            return;
-        };
-        let Some(pending) = self.shared.lock().requests.remove(&reply.correlation) else {
-            return;
-        };
-        if let Ok((status, body)) = decode_reply(record.body) {
-            let _ = pending.send(request::answered(status, body));
-        }
-    }
-
-    fn deliver(
-        &mut self,
-        number: u32,
-        flow: u32,
-        first: u64,
-        records: &mut Vec<Record>,
-        now: Time,
-    ) {
-        let shared = self.shared.clone();
-        let (sender, durable, max_deliver, retries) = {
-            let mut state = shared.lock();
-            state.stats.received += records.len() as u64;
-            match state.subscriptions.get(&number) {
-                Some(subscription) => (
-                    Some(subscription.sender.clone()),
-                    subscription.durable.is_some(),
-                    subscription.max_deliver,
-                    subscription.retries.clone(),
-                ),
-                None => (None, false, 1, Arc::default()),
-            }
-        };
-        for (index, record) in records.drain(..).enumerate() {
-            let sequence = first + index as u64;
-            let settle = Settle {
-                shared: shared.clone(),
-                generation: self.generation,
-                flow,
-                sequence,
-                subscription: number,
-                durable,
-                max_deliver,
-                retries: retries.clone(),
-            };
-            let delivery = Delivery {
-                record,
-                settle: Some(settle),
-            };
-            let (mut delivery, failure) = match &sender {
-                _ if delivery.record.expired(now) => (delivery, Failure::Expired),
-                None => (delivery, Failure::Cancelled),
-                // The channel is as large as the window that was granted, so there is room; it can only be closed.
-                Some(sender) => match sender.try_send(delivery) {
-                    Ok(()) => continue,
-                    Err(error) => (error.into_message(), Failure::Cancelled),
-                },
-            };
-            delivery.settle = None;
-            self.session.fail(flow, sequence, failure, now);
-            self.session.done(flow, sequence, now);
-        }
-    }
-
-    /// Sends deliveries that are due to their consumers again.
-    fn try_again(&mut self, now: Time) {
-        while let Some((_, number, key)) = self
-            .retries
-            .first()
-            .copied()
-            .filter(|(due, ..)| *due <= now)
-        {
-            self.retries.pop_first();
-            let subscription = {
-                let state = self.shared.lock();
-                state
-                    .subscriptions
-                    .get(&number)
-                    .map(|state| (state.retries.clone(), state.sender.clone()))
-            };
-            if let Some((retries, sender)) = subscription
-                && let Some(delivery) = retries.take_due(key)
-                // It still counts against the window, so there is room; the channel can only be closed.
-                && let Err(error) = sender.try_send(delivery)
-            {
-                error.into_message().forget();
-            }
-        }
-    }
-
-    fn signalled(&mut self, payload: Bytes) {
-        let mut state = self.shared.lock();
-        match Signal::decode(payload) {
-            Ok(Signal::Ready { subscription }) => {
-                if let Some(known) = state.subscriptions.get(&subscription) {
-                    known.state.send_replace(Progress::Ready);
-                }
-            }
-            Ok(Signal::Refused {
-                subscription,
-                refusal,
-                reason,
-            }) => {
-                if let Some(known) = state.subscriptions.remove(&subscription) {
-                    known.state.send_replace(Progress::Refused(refusal, reason));
-                }
-            }
-            Ok(Signal::Counted {
-                question,
-                subscribers,
-            }) => {
-                if let Some(answer) = state.questions.remove(&question) {
-                    let _ = answer.send(subscribers);
-                }
-            }
-            Ok(_) => {
-                drop(state);
-                self.break_off("a signal that only clients send to nodes");
-            }
-            Err(error) => {
-                drop(state);
-                self.break_off(&error.to_string());
-            }
-        }
-    }
-}
-
-impl Owner for ClientCore {
-    fn receive(&mut self, link: LinkHandle, lane: LaneId, bytes: Bytes, now: Time) {
-        if self.link != Some(link) {
-            return;
-        }
-        if let Err(error) = self.session.receive(lane, bytes, now) {
-            tracing::warn!(%error, "the node broke the protocol");
-            self.session.leave(error.code(), &error.to_string());
-            self.closed = true;
-        }
-        self.after(now);
-    }
-
-    fn reads_data(&self, link: LinkHandle) -> bool {
-        self.link == Some(link) && self.session.is_live()
-    }
-
-    fn wants_transmit(&self, link: LinkHandle, lane: LaneId, now: Time) -> bool {
-        self.link == Some(link) && self.closing.is_none() && self.session.wants_transmit(lane, now)
-    }
-
-    fn transmit(
-        &mut self,
-        link: LinkHandle,
-        lane: LaneId,
-        budget: usize,
-        now: Time,
-        out: &mut BytesMut,
-    ) {
-        if self.link == Some(link) {
-            self.session.transmit(lane, budget, now, out);
-            self.touch();
-        }
-    }
-
-    fn wants_close(&self, link: LinkHandle) -> Option<String> {
-        if self.link != Some(link) {
-            return Some(String::from("a newer link is up"));
-        }
-        if self.session.state() == SessionState::Leaving {
-            return Some(String::from("goodbye"));
-        }
-        self.closing.clone()
-    }
-
-    fn link_down(&mut self, link: LinkHandle, reason: &str, _now: Time) {
-        if self.link != Some(link) {
-            return;
-        }
-        tracing::debug!(reason, "link down");
-        self.link = None;
-        self.session.link_down();
-        let mut state = self.shared.lock();
-        if state.status == ClientStatus::Live {
-            state.status = ClientStatus::Reconnecting;
-        }
-        drop(state);
-        self.shared.progress.notify_waiters();
-    }
-
-    fn poll_touched(&mut self) -> Option<LinkHandle> {
-        self.touched.take()
-    }
-
-    fn next_timeout(&self) -> Option<Time> {
-        let leave = self.leave_by.filter(|_| !self.closed);
-        let retry = self.retries.first().map(|(due, ..)| *due);
-        self.session
-            .next_timeout()
-            .into_iter()
-            .chain(leave)
-            .chain(retry)
-            .min()
-    }
-
-    fn handle_timeout(&mut self, now: Time) {
-        self.session.handle_timeout(now);
-        self.try_again(now);
-        self.after(now);
     }
 }

@@ -1,0 +1,189 @@
+//! What comes from the node: flows, deliveries, answers and signals; and deliveries that are tried again.
+
+use super::core::{ClientCore, Incoming, REPLY_WINDOW};
+use super::request;
+use super::shared::Progress;
+use super::subscription::{Delivery, Settle};
+use crate::protocol::{Definition, Signal, decode_reply};
+use bytes::Bytes;
+use mcpbus_actors::Time;
+use mcpbus_transport::wire::{Failure, GoodbyeCode, Record};
+use std::sync::Arc;
+
+impl ClientCore {
+    pub(super) fn opened(&mut self, flow: u32, definition: Bytes, now: Time) {
+        match Definition::decode(definition) {
+            Ok(Definition::Deliver { subscription }) => {
+                let window = self
+                    .shared
+                    .lock()
+                    .subscriptions
+                    .get(&subscription)
+                    .map(|state| state.window);
+                self.incoming
+                    .insert(flow, Incoming::Subscription(subscription));
+                if let Some((messages, bytes)) = window {
+                    self.session.set_window(flow, messages, bytes, now);
+                }
+            }
+            Ok(Definition::Replies) => {
+                self.incoming.insert(flow, Incoming::Replies);
+                self.session
+                    .set_window(flow, REPLY_WINDOW.0, REPLY_WINDOW.1, now);
+            }
+            Ok(_) => self.break_off("a flow of this kind does not lead to a client"),
+            Err(error) => self.break_off(&error.to_string()),
+        }
+    }
+
+    fn break_off(&mut self, reason: &str) {
+        tracing::warn!(reason, "the node broke the protocol");
+        self.session.leave(GoodbyeCode::Protocol, reason);
+        self.closed = true;
+    }
+
+    pub(super) fn arrived(&mut self, flow: u32, first: u64, records: &mut Vec<Record>, now: Time) {
+        let Some(incoming) = self.incoming.get(&flow).copied() else {
+            for index in 0..records.len() as u64 {
+                self.session.done(flow, first + index, now);
+            }
+            return;
+        };
+        match incoming {
+            Incoming::Replies => {
+                for (index, record) in records.drain(..).enumerate() {
+                    self.answered(record);
+                    self.session.done(flow, first + index as u64, now);
+                }
+            }
+            Incoming::Subscription(number) => self.deliver(number, flow, first, records, now),
+        }
+    }
+
+    fn answered(&self, record: Record) {
+        let Some(reply) = record.extra.as_ref().and_then(|extra| extra.reply) else {
+            return;
+        };
+        let Some(pending) = self.shared.lock().requests.remove(&reply.correlation) else {
+            return;
+        };
+        if let Ok((status, body)) = decode_reply(record.body) {
+            let _ = pending.send(request::answered(status, body));
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        number: u32,
+        flow: u32,
+        first: u64,
+        records: &mut Vec<Record>,
+        now: Time,
+    ) {
+        let shared = self.shared.clone();
+        let (sender, durable, max_deliver, retries) = {
+            let mut state = shared.lock();
+            state.stats.received += records.len() as u64;
+            match state.subscriptions.get(&number) {
+                Some(subscription) => (
+                    Some(subscription.sender.clone()),
+                    subscription.durable.is_some(),
+                    subscription.max_deliver,
+                    subscription.retries.clone(),
+                ),
+                None => (None, false, 1, Arc::default()),
+            }
+        };
+        for (index, record) in records.drain(..).enumerate() {
+            let sequence = first + index as u64;
+            let settle = Settle {
+                shared: shared.clone(),
+                generation: self.generation,
+                flow,
+                sequence,
+                subscription: number,
+                durable,
+                max_deliver,
+                retries: retries.clone(),
+            };
+            let delivery = Delivery {
+                record,
+                settle: Some(settle),
+            };
+            let (mut delivery, failure) = match &sender {
+                _ if delivery.record.expired(now) => (delivery, Failure::Expired),
+                None => (delivery, Failure::Cancelled),
+                // The channel is as large as the window that was granted, so there is room; it can only be closed.
+                Some(sender) => match sender.try_send(delivery) {
+                    Ok(()) => continue,
+                    Err(error) => (error.into_message(), Failure::Cancelled),
+                },
+            };
+            delivery.settle = None;
+            self.session.fail(flow, sequence, failure, now);
+            self.session.done(flow, sequence, now);
+        }
+    }
+
+    /// Sends deliveries that are due to their consumers again.
+    pub(super) fn try_again(&mut self, now: Time) {
+        while let Some((_, number, key)) = self
+            .retries
+            .first()
+            .copied()
+            .filter(|(due, ..)| *due <= now)
+        {
+            self.retries.pop_first();
+            let subscription = {
+                let state = self.shared.lock();
+                state
+                    .subscriptions
+                    .get(&number)
+                    .map(|state| (state.retries.clone(), state.sender.clone()))
+            };
+            if let Some((retries, sender)) = subscription
+                && let Some(delivery) = retries.take_due(key)
+                // It still counts against the window, so there is room; the channel can only be closed.
+                && let Err(error) = sender.try_send(delivery)
+            {
+                error.into_message().forget();
+            }
+        }
+    }
+
+    pub(super) fn signalled(&mut self, payload: Bytes) {
+        let mut state = self.shared.lock();
+        match Signal::decode(payload) {
+            Ok(Signal::Ready { subscription }) => {
+                if let Some(known) = state.subscriptions.get(&subscription) {
+                    known.state.send_replace(Progress::Ready);
+                }
+            }
+            Ok(Signal::Refused {
+                subscription,
+                refusal,
+                reason,
+            }) => {
+                if let Some(known) = state.subscriptions.remove(&subscription) {
+                    known.state.send_replace(Progress::Refused(refusal, reason));
+                }
+            }
+            Ok(Signal::Counted {
+                question,
+                subscribers,
+            }) => {
+                if let Some(answer) = state.questions.remove(&question) {
+                    let _ = answer.send(subscribers);
+                }
+            }
+            Ok(_) => {
+                drop(state);
+                self.break_off("a signal that only clients send to nodes");
+            }
+            Err(error) => {
+                drop(state);
+                self.break_off(&error.to_string());
+            }
+        }
+    }
+}
