@@ -215,3 +215,42 @@ fn what_the_sender_was_not_told_of_is_not_given_behind_the_revoke() {
     pair.settle_all();
     assert_eq!(pair.dialer.room(flow), (2, 100));
 }
+
+#[test]
+fn a_question_for_credit_that_was_cut_off_or_forgotten_is_asked_again() {
+    for forgets in [false, true] {
+        let mut pair = live();
+        let flow = pair.dialer.open_flow(Bytes::new()).unwrap();
+        pair.settle_all();
+        pair.dialer.want(flow, 3, 300, 100);
+        pair.now += Duration::from_millis(5);
+        pair.write(1 << 16);
+        pair.cut();
+        if forgets {
+            let config = pair.acceptor.config.clone();
+            pair.acceptor = Session::new(config, local(2, 2), 1, 500);
+        }
+        let asked = |pair: &mut Pair| {
+            pair.connect();
+            pair.settle_all();
+            let events = drain(&mut pair.acceptor);
+            let pending = events.iter().filter(|event| {
+                matches!(
+                    event,
+                    Event::Pending {
+                        messages: 3,
+                        bytes: 300,
+                        next: 100,
+                        ..
+                    }
+                )
+            });
+            pending.count()
+        };
+        assert_eq!(asked(&mut pair), 1, "forgets: {forgets}");
+        pair.acceptor.set_window(flow, 5, 5000, pair.now);
+        pair.settle_all();
+        pair.cut();
+        assert_eq!(asked(&mut pair), 0, "it has been answered");
+    }
+}
