@@ -245,7 +245,10 @@ fn batch(flow: u32, first: u64, count: usize) -> Vec<u8> {
 /// The beginning of a message of 60,000 bytes: more than a flow is granted when it is opened.
 fn large(flow: u32) -> Vec<u8> {
     let batch = batch(flow, 1, 1);
-    raw(FrameKind::Large as u8, &[&[0xe0, 0xd4, 3], &batch[5..]].concat())
+    raw(
+        FrameKind::Large as u8,
+        &[&[0xe0, 0xd4, 3], &batch[5..]].concat(),
+    )
 }
 
 fn goodbye(said: &[Control]) -> (GoodbyeCode, String) {
