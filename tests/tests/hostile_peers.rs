@@ -242,10 +242,13 @@ fn batch(flow: u32, first: u64, count: usize) -> Vec<u8> {
     out.to_vec()
 }
 
-/// The beginning of a message of 1,000 bytes.
+/// The beginning of a message of 60,000 bytes: more than a flow is granted when it is opened.
 fn large(flow: u32) -> Vec<u8> {
     let batch = batch(flow, 1, 1);
-    raw(FrameKind::Large as u8, &[&[0xe8, 7], &batch[5..]].concat())
+    raw(
+        FrameKind::Large as u8,
+        &[&[0xe0, 0xd4, 3], &batch[5..]].concat(),
+    )
 }
 
 fn goodbye(said: &[Control]) -> (GoodbyeCode, String) {
@@ -361,12 +364,12 @@ async fn who_breaks_the_protocol_is_told_why_and_cut_off() {
         (
             "a part of a message that never began",
             with_data(&open_here, raw(FrameKind::Part as u8, &[4, 1, 0, 1])),
-            "has not begun",
+            "flow 4",
         ),
         (
             "a large message without credit",
             with_data(&open_here, large(4)),
-            "more was sent",
+            "flow 4",
         ),
         (
             "a frame longer than data frames are",

@@ -201,6 +201,8 @@ impl Session {
             }
             flow.ready = false;
             flow.turn = flow.turn.restarted();
+            // What was asked may have been cut off, and its owner does not ask twice.
+            flow.wanted = flow.wanted.or(flow.asked);
             if flow.wanted.is_some() && !self.to_want.contains(&id) {
                 self.to_want.push_back(id);
             }

@@ -204,13 +204,26 @@ impl ReceiveFlow {
         if self.revoking.is_some() {
             return false;
         }
-        let target = (
+        let wish = (
             (self.window.settled() + messages).clamp(self.received, self.grant_messages),
             (self.window.settled_bytes() + bytes).clamp(self.received_bytes, self.grant_bytes),
         );
-        if target == (self.grant_messages, self.grant_bytes) {
+        // What the sender was never told of needs no confirmation. It must not be told of it now either: an ack behind
+        // the revoke would give more than was confirmed.
+        let known = (
+            self.acked
+                .grant_messages
+                .clamp(self.received, self.grant_messages),
+            self.acked
+                .grant_bytes
+                .clamp(self.received_bytes, self.grant_bytes),
+        );
+        let target = (wish.0.min(known.0), wish.1.min(known.1));
+        if target == known {
+            (self.grant_messages, self.grant_bytes) = wish;
             return false;
         }
+        (self.grant_messages, self.grant_bytes) = known;
         self.revoking = Some(target);
         true
     }
@@ -232,6 +245,7 @@ impl ReceiveFlow {
         }
         self.revoking = None;
         (self.grant_messages, self.grant_bytes) = (messages, bytes);
+        (self.acked.grant_messages, self.acked.grant_bytes) = (messages, bytes);
         self.regrant();
         Some(true)
     }

@@ -43,6 +43,8 @@ pub(super) struct SendFlow {
     pub(super) turn: Turn,
     /// What waits with the owner beyond what is queued here, as it last said: messages, bytes, next.
     pub(super) wanted: Option<(u64, u64, u64)>,
+    /// What the peer was last told that waits, until it grants more.
+    pub(super) asked: Option<(u64, u64, u64)>,
 }
 
 impl SendFlow {
@@ -63,6 +65,7 @@ impl SendFlow {
             ready: false,
             turn: Turn::default(),
             wanted: None,
+            asked: None,
         }
     }
 
@@ -230,9 +233,12 @@ impl SendFlow {
             self.retained.pop_front();
             self.base += 1;
         }
-        let more = ack.grant_messages > self.grant_messages
-            || ack.grant_bytes > self.grant_bytes
-            || passed_on;
+        let granted =
+            ack.grant_messages > self.grant_messages || ack.grant_bytes > self.grant_bytes;
+        if granted {
+            self.asked = None;
+        }
+        let more = granted || passed_on;
         self.grant_messages = self.grant_messages.max(ack.grant_messages);
         self.grant_bytes = self.grant_bytes.max(ack.grant_bytes);
         Some(more)
@@ -376,6 +382,7 @@ impl SendFlow {
             retained: kept,
             bytes,
             turn: self.turn.restarted(),
+            wanted: self.wanted.or(self.asked),
             ..Self::new(definition, self.lane)
         };
         lost

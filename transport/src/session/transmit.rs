@@ -221,6 +221,7 @@ impl Session {
             if let Some(flow) = self.send_flows.get_mut(&id)
                 && let Some((mut messages, mut bytes, mut next)) = flow.wanted.take()
             {
+                flow.asked = Some((messages, bytes, next));
                 // What is queued here goes before what waits with the owner.
                 if let Some((queued, queued_bytes, first)) = flow.uncovered() {
                     messages += queued;

@@ -196,3 +196,61 @@ fn what_is_queued_for_a_peer_that_forgot_asks_for_credit_itself() {
     pair.settle_all();
     assert_eq!(pair.acceptor.held(flow).0, 1);
 }
+
+#[test]
+fn what_the_sender_was_not_told_of_is_not_given_behind_the_revoke() {
+    let mut pair = live();
+    let flow = open(&mut pair, 0, 500);
+    // More is granted, and a part of it taken back, before the ack that says so.
+    pair.acceptor.set_window(flow, 4, 4000, pair.now);
+    assert!(!pair.acceptor.revoke(flow, 2, 2000), "nobody knows of it");
+    assert_eq!(pair.acceptor.exposure(flow), (2, 2000));
+    assert!(pair.acceptor.revoke(flow, 2, 100), "it knows of 500 bytes");
+    for _ in 0..4 {
+        pair.now += Duration::from_millis(1);
+        pair.write(1);
+        pair.deliver(0, usize::MAX).unwrap();
+        assert_counted(&pair, (4, 4000));
+    }
+    pair.settle_all();
+    assert_eq!(pair.dialer.room(flow), (2, 100));
+}
+
+#[test]
+fn a_question_for_credit_that_was_cut_off_or_forgotten_is_asked_again() {
+    for forgets in [false, true] {
+        let mut pair = live();
+        let flow = pair.dialer.open_flow(Bytes::new()).unwrap();
+        pair.settle_all();
+        pair.dialer.want(flow, 3, 300, 100);
+        pair.now += Duration::from_millis(5);
+        pair.write(1 << 16);
+        pair.cut();
+        if forgets {
+            let config = pair.acceptor.config.clone();
+            pair.acceptor = Session::new(config, local(2, 2), 1, 500);
+        }
+        let asked = |pair: &mut Pair| {
+            pair.connect();
+            pair.settle_all();
+            let events = drain(&mut pair.acceptor);
+            let pending = events.iter().filter(|event| {
+                matches!(
+                    event,
+                    Event::Pending {
+                        messages: 3,
+                        bytes: 300,
+                        next: 100,
+                        ..
+                    }
+                )
+            });
+            pending.count()
+        };
+        assert_eq!(asked(&mut pair), 1, "forgets: {forgets}");
+        pair.acceptor.set_window(flow, 5, 5000, pair.now);
+        pair.settle_all();
+        pair.cut();
+        assert_eq!(asked(&mut pair), 0, "it has been answered");
+    }
+}
