@@ -3,6 +3,7 @@
 use super::core::NodeCore;
 use super::flow::{IN_FLOWS_MAX, InFlow, InFlowId, Purpose};
 use super::peer::PeerId;
+use super::spool::Spool;
 use crate::protocol::Definition;
 use bytes::Bytes;
 use mcpbus_actors::Time;
@@ -167,7 +168,8 @@ impl NodeCore {
     /// Every flow's part of the budget if it is shared by all, in messages and bytes.
     pub(super) fn fair_share(&self) -> (u64, u64) {
         let limits = &self.config.limits;
-        let flows = self.inflows.len().max(1) as u64;
+        let queues = self.spool.as_ref().map_or(0, Spool::flows);
+        let flows = self.inflows.len().saturating_sub(queues).max(1) as u64;
         (limits.credit_messages / flows, limits.credit_bytes / flows)
     }
 
@@ -227,7 +229,9 @@ impl NodeCore {
     /// Says what does not add up.
     pub fn check_credit(&self) -> Result<(), String> {
         let mut reserved = self.credit;
-        for (id, inflow) in &self.inflows {
+        // What is in memory of the spool's queues has bounds of its own.
+        let inflows = self.inflows.iter();
+        for (id, inflow) in inflows.filter(|(_, inflow)| inflow.spool.is_none()) {
             let used = match (inflow.flow, &inflow.window) {
                 (Some(flow), _) => self.peers[inflow.peer].session.exposure(flow),
                 (None, Some(window)) => window.held(),

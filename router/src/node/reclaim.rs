@@ -166,9 +166,13 @@ impl NodeCore {
 
     fn may_give(&self, id: InFlowId, now: Time) -> bool {
         let inflow = &self.inflows[id];
+        // What remains of an ended flow, and the flow of a queue of the spool, have no peer to take from.
+        if inflow.flow.is_none() {
+            return false;
+        }
         let live = self.peers[inflow.peer].session.is_live();
         // What is too little for one that waits too is no use to it while it is behind in line.
-        inflow.flow.is_some() && live && (inflow.hungry || inflow.share.kept_until <= now)
+        live && (inflow.hungry || inflow.share.kept_until <= now)
     }
 
     fn on_its_way_back(&self, id: InFlowId) -> Option<((u64, u64), (u64, u64))> {

@@ -172,7 +172,7 @@ impl NodeCore {
                 Storable::No if !asks_to_store => {}
                 Storable::Repeat => {
                     self.inflows[id].copies_out += 1;
-                    self.await_commit(token(id, sequence));
+                    self.await_commit(record, token(id, sequence));
                     return true;
                 }
                 Storable::No => {

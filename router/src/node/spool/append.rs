@@ -6,8 +6,10 @@ use super::producers::Source;
 use super::state::{DEAD, Set};
 use crate::node::core::NodeCore;
 use crate::node::flow::{InFlowId, Purpose};
+use crate::protocol::Target;
 use mcpbus_transport::spool::{BATCH_MAX, Operation};
 use mcpbus_transport::wire::{AckLevel, Failure, Record};
+use smallvec::SmallVec;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -25,6 +27,17 @@ pub(in crate::node) enum Storable {
     No,
 }
 
+/// The scope of what another node hands over; never 0, which is what enters the bus here.
+fn scope_of(targets: &[Target], hops: u8) -> u128 {
+    let mut bytes: SmallVec<[u8; 64]> = SmallVec::new();
+    bytes.push(hops);
+    for target in targets {
+        bytes.extend_from_slice(&target.origin.to_le_bytes());
+        bytes.extend_from_slice(&target.entry.to_le_bytes());
+    }
+    xxhash_rust::xxh3::xxh3_128(&bytes).max(1)
+}
+
 impl NodeCore {
     /// Looks at a message that is to be stored.
     pub(in crate::node) fn storable(&self, id: InFlowId, record: &Record) -> Storable {
@@ -33,7 +46,7 @@ impl NodeCore {
                 let repeat = record.extra.as_ref().is_some_and(|extra| extra.repeat);
                 let source = Source {
                     producer: record.head.producer,
-                    scope: self.scope(id),
+                    scope: self.scope(id, record),
                 };
                 if repeat && spool.producers.contains(source, record.sequence) {
                     Storable::Repeat
@@ -45,30 +58,27 @@ impl NodeCore {
         }
     }
 
-    /// For whom the messages of a flow are, as far as that tells repeats of one message from its copies for others.
-    fn scope(&self, id: InFlowId) -> u128 {
+    /// What tells repeats of a message from its copies for others, and from the message itself when it comes back: it
+    /// may pass a node once for each node behind it, and again, after more hops, where the way has changed meanwhile.
+    fn scope(&self, id: InFlowId, record: &Record) -> u128 {
         match self.inflows.get(id).map(|inflow| &inflow.purpose) {
-            Some(Purpose::Forward { targets }) => {
-                let first = targets.first().map_or(1, |target| target.origin);
-                let one = targets.iter().all(|target| target.origin == first);
-                if one { first } else { 1 }
-            }
+            Some(Purpose::Forward { targets }) => scope_of(targets, record.head.hops),
             _ => 0,
         }
     }
 
     /// A repeat is answered when everything up to now is on the disk.
-    pub(in crate::node) fn await_commit(&mut self, token: u64) {
+    pub(in crate::node) fn await_commit(&mut self, record: Record, token: u64) {
         if let Some(spool) = &mut self.spool {
             spool.ledger.repeats += 1;
-            spool.pending.waiting.push(token);
+            spool.pending.waiting.push((record, token));
         }
     }
 
     /// Puts a message into the next commit. `token` ends when that is on the disk, or, for each queue, when the message
     /// was processed, if that was asked for.
     pub(in crate::node) fn append(&mut self, id: InFlowId, record: Record, set: u32, token: u64) {
-        let scope = self.scope(id);
+        let scope = self.scope(id, &record);
         let Some(spool) = &mut self.spool else { return };
         let Some(set) = spool.set(set).cloned() else {
             debug_assert!(false, "a set is used in the version that made it");

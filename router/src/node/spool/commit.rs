@@ -41,8 +41,8 @@ pub(super) struct Commit {
     pub(super) after: Vec<Operation>,
     /// Producers of which something is stored.
     pub(super) producers: Vec<Source>,
-    /// Tokens that wait for the commit without a message in it.
-    pub(super) waiting: Vec<u64>,
+    /// Repeats: they wait for the commit, which is not before the one that has the message.
+    pub(super) waiting: Vec<(Record, u64)>,
     pub(super) bytes: u64,
 }
 
@@ -155,7 +155,7 @@ impl NodeCore {
                 self.queue_committed(queue.0);
             }
         }
-        let mut ended = commit.waiting;
+        let mut ended: Vec<u64> = commit.waiting.iter().map(|(_, token)| *token).collect();
         for appended in commit.appended {
             let Some(spool) = &mut self.spool else { return };
             let mut touched = Vec::new();
@@ -218,9 +218,11 @@ impl NodeCore {
             appended,
             settled,
             mut after,
-            waiting,
+            mut waiting,
             ..
         } = commit;
+        // Repeats that came since may be of what was not stored now: they are looked at again.
+        waiting.append(&mut spool.pending.waiting);
         before.retain(|operation| !matches!(operation, Operation::Put { key, .. } if key.first() == Some(&PRODUCER_KEY)));
         before.append(&mut spool.pending.before);
         spool.pending.before = before;
@@ -284,8 +286,15 @@ impl NodeCore {
                 }
             }
         }
-        for token in waiting {
-            self.copy_ended(token, Outcome::Failed(failure), now);
+        for (record, token) in waiting.into_iter().rev() {
+            let purpose = self.inflows.get(from_token(token).0);
+            match purpose.map(|inflow| inflow.purpose.clone()) {
+                Some(Purpose::Forward { targets }) => {
+                    let takers = Takers::Targets(targets);
+                    self.take_back(vec![(record, token)], Some(takers), now);
+                }
+                _ => self.copy_ended(token, Outcome::Failed(failure), now),
+            }
         }
     }
 

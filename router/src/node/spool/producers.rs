@@ -93,8 +93,8 @@ impl Sequences {
     }
 }
 
-/// A producer, and for whom its messages were stored: 0 where it entered the bus, otherwise the node they are for. A
-/// message may pass a node once for each node behind it.
+/// A producer, and the scope in which its messages were stored: 0 where they entered the bus, otherwise for whom they are
+/// and after how many hops. A message may pass a node once for each node behind it, and once more after a detour.
 type Id = (u128, u128, u64);
 
 /// Whose message it is.

@@ -111,6 +111,11 @@ impl Spool {
             && self.usage.bytes + coming + cost <= self.limit
     }
 
+    /// How many flows the queues have: all but that of dead letters.
+    pub(in crate::node) fn flows(&self) -> usize {
+        self.queues.len().saturating_sub(1)
+    }
+
     /// Whether nothing more can be stored in this life of the node.
     pub(in crate::node) fn is_broken(&self) -> bool {
         self.broken.is_some()
