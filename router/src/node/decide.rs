@@ -141,6 +141,9 @@ impl Heads {
     }
 }
 
+/// The flows of selections, apart for messages whose publishers wait until they are processed.
+type Known = HashMap<(Selection, bool), Rc<[Out]>, FixedState>;
+
 /// Who wants the messages of one subject, and who chooses among them.
 pub(super) struct Decision {
     /// Entries outside groups: each gets a copy.
@@ -149,7 +152,7 @@ pub(super) struct Decision {
     pub(super) groups: Vec<GroupMembers>,
     pub(super) route: Option<RouteChoice>,
     /// What each selection comes to, as flows.
-    pub(super) outs: RefCell<HashMap<(Selection, bool), Rc<[Out]>, FixedState>>,
+    pub(super) outs: RefCell<Known>,
 }
 
 pub(super) struct GroupMembers {
