@@ -175,6 +175,46 @@ async fn what_fails_too_often_or_is_refused_is_a_dead_letter() {
     assert_eq!(report.ledger.dead["max_deliver"], 1);
     assert_eq!(report.ledger.dead["rejected"], 1);
     assert_eq!((report.ledger.held, report.ledger.residual()), (0, 0));
+    // Looking changes nothing.
+    let letters = node.dead_letters(0, 10).await;
+    assert_eq!(node.dead_letters(0, 10).await, letters);
+    assert_eq!(
+        node.dead_letters(letters[0].position, 10).await,
+        letters[1..]
+    );
+    let mut ends: Vec<_> = letters
+        .iter()
+        .map(|letter| {
+            let record = letter.record.as_ref().unwrap();
+            assert_eq!(
+                (letter.queue.as_str(), letter.node.as_str()),
+                ("d", "keeper")
+            );
+            (letter.failure, record.body.clone(), record.sequence)
+        })
+        .collect();
+    ends.sort_by_key(|(_, _, sequence)| *sequence);
+    assert_eq!(ends[0], (Failure::MaxDeliver, "0".into(), 1));
+    assert_eq!(ends[1], (Failure::Rejected, "1".into(), 2));
+    // One is tried again and settled this time, the other discarded.
+    let again = letters
+        .iter()
+        .find(|letter| letter.failure == Failure::MaxDeliver)
+        .unwrap();
+    assert!(node.replay_dead_letter(again.clone()).await);
+    let delivery = next(&mut subscription).await;
+    assert_eq!(
+        (number(&delivery), delivery.sequence(), delivery.attempt()),
+        (0, 1, 0)
+    );
+    delivery.ack();
+    let other = letters.iter().find(|letter| *letter != again).unwrap();
+    node.discard_dead_letter(other.position).await;
+    until(&node, |report| {
+        report.dead_letters == 0 && report.ledger.held == 0
+    })
+    .await;
+    assert!(node.dead_letters(0, 10).await.is_empty());
 }
 
 #[tokio::test]

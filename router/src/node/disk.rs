@@ -2,12 +2,16 @@
 
 use super::core::NodeCore;
 use super::handle::StartError;
+use super::spool::DeadLetter;
 use mcpbus_actors::Clock;
 use mcpbus_transport::bridge::Hub;
 use mcpbus_transport::spool::{Answer, Refused, Request, SpoolThread, Store, WallClock};
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fmt;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Answers that may wait for the node's thread.
 const ANSWERS: usize = 64;
@@ -96,10 +100,23 @@ pub(super) fn open(
     Ok(answers)
 }
 
+/// Those who asked for dead letters, in order.
+pub(super) type Readers = Rc<RefCell<VecDeque<oneshot::Sender<Vec<DeadLetter>>>>>;
+
 /// Gives the node the answers of its store until there are no more.
-pub(super) async fn hear(hub: Hub<NodeCore>, mut answers: mpsc::Receiver<Answer>) {
+pub(super) async fn hear(
+    hub: Hub<NodeCore>,
+    mut answers: mpsc::Receiver<Answer>,
+    readers: Readers,
+) {
     while let Some(answer) = answers.recv().await {
         hub.with(|core, now| core.store_answered(answer, now));
+        while let Some(letters) = hub.with(|core, _| core.poll_dead_letters()) {
+            if let Some(reader) = readers.borrow_mut().pop_front() {
+                // Who asked may have gone.
+                let _ = reader.send(letters);
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::disk::{self, Source};
 use super::ledger::NodeLedger;
 use super::registry::{PeerEntry, PeerRegistry};
 use super::report::NodeReport;
+use super::spool::DeadLetter;
 use crate::client::{Client, ClientConfig, ConnectError};
 use crate::dial::memory::MemoryDial;
 use crate::dial::{Backoff, Dial};
@@ -61,6 +62,9 @@ enum Command {
     Report(oneshot::Sender<NodeReport>),
     Ledger(oneshot::Sender<NodeLedger>),
     Accept(MemoryLink),
+    DeadLetters(u64, usize, oneshot::Sender<Vec<DeadLetter>>),
+    Discard(u64),
+    Replay(Box<DeadLetter>, oneshot::Sender<bool>),
     Leave,
 }
 
@@ -255,6 +259,31 @@ impl Node {
         answered.await.ok()
     }
 
+    /// The dead letters on the node's disk behind `after` (0: from the oldest), at most `most` of them, at most 1,000 and
+    /// about 1 MiB of bodies. Looking changes nothing. Empty without a spool, or once the node has ended. Cancel safe.
+    pub async fn dead_letters(&self, after: u64, most: usize) -> Vec<DeadLetter> {
+        let (answer, answered) = oneshot::channel();
+        let command = Command::DeadLetters(after, most, answer);
+        if self.commands.send(command).await.is_err() {
+            return Vec::new();
+        }
+        answered.await.unwrap_or_default()
+    }
+
+    /// Discards a dead letter by its position; one that is not there is passed over.
+    pub async fn discard_dead_letter(&self, position: u64) {
+        // A node that has ended has nothing to discard.
+        let _ = self.commands.send(Command::Discard(position)).await;
+    }
+
+    /// Gives a dead letter to its durable subscription again, behind what waits there, under the number it had. `false` where
+    /// that subscription is no more, its bytes have changed, or the node has ended; then it stays.
+    pub async fn replay_dead_letter(&self, letter: DeadLetter) -> bool {
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Replay(Box::new(letter), answer);
+        self.commands.send(command).await.is_ok() && answered.await.unwrap_or(false)
+    }
+
     /// Waits until the node holds nothing, at most `wait`; then tells its peers that it leaves, and ends. Returns the
     /// final ledger.
     pub async fn shutdown(self, wait: Duration) -> Option<NodeLedger> {
@@ -293,8 +322,9 @@ async fn run(
     };
     let registry = core.registry().clone();
     let hub = Hub::new(core, clock);
+    let readers = disk::Readers::default();
     if let Some(answers) = answers {
-        tokio::task::spawn_local(disk::hear(hub.clone(), answers));
+        tokio::task::spawn_local(disk::hear(hub.clone(), answers, readers.clone()));
         hub.with(|_, _| {});
     }
     let timer = hub.clone();
@@ -324,6 +354,19 @@ async fn run(
                 let _ = answer.send(hub.with(|core, _| core.ledger()));
             }
             Command::Accept(link) => accept(&hub, link, highest_lane),
+            Command::DeadLetters(after, most, answer) => {
+                // Before the node asks: the answer may not be missed.
+                readers.borrow_mut().push_back(answer);
+                if !hub.with(|core, _| core.ask_dead_letters(after, most)) {
+                    readers.borrow_mut().pop_back();
+                }
+            }
+            Command::Discard(position) => {
+                hub.with(|core, now| core.discard_dead_letter(position, now));
+            }
+            Command::Replay(letter, answer) => {
+                let _ = answer.send(hub.with(|core, now| core.replay_dead_letter(&letter, now)));
+            }
             Command::Leave => break,
         }
     }

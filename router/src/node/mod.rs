@@ -57,4 +57,4 @@ pub use handle::{Node, NodeBuilder, StartError};
 pub use ledger::{FailureName, NodeLedger};
 pub use registry::{PeerEntry, PeerRegistry};
 pub use report::{NodeReport, PeerReport, QueueReport, RouteReport, SpoolReport};
-pub use spool::{SPOOL_MEMORY, SpoolLedger};
+pub use spool::{DeadLetter, SPOOL_MEMORY, SpoolLedger};

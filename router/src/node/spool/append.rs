@@ -99,7 +99,7 @@ impl NodeCore {
         self.append_to(record, set, scope, token);
     }
 
-    fn append_to(&mut self, record: Record, set: Set, scope: u128, token: u64) {
+    pub(super) fn append_to(&mut self, record: Record, set: Set, scope: u128, token: u64) {
         let Some(spool) = &mut self.spool else { return };
         let position = spool.next;
         spool.next += 1;

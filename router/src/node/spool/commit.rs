@@ -330,6 +330,9 @@ impl NodeCore {
     }
 
     fn was_read(&mut self, id: QueueId, result: Result<Vec<Stored>, StoreError>, now: Time) {
+        if id == DEAD {
+            return self.dead_letters_read(result.unwrap_or_default());
+        }
         let Some(spool) = &mut self.spool else { return };
         let Some(queue) = spool.queues.get_mut(&id.0) else {
             return;
@@ -381,6 +384,7 @@ impl NodeCore {
             }
         }
         self.schedule(inflow);
+        self.read_on(id.0);
     }
 
     /// When the store is to be tried again.

@@ -134,6 +134,20 @@ pub(super) fn dead(failure: Failure, attempts: u16, queue: &str, node: &str) -> 
     out.freeze()
 }
 
+/// What the tag of a dead letter says.
+pub(super) fn recover_dead(tag: Bytes) -> Result<(Failure, u16, String, String), WireError> {
+    let mut cursor = Cursor::new(tag);
+    let number = cursor.u8("failure")?;
+    let failure = Failure::from_u8(number).ok_or(WireError::Invalid {
+        field: "failure",
+        value: u64::from(number),
+    })?;
+    let attempts = u16::from_le_bytes([cursor.u8("attempts")?, cursor.u8("attempts")?]);
+    let queue = text(&mut cursor, "queue", NAME_MAX)?;
+    let node = text(&mut cursor, "node", 1024)?;
+    Ok((failure, attempts, queue, node))
+}
+
 fn pattern(cursor: &mut Cursor) -> Result<Pattern, WireError> {
     let text = text(cursor, "pattern", SUBJECT_MAX)?;
     Pattern::new(&text).map_err(|_| WireError::Invalid {

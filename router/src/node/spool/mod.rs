@@ -13,6 +13,7 @@
 //! | `queue` | what of a queue is in memory |
 //! | `settle` | how stored messages end, and how they come back |
 //! | `durable` | durable subscriptions, here and at other nodes |
+//! | `dead` | dead letters: to look at, to discard, to try again |
 //! | `producers` | what of which producer is stored already |
 //! | `definition` | queues and remembered interest as bytes |
 //! | `ledger` | the account of what was stored |
@@ -26,6 +27,7 @@
 
 mod append;
 mod commit;
+mod dead;
 mod definition;
 mod durable;
 mod ledger;
@@ -35,6 +37,7 @@ mod settle;
 mod state;
 
 pub(super) use append::Storable;
+pub use dead::DeadLetter;
 pub use ledger::SpoolLedger;
 pub(super) use queue::Attached;
 pub use queue::SPOOL_MEMORY;

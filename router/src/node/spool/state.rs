@@ -1,6 +1,7 @@
 //! The state of a spool, its queues, and the sets of queues that messages go to.
 
 use super::commit::Commit;
+use super::dead::DeadLetter;
 use super::definition::{QueueKind, entries};
 use super::ledger::SpoolLedger;
 use super::producers::Producers;
@@ -70,6 +71,8 @@ pub(in crate::node) struct Spool {
     pub(super) withdrawn: BTreeSet<Target>,
     /// Bytes of all queues that are in memory.
     pub(super) in_memory: u64,
+    /// Dead letters that were asked for.
+    pub(super) dead_letters: VecDeque<Vec<DeadLetter>>,
 }
 
 impl Spool {
@@ -96,6 +99,7 @@ impl Spool {
             ledger: SpoolLedger::default(),
             withdrawn: BTreeSet::new(),
             in_memory: 0,
+            dead_letters: VecDeque::new(),
         }
     }
 
