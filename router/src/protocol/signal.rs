@@ -38,7 +38,7 @@ impl fmt::Display for SubscribeRefusal {
             Self::Pattern => "the pattern is not valid",
             Self::Duplicate => "the subscription's number is in use",
             Self::Limit => "the node takes no more subscriptions",
-            Self::NoSpool => "the node has no spool",
+            Self::NoSpool => "nothing durable is possible at this node",
             Self::Durable => "the durable subscription is not possible",
             Self::TakenOver => "the durable subscription has ended here",
         })

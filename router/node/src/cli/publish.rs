@@ -139,10 +139,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             Err(exit) => return exit,
         };
         let stop = Arc::new(AtomicBool::new(false));
-        let receipts = arguments.receipts.then(|| {
-            let (sender, receiver) = tokio::sync::mpsc::channel(RECEIPTS);
-            (sender, tokio::spawn(print_receipts(receiver)))
-        });
+        let (sender, printer) = arguments.receipts.then(Printer::start).unzip();
         let reader = Reader {
             plan,
             client: client.clone(),
@@ -150,7 +147,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             max_line: arguments.max_line,
             subscribers: arguments.wait_for_subscribers.unwrap_or(0),
             stop: Arc::clone(&stop),
-            receipts: receipts.as_ref().map(|(sender, _)| sender.clone()),
+            receipts: sender,
             runtime: tokio::runtime::Handle::current(),
         };
         let (done, mut finished) = tokio::sync::oneshot::channel();
@@ -165,7 +162,9 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             return Exit::Failure;
         }
         let interrupted = tokio::select! {
-            read = &mut finished => return end(&client, read.unwrap_or_default(), arguments, false).await,
+            read = &mut finished => {
+                return end(&client, read.unwrap_or_default(), arguments, printer, false).await;
+            }
             () = session::interrupted() => true,
         };
         stop.store(true, Ordering::Release);
@@ -176,13 +175,27 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             .ok()
             .and_then(Result::ok)
             .unwrap_or_default();
-        end(&client, read, arguments, interrupted).await
+        end(&client, read, arguments, printer, interrupted).await
     })
 }
 
-async fn end(client: &Client, read: Read, arguments: &Arguments, interrupted: bool) -> Exit {
+async fn end(
+    client: &Client,
+    read: Read,
+    arguments: &Arguments,
+    printer: Option<Printer>,
+    interrupted: bool,
+) -> Exit {
+    let printed = async {
+        let stats = client.clone().close(arguments.timeout).await;
+        // Every outcome is known now; the command may end only when all are printed.
+        if let Some(printer) = printer {
+            printer.finish().await;
+        }
+        stats
+    };
     let stats = tokio::select! {
-        stats = client.clone().close(arguments.timeout) => stats,
+        stats = printed => stats,
         () = session::interrupted_again() => client.stats(),
     };
     let complete = stats.failures() == 0 && stats.outstanding() == 0;
@@ -201,10 +214,48 @@ async fn end(client: &Client, read: Read, arguments: &Arguments, interrupted: bo
     }
 }
 
-/// Prints receipts in the order of the lines until the last one has come, or nobody reads them.
-async fn print_receipts(mut receipts: tokio::sync::mpsc::Receiver<(u64, Receipt)>) {
+/// Prints the outcome of each line, in the order of the lines.
+struct Printer {
+    /// Says that no further line comes, which a reader that is blocked on its input cannot say.
+    last: tokio::sync::oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Printer {
+    /// Starts one. Receipts go to it with the numbers of their lines.
+    fn start() -> (tokio::sync::mpsc::Sender<(u64, Receipt)>, Self) {
+        let (sender, receipts) = tokio::sync::mpsc::channel(RECEIPTS);
+        let (last, no_more) = tokio::sync::oneshot::channel();
+        let task = tokio::spawn(print_receipts(receipts, no_more));
+        (sender, Self { last, task })
+    }
+
+    /// Waits until everything is printed. The outcome of every message must be known.
+    async fn finish(self) {
+        // A printer that has ended already wants to hear nothing; a panic of it has been reported.
+        let _ended = self.last.send(());
+        let _reported = self.task.await;
+    }
+}
+
+/// Prints receipts until the last one has come, or nobody reads them.
+async fn print_receipts(
+    mut receipts: tokio::sync::mpsc::Receiver<(u64, Receipt)>,
+    mut no_more: tokio::sync::oneshot::Receiver<()>,
+) {
     use std::io::Write as _;
-    while let Some((line, receipt)) = receipts.recv().await {
+    let mut open = true;
+    loop {
+        let next = tokio::select! {
+            biased;
+            next = receipts.recv() => next,
+            _ = &mut no_more, if open => {
+                open = false;
+                receipts.close();
+                continue;
+            }
+        };
+        let Some((line, receipt)) = next else { return };
         let outcome = match receipt.await {
             Ok(()) => "ok".to_owned(),
             Err(ReceiptError::Failed(failure)) => failure.name().to_owned(),

@@ -3,6 +3,7 @@
 //! - [`basics`]: each command once, as a user meets it
 //! - [`bank`]: the bank case on the real file, as three processes and as the demo
 //! - [`slow_reader`]: a reader that stalls holds its publisher back, and nobody else
+//! - [`durable`]: what is stored outlives processes, links and full disks
 //! - [`killed`]: processes that are killed while messages are under way
 //! - [`strangers`]: peers that may not connect, bytes that mean nothing, mistakes in files
 //! - [`lines`]: what `pub` and stages make of lines that are no messages
@@ -16,6 +17,7 @@
 
 mod bank;
 mod basics;
+mod durable;
 mod killed;
 mod lines;
 mod output;

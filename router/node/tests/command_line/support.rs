@@ -84,6 +84,27 @@ impl Written {
         });
     }
 
+    /// Waits for so many lines, or for the end of the process. Returns how many there are.
+    pub(crate) fn wait_lines_or_end(&self, lines: usize) -> usize {
+        let deadline = Instant::now() + DEADLINE;
+        let mut state = self.state.lock().unwrap();
+        let (mut seen, mut found) = (0, 0);
+        loop {
+            found += count_lines(&state.0[seen..]);
+            seen = state.0.len();
+            if found >= lines || state.1 {
+                return found;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(
+                !left.is_zero(),
+                "line {lines} did not come: {}",
+                tail(&state.0)
+            );
+            state = self.changed.wait_timeout(state, left).unwrap().0;
+        }
+    }
+
     /// Everything, once the process has closed its end.
     pub(crate) fn all(&self) -> Vec<u8> {
         let deadline = Instant::now() + DEADLINE;
@@ -134,6 +155,17 @@ impl Running {
         running
     }
 
+    /// Starts a process that writes to a file.
+    pub(crate) fn start_into(mut command: Command, file: fs::File) -> Self {
+        let mut child = command.stdout(file).stderr(Stdio::piped()).spawn().unwrap();
+        let errors = Written::read(child.stderr.take().unwrap());
+        Self {
+            child,
+            out: None,
+            errors,
+        }
+    }
+
     /// Starts a process whose standard output nobody reads but the test.
     pub(crate) fn start_unread(mut command: Command) -> (Self, ChildStdout) {
         let mut child = command
@@ -172,6 +204,11 @@ impl Running {
     /// Its standard output.
     pub(crate) fn out(&self) -> &Written {
         self.out.as_ref().unwrap()
+    }
+
+    /// Its standard output, for another thread.
+    pub(crate) fn shared_out(&self) -> Arc<Written> {
+        Arc::clone(self.out.as_ref().unwrap())
     }
 
     /// What it wrote to standard error so far.

@@ -126,7 +126,10 @@ impl NodeCore {
         let Some(spool) = &mut self.spool else {
             return Err((
                 SubscribeRefusal::NoSpool,
-                format!("node {} has no spool", self.config.name),
+                format!(
+                    "node {} has no spool; give it `data` in [node] and a [spool] section",
+                    self.config.name
+                ),
             ));
         };
         if !(1..=NAME_MAX).contains(&name.len()) || name.chars().any(char::is_control) {

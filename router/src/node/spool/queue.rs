@@ -95,7 +95,9 @@ impl Queue {
             && !self.reading
             && self.held.len() <= LOW
             && self.bytes <= BYTES_MAX / 2;
-        let left = QUEUES_BYTES.saturating_sub(all).min(BYTES_MAX - self.bytes);
+        // The last message that came may reach beyond the limit.
+        let room = BYTES_MAX.saturating_sub(self.bytes);
+        let left = QUEUES_BYTES.saturating_sub(all).min(room);
         match (wanted, left) {
             (false, _) => None,
             // Others have all of the memory: one message at a time.
@@ -166,5 +168,35 @@ impl Queue {
             QueueKind::Node { origin } => format!("node {origin:032x}"),
             QueueKind::Dead => String::from("dead letters"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mcpbus_transport::wire::{AckLevel, Head, ProducerId};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_queue_whose_last_message_reaches_beyond_its_memory_reads_nothing() {
+        let mut queue = Queue::new(QueueId(1), QueueKind::Node { origin: 1 }, 0, 1);
+        let head = Arc::new(Head {
+            producer: ProducerId { id: 1, epoch: 1 },
+            subject: Arc::from("a"),
+            kind: 0,
+            ack: AckLevel::Stored,
+            hops: 0,
+        });
+        let record = Record {
+            head,
+            sequence: 1,
+            key: None,
+            deadline: None,
+            extra: None,
+            body: Bytes::from(vec![0; BYTES_MAX as usize + 1]),
+        };
+        assert!(queue.to_read(0).is_some());
+        queue.push(1, Bytes::new(), record);
+        assert_eq!(queue.to_read(0), None);
     }
 }
