@@ -9,6 +9,7 @@
 //! | `mcp_counter` | Model, Controller, Presenter, View |
 //! | `placement` | one topology on one thread, on threads, as three processes |
 //! | `client` | publish, subscribe, request, reply |
+//! | `durable` | stored on disk: a subscriber that is away, a node that starts again, another try |
 //! | `own_policy` | a routing policy of one's own |
 //!
 //! `bank/` and `weblog/` hold node files for `mcpbus run`.
