@@ -146,6 +146,7 @@ class Subscriber(Peer):
     def __init__(self, link, arguments):
         super().__init__(link, arguments)
         self.count = 0
+        self.repeats = 0
 
     def connected(self):
         arguments = self.arguments
@@ -186,8 +187,10 @@ class Subscriber(Peer):
         if not self.arguments.keep:
             self.session.settle(flow, sequence)
         self.count += 1
+        self.repeats += router.is_repeat(record.extension)
         if self.count == self.arguments.count:
             sys.stdout.flush()
+            say(f"received {self.count}, repeats {self.repeats}")
             self.finish(0)
 
     def message(self, record):
