@@ -106,7 +106,7 @@ class Session:
 
     def open_flow(self, definition):
         number = max(self.sending, default=0) + 1
-        if len(self.sending) >= self.hello.flows_max:
+        if sum(not flow.closed for flow in self.sending.values()) >= self.hello.flows_max:
             raise ValueError(f"the peer allows {self.hello.flows_max} flows")
         self.sending[number] = SendFlow(number, definition)
         if self.state == LIVE:
