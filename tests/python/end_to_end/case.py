@@ -24,11 +24,23 @@ class WithNode(unittest.IsolatedAsyncioTestCase):
             subprocess.run([BINARY, "cert", *command], check=True, capture_output=True)
         return authority
 
+    # What else stands in the node's file: in `[node]`, and after its tables.
+    OF_NODE = TABLES = ""
+
     async def asyncSetUp(self):
+        # What the node keeps on its disk is this test's own.
+        folder = tempfile.TemporaryDirectory(dir=self.state)
+        self.addCleanup(folder.cleanup)
+        self.data = folder.name
+        self.address = "127.0.0.1:0"
+        await self.start_node()
+
+    async def start_node(self):
+        """Starts the node; one that ran before has its address and its data again."""
         file = self.state / "hub.toml"
         file.write_text(
-            f'[node]\nname = "hub"\n[listen]\nquic = "127.0.0.1:0"\n[tls]\nidentity = "{self.authority}/hub"\n'
-            '[limits]\ndrain = "1s"\n'
+            f'[node]\nname = "hub"\n{self.OF_NODE.format(data=self.data)}[listen]\nquic = "{self.address}"\n'
+            f'[tls]\nidentity = "{self.authority}/hub"\n[limits]\ndrain = "1s"\n{self.TABLES}'
         )
         self.node = await self.started(mcpbus("run", file, state=self.state))
         self.address = (await self.node.wait_for("listens on")).split()[-1]

@@ -71,6 +71,24 @@ class Process:
                 raise AssertionError(f"{words!r} did not come; it said: {self.said()}")
             await self.changed.wait()
 
+    async def has_printed(self, condition):
+        """Until its standard output is as the condition wants."""
+        await asyncio.wait_for(self._printed(condition), LIMIT)
+
+    async def _printed(self, condition):
+        while True:
+            self.changed.clear()
+            if condition(bytes(self.out)):
+                return
+            if all(reader.done() for reader in self.readers):
+                raise AssertionError(f"it ended after {len(self.out)} bytes, and said: {self.said()}")
+            await self.changed.wait()
+
+    async def killed(self):
+        """It dies without a chance to do anything."""
+        self.child.send_signal(signal.SIGKILL)
+        await self.ended()
+
     async def ended(self):
         """Its exit code, once it has ended and everything is read."""
         return await asyncio.wait_for(self._all_read(), LIMIT)

@@ -8,12 +8,16 @@ import asyncio
 import sys
 
 from . import frames, router
-from .batch import LEVELS, NONE, PROCESSED, Head, Record
+from .batch import LEVELS, NONE, STORED, Head, Record
 from .client import Client, LinkLost, dialed
-from .events import Acked, Connected, Ended, FlowOpened, MessageFailed, Records, Resumed, SignalArrived
+from .events import Acked, Connected, Ended, FlowOpened, MessageFailed, Records, Restarted, Resumed, SignalArrived
 
 SUBSCRIPTION = 1
 QUESTION = 1
+
+# A node that was reached once may come back.
+DIAL_AGAIN_LIMIT = 30.0
+DIAL_AGAIN_EVERY = 0.2
 
 
 def say(text):
@@ -41,11 +45,19 @@ class Peer:
             self.signalled(router.read_signal(event.body))
         elif isinstance(event, Resumed):
             say("resumed")
+        elif isinstance(event, Restarted):
+            say(f"started again, lost {event.lost}")
+            self.restarted()
         elif isinstance(event, Ended):
             say(f"goodbye {frames.GOODBYES[event.code]}: {event.reason}")
             self.finish(1)
         else:
             self.happened(event)
+
+    def restarted(self):
+        """The node has forgotten this session."""
+        say("the node has forgotten this session")
+        self.finish(1)
 
     def progress(self, messages):
         """Cuts the link when so many messages as the flag says have passed since the last cut."""
@@ -101,6 +113,13 @@ class Publisher(Peer):
         if not self.open:
             self.finish(0)
 
+    def restarted(self):
+        # What is left has other sequences now.
+        left = {flow: self.session.sending[flow].pushed for flow in self.open if flow in self.session.sending}
+        self.open = {flow: last for flow, last in left.items() if last}
+        self.received.clear()
+        self.tell_when_done()
+
     def happened(self, event):
         if isinstance(event, MessageFailed):
             name = frames.FAILURES[event.failure]
@@ -108,13 +127,17 @@ class Publisher(Peer):
         elif isinstance(event, Acked):
             self.received[event.flow] = event.received
             self.progress(sum(self.received.values()))
-            reached = event.settled if self.arguments.ack == LEVELS[PROCESSED] else event.received
+            waits = LEVELS.index(self.arguments.ack) >= STORED
+            reached = event.settled if waits else event.received
             if reached >= self.open.get(event.flow, reached + 1):
                 del self.open[event.flow]
-            if not self.open:
-                failed = " ".join(f"{name} {count}" for name, count in sorted(self.failures.items()))
-                say(f"published {len(self.lines)}, failed {sum(self.failures.values())} {failed}".rstrip())
-                self.finish(1 if self.failures else 0)
+            self.tell_when_done()
+
+    def tell_when_done(self):
+        if not self.open:
+            failed = " ".join(f"{name} {count}" for name, count in sorted(self.failures.items()))
+            say(f"published {len(self.lines)}, failed {sum(self.failures.values())} {failed}".rstrip())
+            self.finish(1 if self.failures else 0)
 
 
 class Subscriber(Peer):
@@ -123,16 +146,28 @@ class Subscriber(Peer):
     def __init__(self, link, arguments):
         super().__init__(link, arguments)
         self.count = 0
+        self.repeats = 0
 
     def connected(self):
-        self.session.signal(router.Subscribe(SUBSCRIPTION, self.arguments.subject, self.arguments.group).payload())
+        arguments = self.arguments
+        if arguments.delete:
+            self.session.signal(router.Delete(QUESTION, arguments.durable).payload())
+        else:
+            subscribe = router.Subscribe(SUBSCRIPTION, arguments.subject, arguments.group, arguments.durable)
+            self.session.signal(subscribe.payload())
+
+    def restarted(self):
+        self.connected()
 
     def signalled(self, signal):
         if isinstance(signal, router.Ready):
             say("ready")
         elif isinstance(signal, router.SubscribeRefused):
-            say(f"refused: {signal.reason}")
+            say(f"refused, {signal.REASONS[signal.code]}: {signal.reason}")
             self.finish(1)
+        elif isinstance(signal, router.Subscribers):
+            say(f"deleted {signal.subscribers}")
+            self.finish(0 if signal.subscribers else 1)
 
     def happened(self, event):
         if isinstance(event, FlowOpened):
@@ -149,10 +184,13 @@ class Subscriber(Peer):
             self.session.settle(flow, sequence)
             return
         self.message(record)
-        self.session.settle(flow, sequence)
+        if not self.arguments.keep:
+            self.session.settle(flow, sequence)
         self.count += 1
+        self.repeats += router.is_repeat(record.extension)
         if self.count == self.arguments.count:
             sys.stdout.flush()
+            say(f"received {self.count}, repeats {self.repeats}")
             self.finish(0)
 
     def message(self, record):
@@ -203,14 +241,18 @@ def parse(arguments):
         else:
             command.add_argument("--subject", required=True)
             command.add_argument("--group")
+            command.add_argument("--durable", help="the name of a durable subscription")
+            command.add_argument("--delete", action="store_true", help="end the durable subscription for good")
+            command.add_argument("--keep", action="store_true", help="settle nothing of what comes")
             command.add_argument("--count", type=int, default=0, help="end after so many")
     return parser.parse_args(arguments)
 
 
 async def main(arguments):
-    peer = code = None
-    try:
-        while code is None:
+    loop, peer, code = asyncio.get_running_loop(), None, None
+    given_up = 0
+    while code is None:
+        try:
             async with dialed(arguments.node, arguments.identity) as link:
                 if peer is None:
                     peer = COMMANDS[arguments.command](link, arguments)
@@ -219,9 +261,12 @@ async def main(arguments):
                 code = await peer.result()
                 if code is None:
                     say(f"the link is lost: {link.closed_because}")
-    except (LinkLost, asyncio.TimeoutError, OSError) as error:
-        say(f"no link to {arguments.node}: {error}")
-        return 69
+                    given_up = loop.time() + DIAL_AGAIN_LIMIT
+        except (LinkLost, asyncio.TimeoutError, OSError) as error:
+            say(f"no link to {arguments.node}: {error}")
+            if loop.time() >= given_up:
+                return 69
+            await asyncio.sleep(DIAL_AGAIN_EVERY)
     return code
 
 

@@ -1,9 +1,9 @@
-"""Batch frames: up to 1,024 records of one flow, with a table of heads for each lane and direction."""
+"""Data frames: batches of up to 1,024 records of one flow, with a table of heads for each lane and direction; large records."""
 
 from dataclasses import dataclass
 
 from .fields import U32_MAX, Reader, Refused, blob, fixed, u8, varint
-from .frames import BATCH, BODY_MAX, FRAME_TARGET, framed
+from .frames import BATCH, BODY_MAX, FRAME_TARGET, LARGE, PART, framed
 
 RECORDS_MAX = 1_024
 TABLE_MAX = 4_096
@@ -73,6 +73,37 @@ class Batch:
     records: list
 
 
+@dataclass
+class Large:
+    """The beginning of a record whose body goes in parts; the record has the first piece of it."""
+
+    flow: int
+    sequence: int
+    length: int
+    record: Record
+
+
+@dataclass
+class Part:
+    """The next piece of the body of a large record."""
+
+    flow: int
+    sequence: int
+    offset: int
+    piece: bytes
+
+    def encode(self):
+        return framed(PART, varint(self.flow) + varint(self.sequence) + varint(self.offset) + self.piece)
+
+    @classmethod
+    def decode(cls, payload):
+        reader = Reader(payload)
+        flow, sequence, offset = reader.varint(U32_MAX, "flow"), reader.varint(), reader.varint()
+        if not reader.left():
+            raise Refused("a part without a piece")
+        return cls(flow, sequence, offset, reader.take(reader.left()))
+
+
 class Encoder:
     """Writes the batch frames of one lane of one link."""
 
@@ -81,6 +112,13 @@ class Encoder:
 
     def encode(self, flow, first, records, now):
         """One frame with all of these records, 1 to 1,024."""
+        return framed(BATCH, self._batch(flow, first, records, now))
+
+    def encode_large(self, large, now):
+        """The beginning of a record whose body goes in parts."""
+        return framed(LARGE, varint(large.length) + self._batch(large.flow, large.sequence, [large.record], now))
+
+    def _batch(self, flow, first, records, now):
         if not 1 <= len(records) <= RECORDS_MAX:
             raise ValueError(f"{len(records)} records in one frame")
         heads = {}
@@ -99,7 +137,7 @@ class Encoder:
                 out.append(varint(0) + head.payload())
             out.append(varint(sequence))
         self._records(out, records, heads, now)
-        return framed(BATCH, b"".join(out))
+        return b"".join(out)
 
     @staticmethod
     def _records(out, records, heads, now):
@@ -148,7 +186,18 @@ class Decoder:
         self.table = []
 
     def decode(self, payload, now):
+        return self._batch(Reader(payload), now)
+
+    def decode_large(self, payload, now):
         reader = Reader(payload)
+        length = reader.varint(self.body_max, "length of a large body")
+        batch = self._batch(reader, now)
+        piece = len(batch.records[0].body)
+        if len(batch.records) != 1 or not 0 < piece < length:
+            raise Refused(f"{len(batch.records)} records and {piece} bytes begin a body of {length}")
+        return Large(batch.flow, batch.first, length, batch.records[0])
+
+    def _batch(self, reader, now):
         flags = reader.u8()
         if flags > 1:
             raise Refused(f"flags {flags} of a batch")
@@ -219,10 +268,13 @@ class Decoder:
 
 
 def fitting(records, most=FRAME_TARGET):
-    """How many of these records make one frame of about the frame target; at least one."""
-    size = 0
+    """How many of these records make one frame of about the frame target, with its heads; at least one."""
+    size, heads = 0, set()
     for count, record in enumerate(records):
-        size += 64 + len(record.extension) + len(record.body)
+        size += 50 + len(record.extension) + len(record.body)
+        if record.head not in heads:
+            heads.add(record.head)
+            size += 320
         if count and (size > most or count == RECORDS_MAX):
             return count
     return len(records)

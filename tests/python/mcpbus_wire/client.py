@@ -13,6 +13,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, StreamDataReceived
 
 from . import frames
+from .events import Silent
 from .session import Config, Session
 
 APPLICATION_PROTOCOL = "mcpbus/1"
@@ -140,7 +141,11 @@ class Client:
         while events:
             events = self.session.take_events()
             for event in events:
-                self.handle(event)
+                if isinstance(event, Silent):
+                    # After what is queued, so that the goodbye goes out before the close.
+                    self.loop.call_soon(self.link.close)
+                else:
+                    self.handle(event)
         self.session.flush(self.now())
         if self.session.over or self.session.is_taken_over():
             self.taken_over.set()
@@ -151,7 +156,7 @@ class Client:
         self.link.transmit()
         if self.timer is not None:
             self.timer.cancel()
-        if not self.session.over and not self.lost.done():
+        if not self.session.over and self.session.is_up() and not self.lost.done():
             self.timer = self.loop.call_at(self.session.next_timer(), self._timed)
 
     def _timed(self):

@@ -16,6 +16,24 @@ class Resumed:
 
 
 @dataclass
+class Restarted:
+    """The peer has forgotten the session: both ends have started again.
+
+    Receiving flows are gone, and what came on them is not to be settled. The flows of this end begin at sequence 1 with
+    what the peer did not take over. Signals are void: who subscribed does so again. So many messages are `lost`: the peer
+    had them, or perhaps had them, and nobody sends them again.
+    """
+
+    hello: frames.Hello
+    lost: int
+
+
+@dataclass
+class Silent:
+    """Nothing came for too long: the link is to be closed. The session goes on over the next one."""
+
+
+@dataclass
 class FlowOpened:
     flow: int
     definition: bytes

@@ -3,12 +3,14 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from .fields import U32_MAX, Reader, Refused, blob, fixed, u8, varint
+from .fields import U32_MAX, U64_MAX, Reader, Refused, blob, fixed, u8, varint
 
 MAGIC = b"mcpbus\r\n"
 VERSION = 1
 
 CONTROL_FRAME_MAX = 262_144
+DATA_FRAME_MAX = 131_072
+# A record with a longer body goes in parts.
 FRAME_TARGET = 65_536
 BODY_MAX = 1 << 20
 NAME_MAX = 1_024
@@ -17,8 +19,9 @@ DEFINITION_MAX = 16_384
 SIGNAL_MAX = 131_072
 FLOWS_MAX = 4_096
 FAILURES_MAX = 4_096
+EXTENSIONS_MAX = 4_096
 
-BATCH = 32
+BATCH, LARGE, PART = 32, 33, 34
 
 CLIENT, NODE = 0, 1
 
@@ -40,12 +43,8 @@ FAILURES = {
     12: "peer_died",
     13: "cancelled",
     14: "shed",
+    15: "spool_full",
 }
-
-
-def data_frame_max(body_max=BODY_MAX):
-    """The largest length on a data lane, for an end that takes bodies of so many bytes."""
-    return body_max + 65_536 + FRAME_TARGET
 
 
 def framed(kind, payload):
@@ -86,11 +85,13 @@ class Hello:
     name: bytes
     session: int
     incarnation: int
+    link: int
     lanes: int
     body_max: int
     flows_max: int
     oldest: int = VERSION
     newest: int = VERSION
+    extensions: bytes = b""
 
     def payload(self):
         return b"".join(
@@ -104,9 +105,11 @@ class Hello:
                 blob(self.name, NAME_MAX),
                 varint(self.session),
                 varint(self.incarnation),
+                varint(self.link),
                 u8(self.lanes),
                 varint(self.body_max),
                 varint(self.flows_max),
+                blob(self.extensions, EXTENSIONS_MAX),
             )
         )
 
@@ -115,9 +118,8 @@ class Hello:
         if reader.take(8) != MAGIC:
             raise Refused("the magic is another")
         oldest, newest, role = reader.u8(), reader.u8(), reader.u8()
-        # A hello of another version may have other fields, so the version is judged first.
-        if not oldest <= VERSION <= newest:
-            raise Refused(f"versions {oldest} to {newest}", VERSION_UNKNOWN)
+        if oldest > newest:
+            raise Refused(f"versions {oldest} to {newest}")
         if role not in (CLIENT, NODE):
             raise Refused(f"role {role}")
         hello = cls(
@@ -127,15 +129,32 @@ class Hello:
             name=reader.blob(NAME_MAX, "name"),
             session=reader.varint(),
             incarnation=reader.varint(),
+            link=reader.varint(),
             lanes=reader.u8(),
             body_max=reader.varint(),
             flows_max=reader.varint(U32_MAX, "most flows"),
             oldest=oldest,
             newest=newest,
+            extensions=reader.blob(EXTENSIONS_MAX, "extensions"),
         )
         if hello.lanes == 0:
             raise Refused("no data lanes")
+        # There are none yet, so all of them are passed over.
+        read_tags(hello.extensions)
         return hello
+
+    def speaks(self, version):
+        """The hello has one form in every version, so it is read first and judged then."""
+        return self.oldest <= version <= self.newest
+
+
+def read_tags(extensions):
+    """The pairs of tag and value in a list of extensions."""
+    reader, tags = Reader(extensions), []
+    while reader.left():
+        tag = reader.u8()
+        tags.append((tag, reader.blob(len(extensions), f"tag {tag}")))
+    return tags
 
 
 @dataclass
@@ -164,7 +183,7 @@ class Position:
         flow = reader.varint(U32_MAX, "flow")
         received = reader.varint()
         settled = received - reader.varint(received, "unsettled")
-        granted = received + reader.varint()
+        granted = received + reader.varint(U64_MAX - received, "granted")
         return cls(flow, received, settled, granted, reader.varint())
 
 
@@ -181,17 +200,19 @@ def read_positions(reader):
 @dataclass
 class Resume:
     kind: ClassVar[int] = 2
+    link: int
     last: int
     signals: int
     failures: int
     flows: list = field(default_factory=list)
 
     def payload(self):
-        return u8(self.last) + varint(self.signals) + varint(self.failures) + positions_payload(self.flows)
+        start = varint(self.link) + u8(self.last) + varint(self.signals) + varint(self.failures)
+        return start + positions_payload(self.flows)
 
     @classmethod
     def read(cls, reader):
-        return cls(reader.u8(), reader.varint(), reader.varint(), read_positions(reader))
+        return cls(reader.varint(), reader.u8(), reader.varint(), reader.varint(), read_positions(reader))
 
 
 @dataclass
@@ -213,28 +234,30 @@ class Close:
     kind: ClassVar[int] = 4
     flow: int
     last: int
+    begun: int = 0
 
     def payload(self):
-        return varint(self.flow) + varint(self.last)
+        return varint(self.flow) + varint(self.last) + varint(self.begun)
 
     @classmethod
     def read(cls, reader):
-        return cls(reader.varint(U32_MAX, "flow"), reader.varint())
+        return cls(reader.varint(U32_MAX, "flow"), reader.varint(), reader.varint())
 
 
 @dataclass
 class Ack:
     kind: ClassVar[int] = 5
+    link: int
     signals: int
     failures: int
     flows: list = field(default_factory=list)
 
     def payload(self):
-        return varint(self.signals) + varint(self.failures) + positions_payload(self.flows)
+        return varint(self.link) + varint(self.signals) + varint(self.failures) + positions_payload(self.flows)
 
     @classmethod
     def read(cls, reader):
-        return cls(reader.varint(), reader.varint(), read_positions(reader))
+        return cls(reader.varint(), reader.varint(), reader.varint(), read_positions(reader))
 
 
 @dataclass
@@ -265,17 +288,18 @@ class Failed:
 @dataclass
 class Pending:
     kind: ClassVar[int] = 7
+    link: int
     flow: int
     messages: int
     bytes: int
     first_bytes: int
 
     def payload(self):
-        return b"".join(varint(value) for value in (self.flow, self.messages, self.bytes, self.first_bytes))
+        return b"".join(varint(value) for value in (self.link, self.flow, self.messages, self.bytes, self.first_bytes))
 
     @classmethod
     def read(cls, reader):
-        return cls(reader.varint(U32_MAX, "flow"), reader.varint(), reader.varint(), reader.varint())
+        return cls(reader.varint(), reader.varint(U32_MAX, "flow"), reader.varint(), reader.varint(), reader.varint())
 
 
 @dataclass
@@ -326,7 +350,34 @@ class Goodbye:
         return cls(code, reader.blob(REASON_MAX, "reason"))
 
 
-CONTROL = {frame.kind: frame for frame in (Hello, Resume, Open, Close, Ack, Failed, Pending, Signal, Ping, Pong, Goodbye)}
+@dataclass
+class Revoke:
+    """What was granted on a flow goes back to these positions."""
+
+    kind: ClassVar[int] = 12
+    link: int
+    flow: int
+    messages: int
+    bytes: int
+
+    def payload(self):
+        return b"".join(varint(value) for value in (self.link, self.flow, self.messages, self.bytes))
+
+    @classmethod
+    def read(cls, reader):
+        return cls(reader.varint(), reader.varint(U32_MAX, "flow"), reader.varint(), reader.varint())
+
+
+class Revoked(Revoke):
+    """Up to where the sender of a flow goes after a revoke."""
+
+    kind: ClassVar[int] = 13
+
+
+EACH = (Hello, Resume, Open, Close, Ack, Failed, Pending, Signal, Ping, Pong, Goodbye, Revoke, Revoked)
+CONTROL = {frame.kind: frame for frame in EACH}
+# They tell positions for one link, and say nothing about another.
+OF_A_LINK = (Resume, Ack, Pending, Revoke, Revoked)
 
 
 def encode(frame):

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .fields import Reader, Refused, blob, fixed, u8, varint
+from .flows import REPEAT
+from .frames import read_tags
 
 TEXT_MAX = 255
 REASON_MAX = 512
@@ -30,10 +32,14 @@ class Subscribe:
     subscription: int
     pattern: str
     group: str | None = None
+    # The name under which the node keeps the messages while nobody takes them.
+    durable: str | None = None
 
     def payload(self):
-        group = u8(0) if self.group is None else u8(1) + blob(self.group.encode(), TEXT_MAX)
-        return u8(1) + varint(self.subscription) + blob(self.pattern.encode(), TEXT_MAX) + group
+        flags = (self.group is not None) | (self.durable is not None) << 1
+        start = u8(1) + varint(self.subscription) + blob(self.pattern.encode(), TEXT_MAX) + u8(flags)
+        names = (name for name in (self.group, self.durable) if name is not None)
+        return start + b"".join(blob(name.encode(), TEXT_MAX) for name in names)
 
 
 @dataclass
@@ -54,13 +60,24 @@ class Question:
 
 
 @dataclass
+class Delete:
+    """Ends a durable subscription for good. Answered with how many there were, 1 or 0."""
+
+    question: int
+    durable: str
+
+    def payload(self):
+        return u8(8) + varint(self.question) + blob(self.durable.encode(), TEXT_MAX)
+
+
+@dataclass
 class Ready:
     subscription: int
 
 
 @dataclass
 class SubscribeRefused:
-    REASONS: ClassVar[dict] = {1: "pattern", 2: "duplicate", 3: "limit"}
+    REASONS: ClassVar[dict] = {1: "pattern", 2: "duplicate", 3: "limit", 4: "no_spool", 5: "durable", 6: "taken_over"}
     subscription: int
     code: int
     reason: str
@@ -106,20 +123,17 @@ def write_extension(tags):
     return b"".join(u8(tag) + blob(value) for tag, value in tags)
 
 
-def read_extension(extension):
-    reader, tags = Reader(extension), []
-    while reader.left():
-        tag = reader.u8()
-        tags.append((tag, reader.blob(len(extension), f"tag {tag}")))
-    return tags
-
-
 def reply_address(extension):
     """Where the answer to a message goes, if it wants one."""
-    for tag, value in read_extension(extension):
+    for tag, value in read_tags(extension):
         if tag == ReplyAddress.tag:
             reader = Reader(value)
             address = ReplyAddress(reader.fixed(16), reader.fixed(8), reader.fixed(8))
             reader.end()
             return address
     return None
+
+
+def is_repeat(extension):
+    """Whether the record may have been handed out, or sent, before."""
+    return any(tag == REPEAT and not value for tag, value in read_tags(extension))

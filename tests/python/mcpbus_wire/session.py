@@ -1,15 +1,15 @@
 """A session from the dialer's side, without I/O: bytes and the time come in, bytes and events come out.
 
-It outlives its links: on the next one it goes on where the last was cut, if the node still knows it. If not, the session is
-over, and its owner begins another.
+It outlives its links: on the next one it goes on where the last was cut, if the node still knows it. If not, both ends start
+again, and what the node did not take over is sent once more.
 """
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import frames
-from .batch import Decoder, Encoder, fitting
-from .events import Acked, Connected, Ended, FlowEnded, FlowOpened, MessageFailed, Records, Resumed, SignalArrived
+from .batch import Decoder, Encoder, Large, Part, fitting
+from .events import Acked, Connected, Ended, FlowEnded, FlowOpened, MessageFailed, Records, Restarted, Resumed, SignalArrived, Silent
 from .fields import Refused
 from .flows import ReceiveFlow, SendFlow
 
@@ -58,11 +58,15 @@ class Session:
         self.failures_received = 0
         self.must_ack = False
         self.nonce = 0
+        self.link = 0
+        # Frames that named an earlier link.
+        self.stale = 0
         self.link_up(now)
 
     def link_up(self, now):
         """A link is there: the dialer says hello. Tables and lanes begin anew with each link."""
         self.state = GREETING
+        self.link += 1
         self.readers = {CONTROL: frames.FrameReader(frames.CONTROL_FRAME_MAX)}
         self.encoders = {}
         self.decoders = {}
@@ -71,6 +75,9 @@ class Session:
         self.heard = now
         self.ping_at = now + PING_EVERY
         self.out.clear()
+        for flow in self.receiving.values():
+            # The sender begins again with what did not become whole.
+            flow.begun = None
         config = self.config
         self._control(
             frames.Hello(
@@ -80,6 +87,7 @@ class Session:
                 name=config.name,
                 session=config.session,
                 incarnation=self.incarnation,
+                link=self.link,
                 lanes=config.lanes,
                 body_max=config.body_max,
                 flows_max=config.flows_max,
@@ -90,11 +98,15 @@ class Session:
         self.state = DOWN
         self.out.clear()
 
+    def is_up(self):
+        """Whether there is a link that was not given up."""
+        return self.state != DOWN
+
     # ---- for the application
 
     def open_flow(self, definition):
-        number = len(self.sending) + 1
-        if number > self.hello.flows_max:
+        number = max(self.sending, default=0) + 1
+        if sum(not flow.closed for flow in self.sending.values()) >= self.hello.flows_max:
             raise ValueError(f"the peer allows {self.hello.flows_max} flows")
         self.sending[number] = SendFlow(number, definition)
         if self.state == LIVE:
@@ -114,8 +126,8 @@ class Session:
         self.sending[flow].closing = True
 
     def is_taken_over(self):
-        """Whether the peer has received everything that was pushed."""
-        return all(flow.received == flow.pushed for flow in self.sending.values())
+        """Whether nothing that was pushed is owned here any more."""
+        return all(flow.is_taken_over() for flow in self.sending.values())
 
     def settle(self, flow, sequence):
         if flow in self.receiving:
@@ -153,10 +165,8 @@ class Session:
             for kind, payload in self.readers[lane].feed(data):
                 if lane == CONTROL:
                     self._handle(frames.decode(kind, payload), now)
-                elif kind == frames.BATCH:
-                    self._batch(lane, self.decoders[lane].decode(payload, now))
                 else:
-                    raise Refused(f"kind {kind} on a data lane")
+                    self._data(lane, kind, payload, now)
                 if self.over:
                     return
         except Refused as refused:
@@ -187,7 +197,11 @@ class Session:
         if self.state == DOWN:
             return
         if now >= self.heard + SILENT_AFTER:
-            self.goodbye(frames.SILENT, "nothing came for 3 s")
+            # The session may go on over another link: only `done` gives it up.
+            self.out.clear()
+            self._control(frames.Goodbye(frames.SILENT, b"nothing came for 3 s"))
+            self.state = DOWN
+            self.events.append(Silent())
         elif now >= self.ping_at and not self.over:
             self.ping_at = now + PING_EVERY
             if self.state != GREETING:
@@ -202,7 +216,7 @@ class Session:
     def _open_lane(self, lane):
         if not 1 <= lane <= self.lanes:
             raise Refused(f"lane {lane} of {self.lanes}")
-        self.readers[lane] = frames.FrameReader(frames.data_frame_max(self.config.body_max))
+        self.readers[lane] = frames.FrameReader(frames.DATA_FRAME_MAX)
         self.decoders[lane] = Decoder(self.config.body_max)
 
     def _lane_of(self, flow):
@@ -211,6 +225,11 @@ class Session:
     def _handle(self, frame, now):
         if isinstance(frame, frames.Hello) != (self.state == GREETING):
             raise Refused("hello is the first frame, and comes once")
+        if isinstance(frame, frames.OF_A_LINK) and frame.link != self.link:
+            if frame.link > self.link:
+                raise Refused(f"{type(frame).__name__} of link {frame.link}, and this is {self.link}")
+            self.stale += 1
+            return
         handlers = {
             frames.Hello: self._said_hello,
             frames.Ping: lambda ping: self._control(frames.Pong(ping.nonce)),
@@ -228,14 +247,21 @@ class Session:
                 frames.Signal: self._signalled,
                 # A window has room for the largest body from the start, so there is nothing to widen.
                 frames.Pending: lambda pending: None,
+                frames.Revoke: self._revoked,
+                # This end takes nothing back, so nobody waits for a confirmation.
+                frames.Revoked: lambda revoked: None,
             }
         if type(frame) not in handlers:
             raise Refused(f"{type(frame).__name__} may not come now")
         handlers[type(frame)](frame)
 
     def _said_hello(self, hello):
+        if not hello.speaks(frames.VERSION):
+            raise Refused(f"versions {hello.oldest} to {hello.newest}", frames.VERSION_UNKNOWN)
         if hello.role != frames.NODE:
             raise Refused("a client answered")
+        if hello.link != self.link:
+            raise Refused(f"the hello of link {hello.link}, and this is {self.link}")
         if hello.session != self.config.session or hello.incarnation == 0:
             raise Refused("the answer is for another session")
         known, self.hello = self.hello, hello
@@ -244,16 +270,30 @@ class Session:
             # Flows stay on their lanes, so the number of the first link counts for all.
             self.lanes = min(self.config.lanes, hello.lanes)
             self.state = LIVE
+            for sequence, body in self.signals:
+                self._control(frames.Signal(sequence, body))
             self.events.append(Connected(hello))
         elif (known.id, known.epoch, known.incarnation) == (hello.id, hello.epoch, hello.incarnation):
             self.state = RESUMING
             positions = self._positions()
             for at, part in enumerate(positions, 1):
                 last = int(at == len(positions))
-                self._control(frames.Resume(last, self.signals_received, self.failures_received, part))
+                self._control(frames.Resume(self.link, last, self.signals_received, self.failures_received, part))
         else:
-            self.state = LIVE
-            self.goodbye(frames.DONE, "the node has forgotten this session")
+            self._restart(hello)
+
+    def _restart(self, hello):
+        self.incarnation = hello.incarnation
+        self.state = LIVE
+        self.signals.clear()
+        self.signals_sent = self.signals_received = self.failures_received = 0
+        self.receiving.clear()
+        self.ended_flows.clear()
+        self.sending = {number: flow for number, flow in self.sending.items() if not flow.closed}
+        lost = sum(flow.restart() for flow in self.sending.values())
+        for flow in self.sending.values():
+            self._control(frames.Open(flow.number, flow.definition))
+        self.events.append(Restarted(hello, lost))
 
     def _resume(self, resume, now):
         self._forget_signals(resume.signals)
@@ -265,8 +305,6 @@ class Session:
                 self._control(frames.Close(position.flow, position.received))
             elif not flow.resumed(position):
                 raise Refused(f"flow {position.flow} goes on behind {position.received}")
-            else:
-                self.events.append(Acked(flow.number, flow.received, flow.settled))
         if not resume.last:
             return
         self.state = LIVE
@@ -297,12 +335,12 @@ class Session:
         flow = self._receiving(frame.flow)
         if frame.last < flow.received:
             raise Refused(f"flow {frame.flow} closes at {frame.last}, and {flow.received} came")
-        flow.last = frame.last
+        flow.end = frame.last, frame.begun
         self._end(flow)
 
     def _end(self, flow):
         if flow.ended():
-            self._ack()
+            # Nobody acks a flow that is closed, not even what arrived last.
             del self.receiving[flow.number]
             self.ended_flows.add(flow.number)
             self.events.append(FlowEnded(flow.number))
@@ -312,17 +350,55 @@ class Session:
             raise Refused(f"flow {number} is not open")
         return self.receiving[number]
 
-    def _batch(self, lane, batch):
-        flow = self._receiving(batch.flow)
-        if lane != self._lane_of(batch.flow):
-            raise Refused(f"flow {batch.flow} on lane {lane}")
-        if batch.first != flow.received + 1:
-            raise Refused(f"flow {batch.flow} goes on at {batch.first} behind {flow.received}")
-        if not flow.arrive(batch.records):
-            raise Refused(f"flow {batch.flow} has more than was granted")
+    def _data(self, lane, kind, payload, now):
+        decoder = self.decoders[lane]
+        if kind == frames.BATCH:
+            batch = decoder.decode(payload, now)
+            flow = self._due(lane, batch.flow, batch.first)
+            if flow.begun:
+                raise Refused(f"a batch in the middle of a large record on flow {flow.number}")
+            self._arrived(flow, batch.records)
+        elif kind == frames.LARGE:
+            large = decoder.decode_large(payload, now)
+            flow = self._due(lane, large.flow, large.sequence)
+            if flow.begun:
+                raise Refused(f"a large record in the middle of another on flow {flow.number}")
+            if not flow.begin(large):
+                raise Refused(f"flow {flow.number} has more than was granted")
+            self._end(flow)
+        elif kind == frames.PART:
+            part = Part.decode(payload)
+            flow = self._due(lane, part.flow, part.sequence)
+            record = flow.go_on(part)
+            if record is None:
+                self._end(flow)
+            else:
+                self._arrived(flow, [record])
+        else:
+            raise Refused(f"kind {kind} on a data lane")
+
+    def _due(self, lane, number, sequence):
+        """The flow of a data frame, if it may come here and now."""
+        flow = self._receiving(number)
+        if lane != self._lane_of(number):
+            raise Refused(f"flow {number} on lane {lane}")
+        if sequence != flow.received + 1:
+            raise Refused(f"flow {number} goes on at {sequence} behind {flow.received}")
+        return flow
+
+    def _arrived(self, flow, records):
+        first = flow.received + 1
+        if not flow.arrive(records):
+            raise Refused(f"flow {flow.number} has more than was granted")
         self.must_ack = True
-        self.events.append(Records(batch.flow, batch.first, batch.records))
+        self.events.append(Records(flow.number, first, records))
         self._end(flow)
+
+    def _revoked(self, revoke):
+        flow = self.sending.get(revoke.flow)
+        # It may cross the close of its flow.
+        if flow is not None and not flow.closed:
+            self._control(frames.Revoked(self.link, flow.number, *flow.revoked(revoke.messages, revoke.bytes)))
 
     def _acked(self, ack):
         self._forget_signals(ack.signals)
@@ -344,6 +420,9 @@ class Session:
             raise Refused(f"failures of messages that were not written on flow {frame.flow}")
         self.failures_received = frame.sequence
         self.must_ack = True
+        if flow is not None:
+            for sequence, _ in frame.messages:
+                flow.failed(sequence)
         self.events.extend(MessageFailed(frame.flow, sequence, failure) for sequence, failure in frame.messages)
 
     def _signalled(self, frame):
@@ -374,20 +453,31 @@ class Session:
         self.must_ack = False
         # An ack without flows still says which signals and failed frames came.
         for part in self._positions():
-            self._control(frames.Ack(self.signals_received, self.failures_received, part))
+            self._control(frames.Ack(self.link, self.signals_received, self.failures_received, part))
 
     def _write_records(self, flow, now):
         admitted = flow.admitted()
         lane = self._lane_of(flow.number)
+        encoder = self.encoders.setdefault(lane, Encoder())
         while admitted:
-            count = fitting(admitted)
+            if len(admitted[0].body) > frames.FRAME_TARGET:
+                record = admitted.pop(0)
+                self._write_large(flow.number, flow.take(1), record, lane, now)
+                continue
+            large = (at for at, record in enumerate(admitted) if len(record.body) > frames.FRAME_TARGET)
+            count = fitting(admitted[: next(large, None)])
             part, admitted = admitted[:count], admitted[count:]
-            first = flow.take(count)
-            encoder = self.encoders.setdefault(lane, Encoder())
-            self.out.append((lane, encoder.encode(flow.number, first, part, now)))
-        if flow.queue and flow.said_pending != (flow.written, flow.pushed):
-            flow.said_pending = (flow.written, flow.pushed)
-            self._control(frames.Pending(flow.number, *flow.pending()))
+            self.out.append((lane, encoder.encode(flow.number, flow.take(count), part, now)))
+        if flow.queue and flow.must_say_pending:
+            flow.must_say_pending = False
+            self._control(frames.Pending(self.link, flow.number, *flow.pending()))
         if flow.closing and not flow.queue and flow.settled == flow.written and not flow.closed:
             flow.closed = True
             self._control(frames.Close(flow.number, flow.written))
+
+    def _write_large(self, flow, sequence, record, lane, now):
+        size = frames.FRAME_TARGET
+        first = replace(record, body=record.body[:size])
+        self.out.append((lane, self.encoders[lane].encode_large(Large(flow, sequence, len(record.body), first), now)))
+        for at in range(size, len(record.body), size):
+            self.out.append((lane, Part(flow, sequence, at, record.body[at : at + size]).encode()))

@@ -5,7 +5,7 @@ stands behind `#` is a comment. A file whose name begins with `refused` holds by
 """
 
 from mcpbus_wire import frames
-from mcpbus_wire.batch import Decoder, Encoder
+from mcpbus_wire.batch import Batch, Decoder, Encoder, Large, Part
 from mcpbus_wire.frames import FrameReader
 
 
@@ -30,11 +30,16 @@ def stream(path):
 
 def decoded(data):
     """The frames of one lane; refuses bytes that are left over."""
-    reader, decoder = FrameReader(max(frames.data_frame_max(), frames.CONTROL_FRAME_MAX)), Decoder()
+    reader, decoder = FrameReader(max(frames.DATA_FRAME_MAX, frames.CONTROL_FRAME_MAX)), Decoder()
+    # A deadline is written as the time that is left, so with 0 for now it comes out as it went in.
+    data_frames = {
+        frames.BATCH: lambda payload: decoder.decode(payload, 0),
+        frames.LARGE: lambda payload: decoder.decode_large(payload, 0),
+        frames.PART: Part.decode,
+    }
     read = []
     for kind, payload in reader.feed(data):
-        # A deadline is written as the time that is left, so with 0 for now it comes out as it went in.
-        read.append(decoder.decode(payload, 0) if kind == frames.BATCH else frames.decode(kind, payload))
+        read.append(data_frames[kind](payload) if kind in data_frames else frames.decode(kind, payload))
     if reader.buffer:
         raise frames.Refused(f"{len(reader.buffer)} bytes of the last frame, which is cut")
     return read
@@ -42,7 +47,9 @@ def decoded(data):
 
 def encoded(read):
     encoder = Encoder()
-    return b"".join(
-        frames.encode(frame) if hasattr(frame, "kind") else encoder.encode(frame.flow, frame.first, frame.records, 0)
-        for frame in read
-    )
+    data_frames = {
+        Batch: lambda frame: encoder.encode(frame.flow, frame.first, frame.records, 0),
+        Large: lambda frame: encoder.encode_large(frame, 0),
+        Part: Part.encode,
+    }
+    return b"".join(data_frames.get(type(frame), frames.encode)(frame) for frame in read)

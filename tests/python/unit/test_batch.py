@@ -15,6 +15,7 @@ from mcpbus_wire.batch import (
     fitting,
 )
 from mcpbus_wire.fields import Reader, Refused, varint
+from mcpbus_wire.frames import DATA_FRAME_MAX
 
 NOW = 1000.0
 
@@ -140,6 +141,12 @@ class Batches(unittest.TestCase):
         self.assertEqual(fitting(large), 1)
         small = [record(head("a"), n, body=b"") for n in range(3000)]
         self.assertEqual(fitting(small), RECORDS_MAX)
+
+    def test_new_heads_count_towards_the_limit_of_a_frame(self):
+        records = [record(head(f"{n:0255}"), n, body=b"x" * 10) for n in range(RECORDS_MAX)]
+        count = fitting(records)
+        self.assertLess(count, RECORDS_MAX)
+        self.assertLessEqual(len(Encoder().encode(1, 1, records[:count], NOW)) - 4, DATA_FRAME_MAX)
 
 
 class Heads(unittest.TestCase):

@@ -17,6 +17,8 @@ from mcpbus_wire.frames import (
     Pong,
     Position,
     Resume,
+    Revoke,
+    Revoked,
     Signal,
     decode,
     encode,
@@ -29,6 +31,7 @@ HELLO = Hello(
     name="Zürich".encode(),
     session=1,
     incarnation=U64_MAX,
+    link=3,
     lanes=4,
     body_max=1 << 20,
     flows_max=2**32 - 1,
@@ -37,12 +40,14 @@ POSITIONS = [Position(1, 10, 4, 40, 4096), Position(2, 0, 0, 0, 0)]
 
 EACH = [
     HELLO,
-    Resume(1, 2, 3, POSITIONS),
+    Resume(3, 1, 2, 3, POSITIONS),
     Open(7, b"\x01"),
-    Close(7, 10_000),
-    Ack(1, 2, POSITIONS),
-    Failed(1, 7, [(5, 1), (9, 14)]),
-    Pending(7, 3, 400, 129),
+    Close(7, 10_000, 65_536),
+    Ack(3, 1, 2, POSITIONS),
+    Failed(1, 7, [(5, 1), (9, 15)]),
+    Pending(3, 7, 3, 400, 129),
+    Revoke(3, 7, 12, 4096),
+    Revoked(3, 7, 12, 4096),
     Signal(1, b"x" * frames.SIGNAL_MAX),
     Ping(U64_MAX),
     Pong(1),
@@ -92,10 +97,13 @@ class Frames(unittest.TestCase):
             "role": (Hello.kind, hello[:10] + b"\x02" + hello[11:]),
             "goodbye code": (Goodbye.kind, b"\x07\x00"),
             "failure 0": (Failed.kind, b"\x01\x01\x01\x01\x00"),
-            "failure 15": (Failed.kind, b"\x01\x01\x01\x01\x0f"),
-            "kind": (12, b""),
+            "failure 16": (Failed.kind, b"\x01\x01\x01\x01\x10"),
+            "kind": (14, b""),
+            "versions": (Hello.kind, payload_of(Hello(**{**vars(HELLO), "oldest": 2, "newest": 1}))),
+            "half an extension": (Hello.kind, payload_of(Hello(**{**vars(HELLO), "extensions": b"\x01"}))),
             "a batch on the control lane": (frames.BATCH, b""),
-            "unsettled above received": (Ack.kind, b"\x00\x00\x01\x01\x02\x03\x00\x00"),
+            "unsettled above received": (Ack.kind, b"\x01\x00\x00\x01\x01\x02\x03\x00\x00"),
+            "granted beyond 64 bits": (Ack.kind, b"\x01\x00\x00\x01\x01\x02\x00" + varint(U64_MAX) + b"\x00"),
             "no lanes": (Hello.kind, payload_of(Hello(**{**vars(HELLO), "lanes": 0}))),
         }
         for what, (kind, payload) in wrong.items():
@@ -104,11 +112,11 @@ class Frames(unittest.TestCase):
 
     def test_a_count_or_length_over_its_limit_is_refused_before_anything_else_is_read(self):
         wrong = {
-            "flow": (Close.kind, varint(2**32) + b"\x00"),
+            "flow": (Close.kind, varint(2**32) + b"\x00\x00"),
             "definition": (Open.kind, b"\x01" + varint(frames.DEFINITION_MAX + 1)),
             "signal": (Signal.kind, b"\x01" + varint(frames.SIGNAL_MAX + 1)),
             "reason": (Goodbye.kind, b"\x00" + varint(frames.REASON_MAX + 1)),
-            "flows of an ack": (Ack.kind, b"\x00\x00" + varint(frames.FLOWS_MAX + 1)),
+            "flows of an ack": (Ack.kind, b"\x01\x00\x00" + varint(frames.FLOWS_MAX + 1)),
             "failures": (Failed.kind, b"\x01\x01" + varint(frames.FAILURES_MAX + 1)),
         }
         for what, (kind, payload) in wrong.items():
@@ -116,11 +124,10 @@ class Frames(unittest.TestCase):
                 decode(kind, payload)
             self.assertIn(" is over ", caught.exception.reason, what)
 
-    def test_another_version_has_a_code_of_its_own(self):
-        payload = payload_of(Hello(**{**vars(HELLO), "oldest": 2, "newest": 3}))
-        with self.assertRaises(Refused) as caught:
-            decode(Hello.kind, payload)
-        self.assertEqual(caught.exception.code, frames.VERSION_UNKNOWN)
+    def test_a_hello_of_another_version_is_read(self):
+        hello = Hello(**{**vars(HELLO), "oldest": 2, "newest": 3, "extensions": b"\x63\x01a\x07\x00"})
+        self.assertEqual(decode(Hello.kind, payload_of(hello)), hello)
+        self.assertFalse(hello.speaks(frames.VERSION))
 
 
 class Lanes(unittest.TestCase):

@@ -59,11 +59,10 @@ impl Session {
                 what: "another message in the middle of a large one",
             });
         }
-        let mut urgent = false;
-        for record in &records {
-            receive.receive(flow, record.cost())?;
-            urgent |= record.head.ack != AckLevel::None;
-        }
+        receive.receive(flow, &records)?;
+        let urgent = records
+            .iter()
+            .any(|record| record.head.ack != AckLevel::None);
         self.arrived(flow, header.first, records, urgent, now);
         Ok(())
     }
@@ -99,7 +98,7 @@ impl Session {
             self.end_if_closed(flow);
             return Ok(());
         };
-        receive.receive(flow, record.cost())?;
+        receive.receive(flow, std::slice::from_ref(&record))?;
         let urgent = record.head.ack != AckLevel::None;
         let mut records = self.spare.pop().unwrap_or_default();
         records.push(record);

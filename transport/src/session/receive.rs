@@ -64,15 +64,20 @@ impl ReceiveFlow {
         self.received
     }
 
-    /// Takes a record of this cost in; refuses what was not granted.
-    pub(super) fn receive(&mut self, flow: u32, cost: u64) -> Result<u64, ProtocolError> {
-        self.received += 1;
-        self.received_bytes += cost;
-        if self.received > self.grant_messages || self.received_bytes > self.grant_bytes {
+    /// Takes the records of one frame in, or none of them where not all were granted: nobody would ever be done with
+    /// those that were taken before the refused one.
+    pub(super) fn receive(&mut self, flow: u32, records: &[Record]) -> Result<(), ProtocolError> {
+        let bytes = records.iter().map(Record::cost).sum::<u64>();
+        let received = self.received + records.len() as u64;
+        let received_bytes = self.received_bytes + bytes;
+        if received > self.grant_messages || received_bytes > self.grant_bytes {
             return Err(ProtocolError::CreditExceeded { flow });
         }
-        self.window.receive(cost);
-        Ok(self.received)
+        (self.received, self.received_bytes) = (received, received_bytes);
+        for record in records {
+            self.window.receive(record.cost());
+        }
+        Ok(())
     }
 
     /// Whether a large record has begun and not ended.

@@ -230,6 +230,12 @@ fn a_peer_that_exceeds_its_grant_is_refused() {
         .acceptor
         .receive(LaneId::new(1).unwrap(), forged.freeze(), pair.now);
     assert_eq!(refused, Err(ProtocolError::CreditExceeded { flow }));
+    // The first of them was granted; its owner will not see it, so nothing here may wait for it.
+    assert_eq!(pair.acceptor.unfinished(flow), 0);
+    assert_eq!(pair.acceptor.held(flow), (0, 0));
+    let events = drain(&mut pair.acceptor);
+    let taken = |event: &Event| matches!(event, Event::Records { .. });
+    assert!(!events.iter().any(taken), "{events:?}");
 }
 
 #[test]

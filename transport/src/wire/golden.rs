@@ -68,6 +68,7 @@ fn control() -> Vec<Golden> {
         Failure::PeerDied,
         Failure::Cancelled,
         Failure::Shed,
+        Failure::SpoolFull,
     ];
     vec![
         (
