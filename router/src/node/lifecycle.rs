@@ -316,7 +316,7 @@ impl NodeCore {
         // First of all, so that what is settled from here on is settled where it now stands.
         self.detach(id, abandoned.windows);
         for subscription in subscriptions {
-            self.end_subscription(id, subscription, now);
+            self.end_subscription(id, subscription, true, now);
         }
         while let Some(release) = self
             .peers

@@ -45,7 +45,7 @@ impl NodeCore {
                 }
             }
             Ok(Signal::Unsubscribe { subscription }) => {
-                self.end_subscription(id, subscription, now)
+                self.end_subscription(id, subscription, false, now)
             }
             Ok(Signal::Delete { question, durable }) => {
                 let existed = self.delete_durable(&durable, now);
@@ -298,7 +298,8 @@ impl NodeCore {
     }
 
     /// Ends a subscription. What its client had not received goes to another member of its group.
-    pub(super) fn end_subscription(&mut self, id: PeerId, number: u32, now: Time) {
+    /// `died` says that it may have died of what it had in its hands.
+    pub(super) fn end_subscription(&mut self, id: PeerId, number: u32, died: bool, now: Time) {
         let Some(subscription) = self.peers[id].subscriptions.remove(&number) else {
             return;
         };
@@ -324,7 +325,7 @@ impl NodeCore {
         }
         if let Some(queue) = subscription.durable {
             // What it had in its hands when it went away may be why.
-            let died_with_some = received > settled && !self.peers[id].left;
+            let died_with_some = died && received > settled && !self.peers[id].left;
             self.detach_taker(queue, (id, number), died_with_some, now);
         }
         for waiter in waiters.into_iter().flatten() {

@@ -203,7 +203,8 @@ impl NodeCore {
     pub(in crate::node) fn attach_taker(&mut self, queue: u32, taker: Attached, now: Time) {
         let former = self.taker(queue);
         if let Some(former) = former {
-            self.end_subscription(former.peer, former.subscription, now);
+            // A consumer that has died and is back takes over from itself.
+            self.end_subscription(former.peer, former.subscription, true, now);
             let signal = Signal::Refused {
                 subscription: former.subscription,
                 refusal: SubscribeRefusal::TakenOver,
@@ -262,7 +263,7 @@ impl NodeCore {
             return false;
         };
         if let Some(taker) = self.taker(queue) {
-            self.end_subscription(taker.peer, taker.subscription, now);
+            self.end_subscription(taker.peer, taker.subscription, false, now);
             let signal = Signal::Refused {
                 subscription: taker.subscription,
                 refusal: SubscribeRefusal::TakenOver,
