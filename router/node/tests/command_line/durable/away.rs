@@ -76,9 +76,6 @@ fn after_a_restart_of_everything_what_was_not_printed_is_printed() {
     }
     let printed = subscriber.printed();
     let doubled = duplicates(&printed, lines);
-    let old: std::collections::HashSet<u64> = before.iter().copied().collect();
-    let again: Vec<u64> = printed[before.len()..].iter().copied().filter(|n| old.contains(n)).collect();
-    println!("lines {lines} before {} again {} {:?}; doubled {doubled}", before.len(), again.len(), again);
     assert_eq!(doubled, 0, "{} before", before.len());
     subscriber.stop();
     chain.a.stop();
