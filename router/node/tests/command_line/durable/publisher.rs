@@ -9,10 +9,10 @@ use std::thread::JoinHandle;
 
 use crate::support::{Ended, Running, count_lines, to_node};
 
-/// Lines that were given to the publisher and have no receipt yet, at most, and a [`PIECE`]: its duplicates if it is killed.
+/// Lines that were given to the publisher and have no receipt yet, at most: its duplicates if it is killed.
 pub(super) const IN_FLIGHT: u64 = 256;
 /// Lines that are written in one piece.
-pub(super) const PIECE: u64 = 16;
+const PIECE: u64 = 16;
 /// Keys, each with a subject of its own.
 pub(super) const KEYS: u64 = 7;
 
@@ -85,8 +85,11 @@ impl Publisher {
         let writer = std::thread::spawn(move || {
             let mut next = first;
             while next < end.load(Ordering::Acquire) {
-                let wanted = (next + PIECE).saturating_sub(first + IN_FLIGHT);
-                receipts.wait_lines_or_end(wanted as usize);
+                let wanted = (next + PIECE).saturating_sub(first + IN_FLIGHT) as usize;
+                if receipts.wait_lines_or_end(wanted) < wanted {
+                    // It was killed.
+                    return;
+                }
                 let text: String = (next..next + PIECE).map(line).collect();
                 next += PIECE;
                 // Counted before: what is killed meanwhile may have it.
