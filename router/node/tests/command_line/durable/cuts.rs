@@ -11,13 +11,16 @@ use super::ledger::{Chance, duplicates, number_of};
 use super::publisher::{KEYS, Publisher};
 use super::subscriber::Subscriber;
 
+/// Lines that are published around a cut at most, so that long ones leave no mountain of lines.
+const PER_CUT: u64 = 20_000;
+
 /// Cuts of 100 ms to `longest`; everything is printed once.
 fn exactly_once_over_cuts(level: &'static str, subscription: &[&str], longest: u64) {
     let cuts = number_of("MCPBUS_DURABLE_CUTS", 10);
     let mut chance = Chance::from_environment();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let b = Stored::start(folder, file(folder, "b", "256MiB", ""));
+    let b = Stored::start(folder, file(folder, "b", "64MiB", ""));
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let relay = UdpRelay::start(
         listen,
@@ -31,7 +34,8 @@ fn exactly_once_over_cuts(level: &'static str, subscription: &[&str], longest: u
     let (started, mut dark) = (Instant::now(), Duration::ZERO);
     let said = |chain: &Chain| format!("{}\npub: {}", chain.said(), publisher.said());
     for at in 0..cuts {
-        subscriber.wait_for_more(1 + chance.below(20_000), || said(&chain));
+        publisher.allow(PER_CUT);
+        subscriber.wait_for_more(1 + chance.below(10_000), || said(&chain));
         let cut = Duration::from_millis(100 + chance.below(longest - 100));
         dark += cut;
         println!(
@@ -41,7 +45,9 @@ fn exactly_once_over_cuts(level: &'static str, subscription: &[&str], longest: u
         );
         relay.cut(cut);
         // What was not written when the cut began can be printed only when it is over.
-        subscriber.wait_for(publisher.written() + KEYS, || said(&chain));
+        let behind = publisher.written() + KEYS;
+        publisher.allow(PER_CUT);
+        subscriber.wait_for(behind, || said(&chain));
     }
     let (lines, _) = publisher.finish();
     for number in lines.saturating_sub(KEYS)..lines {

@@ -115,7 +115,7 @@ fn what_is_stored_outlives_every_process() {
             }
         }
         in_flight += victim.in_flight();
-        killed.push((subscriber.printed().len(), victim));
+        killed.push((subscriber.lines(), victim));
     }
     let (lines, _) = publisher.finish();
     // Each key keeps its order: everything is there when the last line of each is.
