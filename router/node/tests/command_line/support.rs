@@ -84,16 +84,16 @@ impl Written {
         });
     }
 
-    /// Waits for so many lines, or for the end of the process. Returns how many there are.
-    pub(crate) fn wait_lines_or_end(&self, lines: usize) -> usize {
+    /// Waits for so many lines, or for the end of the process. Returns how many there are. `counted` is what the caller has
+    /// counted before: bytes, and lines in them.
+    pub(crate) fn wait_lines_or_end(&self, counted: &mut (usize, usize), lines: usize) -> usize {
         let deadline = Instant::now() + DEADLINE;
         let mut state = self.state.lock().unwrap();
-        let (mut seen, mut found) = (0, 0);
         loop {
-            found += count_lines(&state.0[seen..]);
-            seen = state.0.len();
-            if found >= lines || state.1 {
-                return found;
+            counted.1 += count_lines(&state.0[counted.0..]);
+            counted.0 = state.0.len();
+            if counted.1 >= lines || state.1 {
+                return counted.1;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(

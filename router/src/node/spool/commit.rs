@@ -363,7 +363,8 @@ impl NodeCore {
         for stored in stored {
             queue.behind = queue.behind.saturating_sub(1);
             match stored.record {
-                Ok(record) => {
+                Ok(mut record) => {
+                    queue.came_back(&mut record);
                     spool.in_memory += record.cost();
                     let sequence = queue.push(stored.position, stored.tag, record.clone());
                     if let Some(inflow) = self.inflows.get_mut(inflow) {

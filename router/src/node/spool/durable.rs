@@ -75,9 +75,7 @@ impl NodeCore {
             QueueKind::Subscription { pattern, .. } => Some(pattern.clone()),
             _ => None,
         };
-        let mut queue = Queue::new(id, kind, inflow, messages);
-        queue.committed = true;
-        spool.enlist(queue);
+        spool.enlist(Queue::new(id, kind, inflow, messages).recovered());
         if let Some(pattern) = subscription {
             self.durable_entry(id.0, &pattern);
         }

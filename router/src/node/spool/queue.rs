@@ -20,6 +20,10 @@ pub(super) const QUEUES_BYTES: u64 = 32 << 20;
 /// A queue is read again when so much of it is handed on.
 const LOW: usize = MESSAGES_MAX / 2;
 
+/// Messages at the front of a recovered queue that an earlier life may have handed out: what was in memory, what was settled
+/// in the commit under way, and what was settled for the next.
+const HANDED_OUT_MAX: u64 = 3 * MESSAGES_MAX as u64;
+
 /// Who takes the messages of a durable subscription now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::node) struct Attached {
@@ -61,6 +65,8 @@ pub(in crate::node) struct Queue {
     pub(super) committed: bool,
     /// Whose publisher waits until it is processed.
     pub(super) receipts: BTreeMap<Position, u64>,
+    /// How many of the next messages on the disk an earlier life of this node may have handed to the queue's node.
+    unsure: u64,
 }
 
 impl Queue {
@@ -78,6 +84,25 @@ impl Queue {
             attached: None,
             committed: false,
             receipts: BTreeMap::new(),
+            unsure: 0,
+        }
+    }
+
+    /// The queue was on the disk when the node started.
+    pub(super) fn recovered(mut self) -> Self {
+        self.committed = true;
+        if matches!(self.kind, QueueKind::Node { .. }) {
+            self.unsure = self.behind.min(HANDED_OUT_MAX);
+        }
+        self
+    }
+
+    /// A message comes from the disk. The other node may have stored it in an earlier life of this one: then it is marked,
+    /// so that the other looks whether it has.
+    pub(super) fn came_back(&mut self, record: &mut Record) {
+        if self.unsure > 0 {
+            self.unsure -= 1;
+            record.extra.get_or_insert_default().repeat = true;
         }
     }
 
@@ -177,9 +202,7 @@ mod tests {
     use mcpbus_transport::wire::{AckLevel, Head, ProducerId};
     use std::sync::Arc;
 
-    #[test]
-    fn a_queue_whose_last_message_reaches_beyond_its_memory_reads_nothing() {
-        let mut queue = Queue::new(QueueId(1), QueueKind::Node { origin: 1 }, 0, 1);
+    fn record(size: usize) -> Record {
         let head = Arc::new(Head {
             producer: ProducerId { id: 1, epoch: 1 },
             subject: Arc::from("a"),
@@ -187,16 +210,40 @@ mod tests {
             ack: AckLevel::Stored,
             hops: 0,
         });
-        let record = Record {
+        Record {
             head,
             sequence: 1,
             key: None,
             deadline: None,
             extra: None,
-            body: Bytes::from(vec![0; BYTES_MAX as usize + 1]),
-        };
+            body: Bytes::from(vec![0; size]),
+        }
+    }
+
+    /// How many of so many messages are marked when they come from the disk.
+    fn marked(mut queue: Queue, messages: u64) -> usize {
+        let repeats = (0..messages).filter(|_| {
+            let mut record = record(1);
+            queue.came_back(&mut record);
+            record.extra.is_some_and(|extra| extra.repeat)
+        });
+        repeats.count()
+    }
+
+    #[test]
+    fn what_an_earlier_life_may_have_handed_to_another_node_is_marked() {
+        let node = |behind| Queue::new(QueueId(1), QueueKind::Node { origin: 1 }, 0, behind);
+        assert_eq!(marked(node(10), 10), 0, "all of this life");
+        assert_eq!(marked(node(10).recovered(), 20), 10);
+        let many = 2 * HANDED_OUT_MAX;
+        assert_eq!(marked(node(many).recovered(), many) as u64, HANDED_OUT_MAX);
+    }
+
+    #[test]
+    fn a_queue_whose_last_message_reaches_beyond_its_memory_reads_nothing() {
+        let mut queue = Queue::new(QueueId(1), QueueKind::Node { origin: 1 }, 0, 1);
         assert!(queue.to_read(0).is_some());
-        queue.push(1, Bytes::new(), record);
+        queue.push(1, Bytes::new(), record(BYTES_MAX as usize + 1));
         assert_eq!(queue.to_read(0), None);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::chain::Chain;
 use super::ledger::{Chance, duplicates, number_of};
-use super::publisher::{IN_FLIGHT, KEYS, PIECE, Publisher};
+use super::publisher::{IN_FLIGHT, KEYS, Publisher};
 use super::subscriber::Subscriber;
 
 /// Messages of a queue that a node has in memory, at most, and as many are a subscriber's window.
@@ -31,7 +31,7 @@ impl Victim {
     ///   again while it was under way, without the disk knowing that it was settled.
     fn in_flight(self) -> u64 {
         match self {
-            Self::Publisher => IN_FLIGHT + PIECE,
+            Self::Publisher => IN_FLIGHT,
             Self::Subscriber => WINDOW,
             Self::NodeA | Self::NodeB => 2 * WINDOW,
         }
@@ -115,7 +115,7 @@ fn what_is_stored_outlives_every_process() {
             }
         }
         in_flight += victim.in_flight();
-        killed.push((subscriber.printed().len(), victim));
+        killed.push((subscriber.lines(), victim));
     }
     let (lines, _) = publisher.finish();
     // Each key keeps its order: everything is there when the last line of each is.

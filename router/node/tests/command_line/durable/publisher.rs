@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
-use crate::support::{Ended, Running, count_lines, to_node};
+use crate::support::{DEADLINE, Ended, Running, count_lines, to_node};
+use crate::wait::wait_until;
 
-/// Lines that were given to the publisher and have no receipt yet, at most, and a [`PIECE`]: its duplicates if it is killed.
+/// Lines that were given to the publisher and have no receipt yet, at most: its duplicates if it is killed.
 pub(super) const IN_FLIGHT: u64 = 256;
 /// Lines that are written in one piece.
-pub(super) const PIECE: u64 = 16;
+const PIECE: u64 = 16;
 /// Keys, each with a subject of its own.
 pub(super) const KEYS: u64 = 7;
 
@@ -39,6 +40,8 @@ pub(super) struct Publisher {
     first: u64,
     /// Nothing from this line on is published; known once the test has seen enough.
     end: Arc<AtomicU64>,
+    /// Nothing from this line on is published yet.
+    limit: Arc<AtomicU64>,
 }
 
 struct Life {
@@ -57,6 +60,7 @@ impl Publisher {
             life: None,
             first: 0,
             end: Arc::new(AtomicU64::new(u64::MAX)),
+            limit: Arc::new(AtomicU64::new(u64::MAX)),
         };
         publisher.restart();
         publisher
@@ -80,13 +84,23 @@ impl Publisher {
         let command = to_node(&self.folder, "pub", &self.address, &arguments);
         let (running, mut input) = Running::start_with_input(command);
         let (receipts, end, first) = (running.shared_out(), Arc::clone(&self.end), self.first);
+        let limit = Arc::clone(&self.limit);
         let written = Arc::new(AtomicU64::new(first));
         let count = Arc::clone(&written);
         let writer = std::thread::spawn(move || {
-            let mut next = first;
+            let (mut next, mut counted) = (first, (0, 0));
             while next < end.load(Ordering::Acquire) {
-                let wanted = (next + PIECE).saturating_sub(first + IN_FLIGHT);
-                receipts.wait_lines_or_end(wanted as usize);
+                let goes_on =
+                    || next < limit.load(Ordering::Acquire) || end.load(Ordering::Acquire) == 0;
+                if !wait_until(DEADLINE, goes_on) {
+                    // The test looks at nothing any more.
+                    return;
+                }
+                let wanted = (next + PIECE).saturating_sub(first + IN_FLIGHT) as usize;
+                if receipts.wait_lines_or_end(&mut counted, wanted) < wanted {
+                    // It was killed.
+                    return;
+                }
                 let text: String = (next..next + PIECE).map(line).collect();
                 next += PIECE;
                 // Counted before: what is killed meanwhile may have it.
@@ -101,6 +115,11 @@ impl Publisher {
             writer,
             written,
         });
+    }
+
+    /// Publishes no more than so many further lines, until it is allowed more.
+    pub(super) fn allow(&self, lines: u64) {
+        self.limit.store(self.written() + lines, Ordering::Release);
     }
 
     /// As `kill -9` does. Returns how many lines were in flight: written, and without a receipt.

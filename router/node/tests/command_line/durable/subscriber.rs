@@ -1,10 +1,12 @@
 //! A file that any number of lives of `mcpbus sub --durable` append to.
 #![allow(clippy::unwrap_used)]
 
+use std::cell::{Cell, RefCell};
 use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
+use super::publisher::number;
 use crate::support::{DEADLINE, Ended, Running, to_node};
 use crate::wait::wait_until;
 
@@ -15,7 +17,13 @@ pub(super) struct Subscriber {
     arguments: Vec<String>,
     file: PathBuf,
     life: Option<Running>,
+    /// What of the file was read, and what it held.
+    offset: Cell<u64>,
+    numbers: RefCell<Vec<u64>>,
 }
+
+/// Ends a line of which only a part was written.
+const TORN: &str = "(torn)";
 
 impl Subscriber {
     /// A first life, which is ready.
@@ -26,6 +34,8 @@ impl Subscriber {
             arguments: arguments.iter().map(|text| (*text).to_owned()).collect(),
             file: folder.join("printed"),
             life: None,
+            offset: Cell::new(0),
+            numbers: RefCell::default(),
         };
         subscriber.restart();
         subscriber.wait_until_ready();
@@ -55,10 +65,10 @@ impl Subscriber {
     /// As `kill -9` does. What it had begun to write is ended as a line of its own, which counts for nothing.
     pub(super) fn kill(&mut self) {
         self.life.take().unwrap().kill();
-        let printed = fs::read(&self.file).unwrap();
-        if printed.last().is_some_and(|byte| *byte != b'\n') {
+        self.read();
+        if self.length() > self.offset.get() {
             let mut file = OpenOptions::new().append(true).open(&self.file).unwrap();
-            file.write_all(b"(torn)\n").unwrap();
+            writeln!(file, "{TORN}").unwrap();
         }
     }
 
@@ -71,15 +81,27 @@ impl Subscriber {
 
     /// The numbers that were printed, in order, by all lives.
     pub(super) fn printed(&self) -> Vec<u64> {
-        let text = fs::read_to_string(&self.file).unwrap();
-        let lines = text.split_inclusive('\n');
-        // Parts of lines: the last one may be written just now, others were torn by a kill.
-        lines
-            .filter(|line| line.ends_with('\n'))
-            .map(|line| line.trim_end_matches('\n'))
-            .filter(|line| !line.ends_with("(torn)"))
-            .map(|line| super::publisher::number(line).unwrap_or_else(|| panic!("{line:?}")))
-            .collect()
+        self.read();
+        self.numbers.borrow().clone()
+    }
+
+    /// How many lines were printed.
+    pub(super) fn lines(&self) -> usize {
+        self.read();
+        self.numbers.borrow().len()
+    }
+
+    /// Reads what was printed since it was last read, up to the last whole line.
+    fn read(&self) {
+        let mut file = fs::File::open(&self.file).unwrap();
+        file.seek(SeekFrom::Start(self.offset.get())).unwrap();
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        let whole = text.rfind('\n').map_or(0, |at| at + 1);
+        self.offset.set(self.offset.get() + whole as u64);
+        let lines = text[..whole].lines().filter(|line| !line.ends_with(TORN));
+        let numbers = lines.map(|line| number(line).unwrap_or_else(|| panic!("{line:?}")));
+        self.numbers.borrow_mut().extend(numbers);
     }
 
     /// Bytes that were printed.
@@ -101,18 +123,23 @@ impl Subscriber {
 
     /// Waits until this line is printed.
     pub(super) fn wait_for(&self, number: u64, said: impl Fn() -> String) {
-        let mut length = 0;
-        let there = wait_until(DEADLINE, || {
-            let now = self.length();
-            // Most of the time there is nothing new to look at.
-            std::mem::replace(&mut length, now) != now && self.printed().contains(&number)
-        });
-        assert!(
-            there,
-            "line {number} is not printed\nsub: {}\n{}",
-            self.said(),
-            said()
-        );
+        let (mut seen, mut found) = (0, false);
+        // However much lies before it: only that nothing comes at all is wrong.
+        while !found {
+            let before = self.lines();
+            let more = wait_until(DEADLINE, || {
+                let lines = self.lines();
+                found = self.numbers.borrow()[seen..].contains(&number);
+                seen = lines;
+                found || lines > before
+            });
+            assert!(
+                more,
+                "line {number} is not printed\nsub: {}\n{}",
+                self.said(),
+                said()
+            );
+        }
     }
 
     /// What it said in this life.
