@@ -86,6 +86,7 @@ impl Interest {
             None => self.best.remove(&origin),
         };
         self.pass_on(origin, before.as_ref(), after.as_ref(), &differences);
+        self.answer_deferred(origin);
     }
 
     /// The best path that neighbours offer, as this node would announce it.

@@ -2,7 +2,7 @@
 
 use super::client::{Answer, Delivery, Sent, Subscribed};
 use super::scenario::Scenario;
-use super::script::Level;
+use super::script::{Level, Reaction};
 use mcpbus::Failure;
 use mcpbus::node::NodeLedger;
 use mcpbus_actors::Time;
@@ -49,7 +49,7 @@ pub fn judge(scenario: &Scenario) -> Vec<String> {
         })
         .collect();
     let sent: BTreeMap<Name, &Sent> = messages.iter().copied().collect();
-    let crashed = scenario.shape.crash.is_some();
+    let crashed = has_crashed(scenario);
     for subscription in &subscriptions {
         // What a member of a group leaves behind goes to another, behind what that one has already.
         let moves = subscription.2.wanted.group.is_some() && (crashed || scenario.shape.churn);
@@ -58,7 +58,9 @@ pub fn judge(scenario: &Scenario) -> Vec<String> {
             && scenario.world.clients[subscription.0].restarts > 0;
         // Around a node that died another way may be shorter than what the dead node had already passed on.
         let overtaken = crashed && scenario.shape.links.len() >= scenario.shape.nodes;
-        if !moves && !overtaken && !reborn {
+        // What was damaged on a disk comes again from its owner, if that still has it: behind what was not.
+        let damaged = scenario.shape.corrupt;
+        if !moves && !overtaken && !reborn && !damaged {
             order(subscription, &sent, &mut wrong);
         }
     }
@@ -73,6 +75,12 @@ pub fn judge(scenario: &Scenario) -> Vec<String> {
     }
     ledgers(scenario, crashed, &mut wrong);
     wrong
+}
+
+/// Whether a node has died.
+fn has_crashed(scenario: &Scenario) -> bool {
+    let mut places = scenario.world.nodes.iter();
+    scenario.shape.crash.is_some() || places.any(|place| !place.former.is_empty())
 }
 
 /// Whether a pattern takes a subject; written a second time, so that the router's own cannot hide its mistake.
@@ -138,7 +146,9 @@ fn order(subscription: &Named<'_>, sent: &BTreeMap<Name, &Sent>, wrong: &mut Vec
 
 /// A subscription that was there when the message was published, and stayed.
 fn stays(subscribed: &Subscribed, at: Time) -> bool {
-    subscribed.ready.is_some_and(|ready| ready <= at) && subscribed.ended.is_none()
+    subscribed.ready.is_some_and(|ready| ready <= at)
+        && subscribed.ended.is_none()
+        && subscribed.taken.is_none()
 }
 
 /// Who may take part in sharing a message: groups of one route are one party.
@@ -187,6 +197,16 @@ fn conserved(
     }
     // A refusal is told at once, before others have settled their copies.
     let processed = owed && publication.level == Level::Processed && result.is_ok();
+    let refuses = |known: &Subscribed| {
+        known.wanted.reaction == Reaction::Reject && copies(known, name).next().is_some()
+    };
+    // What is refused by one who has left is not told.
+    let told = processed && !scenario.shape.churn;
+    if told && takers.iter().any(|(_, _, known)| refuses(known)) {
+        wrong.push(format!(
+            "message {name:?} was processed although it was rejected"
+        ));
+    }
     let mut parties: BTreeMap<String, (usize, bool, bool)> = BTreeMap::new();
     for (client, number, subscribed) in &takers {
         let came: Vec<&Delivery> = copies(subscribed, name).collect();
@@ -332,7 +352,9 @@ fn ledgers(scenario: &Scenario, crashed: bool, wrong: &mut Vec<String>) {
             .clients
             .iter()
             .any(|client| client.restarts > 0);
-        if ledger.lost != 0 && !crashed && !restarted {
+        // A peer that is given up may have what nobody knows of.
+        let given_up = scenario.shape.short_hold;
+        if ledger.lost != 0 && !crashed && !restarted && !given_up {
             wrong.push(format!(
                 "{} lost {} although nobody died",
                 place.config.name, ledger.lost
