@@ -104,7 +104,7 @@ fn what_cannot_be_stored_is_refused_by_name() {
     );
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        errors(&output).contains("this node has no spool"),
+        errors(&output).contains("it has no [spool]"),
         "{}",
         errors(&output)
     );

@@ -62,12 +62,18 @@ impl Publisher {
             end: Arc::new(AtomicU64::new(u64::MAX)),
             limit: Arc::new(AtomicU64::new(u64::MAX)),
         };
-        publisher.restart();
+        // The link between the nodes may not be up yet. Later lives rely on what is remembered.
+        publisher.live(&["--wait-for-subscribers", "1"]);
+        publisher.wait_for_more(1);
         publisher
     }
 
     /// Another life.
     pub(super) fn restart(&mut self) {
+        self.live(&[]);
+    }
+
+    fn live(&mut self, more: &[&str]) {
         let arguments = [
             "--delimiter",
             " ",
@@ -81,7 +87,8 @@ impl Publisher {
             "--ack",
             self.level,
         ];
-        let command = to_node(&self.folder, "pub", &self.address, &arguments);
+        let mut command = to_node(&self.folder, "pub", &self.address, &arguments);
+        command.args(more);
         let (running, mut input) = Running::start_with_input(command);
         let (receipts, end, first) = (running.shared_out(), Arc::clone(&self.end), self.first);
         let limit = Arc::clone(&self.limit);
