@@ -48,6 +48,12 @@ impl NodeCore {
                 } else if peer.role == Role::Node {
                     self.neighbour_up(id, now);
                 }
+                // That they wait may have been lost with the link, or with the peer's memory: they say it again.
+                let waiting = self.peers[id].outgoing.values();
+                let waiters: Vec<_> = waiting
+                    .flat_map(|out| out.waiters.iter().copied())
+                    .collect();
+                waiters.into_iter().for_each(|waiter| self.schedule(waiter));
                 self.version += 1;
             }
             Event::Reset {
