@@ -16,6 +16,8 @@ pub mod clock;
 pub mod codec;
 pub mod identity;
 pub mod link;
+#[doc(hidden)]
+pub mod planted;
 pub mod session;
 pub mod spool;
 mod telemetry;

@@ -1,6 +1,7 @@
 //! What comes in from neighbours.
 
 use mcpbus_actors::Time;
+use mcpbus_transport::planted::{Fault, planted};
 
 use super::confirm::Reply;
 use super::message::{
@@ -70,7 +71,7 @@ impl Interest {
             origin,
             token,
         };
-        if self.next_hop(origin) == Some(neighbour) {
+        if self.next_hop(origin) == Some(neighbour) && !planted(Fault::ConfirmedEarly) {
             self.owe(origin, reply, refused);
         } else {
             // What is not used is not passed on.

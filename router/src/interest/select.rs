@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use mcpbus_transport::planted::{Fault, planted};
+
 use super::message::{Entry, EntryId, Neighbour, NodeId};
 use super::peer::{Best, Entries, Item, Phase, Rib, Told};
 use super::{Change, Interest, send};
@@ -96,7 +98,11 @@ impl Interest {
             .filter_map(|(neighbour, peer)| Some((*neighbour, peer.ribs.get(&origin)?)));
         let (neighbour, rib) = offers.min_by_key(|(neighbour, rib)| {
             (
-                Reverse(rib.epoch),
+                Reverse(if planted(Fault::OldEpochInterest) {
+                    0
+                } else {
+                    rib.epoch
+                }),
                 rib.stale(),
                 rib.path.len(),
                 Some(*neighbour) != in_use,

@@ -7,6 +7,7 @@ use super::spool::Spool;
 use crate::protocol::Definition;
 use bytes::Bytes;
 use mcpbus_actors::Time;
+use mcpbus_transport::planted::{Fault, planted};
 use mcpbus_transport::wire::record::RECORD_OVERHEAD;
 use mcpbus_transport::wire::{GoodbyeCode, Role};
 
@@ -63,7 +64,7 @@ impl NodeCore {
                 (Purpose::Publish, Purpose::Publish) => true,
                 _ => false,
             };
-            if same {
+            if same && !planted(Fault::OrphanOrder) {
                 self.inflows[earlier].successors.push(inflow);
                 self.inflows[inflow].predecessors.push(earlier);
             }

@@ -11,6 +11,7 @@ use crate::policy::{Choice, Destination, MemberChooser, Meta, destination_id};
 use crate::protocol::Target;
 use crate::routing::{Pattern, Subject};
 use foldhash::fast::FixedState;
+use mcpbus_transport::planted::{Fault, planted};
 use mcpbus_transport::wire::{AckLevel, Head, Record};
 use smallvec::SmallVec;
 use std::cell::RefCell;
@@ -403,7 +404,13 @@ impl NodeCore {
             .collect();
         for group in &decision.groups {
             match group.choose(key) {
-                Some(entry) => selection.push((entry, NO_MEMBER)),
+                Some(entry) => {
+                    selection.push((entry, NO_MEMBER));
+                    let other = group.entries.iter().find(|other| **other != entry);
+                    if let Some(other) = other.filter(|_| planted(Fault::GroupTwice)) {
+                        selection.push((*other, NO_MEMBER));
+                    }
+                }
                 None => return Verdict::Wait,
             }
         }

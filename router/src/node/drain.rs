@@ -9,6 +9,7 @@ use super::decide::Out;
 use super::flow::{Blocked, Chosen, Former, InFlowId};
 use super::peer::PeerId;
 use mcpbus_actors::Time;
+use mcpbus_transport::planted::{Fault, planted};
 use mcpbus_transport::wire::Record;
 use std::rc::Rc;
 
@@ -63,7 +64,9 @@ impl NodeCore {
                     })
                 })
         });
-        blocking.map(|former| (former.peer, former.flow))
+        blocking
+            .filter(|_| !planted(Fault::OrderOnWayChange))
+            .map(|former| (former.peer, former.flow))
     }
 
     /// Lets the front of a flow wait until another flow is passed on.

@@ -6,6 +6,7 @@ use super::flow::{InFlowId, from_token, full_sequence, is_unasked};
 use super::ledger::Outcome;
 use super::peer::PeerId;
 use mcpbus_actors::Time;
+use mcpbus_transport::planted::{Fault, planted};
 use mcpbus_transport::session::Window;
 use mcpbus_transport::wire::record::RECORD_OVERHEAD;
 use mcpbus_transport::wire::{Failure, Record, ReplyAddress};
@@ -114,7 +115,11 @@ impl NodeCore {
                 if let Some(failure) = told {
                     session.fail(flow, sequence, failure, now);
                 }
-                (sequence, session.done(flow, sequence, now))
+                let mut last = session.done(flow, sequence, now);
+                if !last && planted(Fault::CopyCountedTwice) {
+                    last = session.done(flow, sequence, now);
+                }
+                (sequence, last)
             }
             (None, Some(window)) => {
                 let sequence = full_sequence(low, window.settled());

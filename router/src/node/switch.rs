@@ -7,6 +7,7 @@ use super::ledger::Outcome;
 use super::peer::{PeerId, reply_key};
 use super::spool::{SPOOL, Storable};
 use mcpbus_actors::Time;
+use mcpbus_transport::planted::{Fault, planted};
 use mcpbus_transport::wire::{AckLevel, Failure, Record, Role};
 use smallvec::SmallVec;
 use std::rc::Rc;
@@ -35,6 +36,9 @@ impl NodeCore {
                     reply.node = node;
                     reply.session = serial;
                 }
+            }
+            if index == 2 && planted(Fault::BatchSplitForgets) {
+                continue;
             }
             state.queue.push_back((first + index as u64, record));
         }
@@ -109,7 +113,9 @@ impl NodeCore {
             if moved {
                 self.renew_attempts(peer, flow);
             }
-            self.wake_next(peer, flow);
+            if !planted(Fault::StarvedFlow) {
+                self.wake_next(peer, flow);
+            }
         }
     }
 
@@ -228,9 +234,8 @@ impl NodeCore {
             self.wait_for_drain(id, (sequence, record), outs, former, since);
             return false;
         }
-        let cost = record.cost();
-        if outs.iter().any(|out| !self.admits(out, cost)) {
-            let full = |out: &Out| out.peer == SPOOL && !self.admits(out, cost);
+        if outs.iter().any(|out| !self.admits(out, &record)) {
+            let full = |out: &Out| out.peer == SPOOL && !self.admits(out, &record);
             if asks_to_store && outs.iter().any(full) {
                 let outcome = Outcome::Failed(Failure::SpoolFull);
                 self.end(id, sequence, &record, outcome, now);
@@ -251,17 +256,21 @@ impl NodeCore {
         {
             self.partly_failed(id, sequence, failure, now);
         }
+        if planted(Fault::SettledAtHandOut) {
+            self.settle_early(id, sequence);
+        }
         self.hand_on(id, sequence, record, &outs);
         true
     }
 
-    /// Whether there is room for a message of this cost where it is to go.
-    fn admits(&self, out: &Out, cost: u64) -> bool {
+    /// Whether there is room for a message where it is to go.
+    fn admits(&self, out: &Out, record: &Record) -> bool {
+        let cost = record.cost();
         if out.peer == SPOOL {
             return self
                 .spool
                 .as_ref()
-                .is_some_and(|spool| spool.has_room(cost));
+                .is_some_and(|spool| spool.has_room(cost, record.head.hops));
         }
         self.peers
             .get(out.peer)

@@ -7,6 +7,7 @@ use super::ledger::Outcome;
 use crate::protocol::Target;
 use crate::routing::Subject;
 use mcpbus_actors::Time;
+use mcpbus_transport::planted::{Fault, planted};
 use mcpbus_transport::wire::Record;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,6 +36,9 @@ impl NodeCore {
                 .is_some_and(|inflow| inflow.spool.is_some());
             match &takers {
                 _ if stored => self.copy_ended(token, Outcome::Shed("subscriber_gone"), now),
+                Some(_) if planted(Fault::TakeBackForgets) => {
+                    self.copy_ended(token, Outcome::Delivered, now);
+                }
                 Some(takers) if self.requeue(record, token, takers, now) => {}
                 _ => self.copy_ended(token, Outcome::Shed("subscriber_gone"), now),
             }

@@ -58,6 +58,8 @@ pub struct Subscribed {
     pub ready: Option<Time>,
     /// When the client ended it.
     pub ended: Option<Time>,
+    /// When another client took it over.
+    pub taken: Option<Time>,
     /// What came, in order.
     pub deliveries: Vec<Delivery>,
     /// When the slow consumer takes the next message.
@@ -187,12 +189,7 @@ impl Client {
         self.waiting.clear();
         self.replies = None;
         self.restarts += 1;
-        for number in 0..self.subscriptions.len() {
-            self.subscriptions[number].open.clear();
-            if self.subscriptions[number].ended.is_none() {
-                self.ask(number);
-            }
-        }
+        self.ask_again();
     }
 
     /// Stalled subscriptions go on.
@@ -212,12 +209,17 @@ impl Client {
             .iter()
             .map(|subscribed| subscribed.open.len())
             .collect();
+        let subscriptions: Vec<_> = self
+            .subscriptions
+            .iter()
+            .map(|known| (&known.wanted.pattern, known.ready, known.taken, known.ended))
+            .collect();
         let pending: Vec<usize> = (0..self.sent.len())
             .filter(|index| self.sent[*index].result.is_none())
             .collect();
         let waiting: usize = self.waiting.values().map(VecDeque::len).sum();
         format!(
-            "client {}: {:?}, script {}, waiting {waiting}, without result {pending:?}, unsettled {open:?}, settled {}",
+            "client {} ({subscriptions:?}): {:?}, script {}, waiting {waiting}, without result {pending:?}, unsettled {open:?}, settled {}",
             self.index,
             self.session.state(),
             self.script.len(),
@@ -240,6 +242,7 @@ impl Client {
                     wanted,
                     ready: None,
                     ended: None,
+                    taken: None,
                     deliveries: Vec::new(),
                     free_at: Time::ZERO,
                     open: VecDeque::new(),
@@ -256,6 +259,34 @@ impl Client {
                 }
             }
             Step::Publish(publication) => self.publish(publication, now),
+            Step::Delete(number) => {
+                if let Some(subscribed) = self.subscriptions.get_mut(number) {
+                    subscribed.ended = Some(now);
+                    self.delete(number);
+                }
+            }
+        }
+    }
+
+    /// Asks for the end of a durable subscription; again when its answer may have been lost.
+    fn delete(&mut self, number: usize) {
+        if let Some(durable) = self.subscriptions[number].wanted.durable.clone() {
+            let question = number as u32;
+            self.tell(&Signal::Delete { question, durable });
+        }
+    }
+
+    /// Subscribes anew, as far as the client still wants to, at a node that knows nothing of it.
+    fn ask_again(&mut self) {
+        for number in 0..self.subscriptions.len() {
+            // Settlements of before are void.
+            self.subscriptions[number].open.clear();
+            let subscribed = &self.subscriptions[number];
+            match (subscribed.ended, subscribed.taken) {
+                (None, None) => self.ask(number),
+                (Some(_), _) => self.delete(number),
+                _ => {}
+            }
         }
     }
 
@@ -358,13 +389,7 @@ impl Client {
                 self.resets += 1;
                 self.lost += lost.iter().map(|(_, count)| count).sum::<u64>();
                 self.incoming.clear();
-                for number in 0..self.subscriptions.len() {
-                    // Settlements of before are void.
-                    self.subscriptions[number].open.clear();
-                    if self.subscriptions[number].ended.is_none() {
-                        self.ask(number);
-                    }
-                }
+                self.ask_again();
             }
             Event::Opened { flow, definition } => self.opened(flow, definition, now),
             Event::Closed { flow, .. } => {

@@ -3,7 +3,9 @@
 use super::client::{Answer, Client, Delivery, Incoming, Subscribed};
 use super::script::{Level, Pace, Reaction};
 use bytes::Bytes;
-use mcpbus::protocol::{Definition, ReplyStatus, Signal, decode_reply, encode_reply};
+use mcpbus::protocol::{
+    Definition, ReplyStatus, Signal, SubscribeRefusal, decode_reply, encode_reply,
+};
 use mcpbus_actors::Time;
 use mcpbus_transport::wire::{Extra, Failure, Head, ProducerId, Record, ReplyAddress};
 use std::sync::Arc;
@@ -164,6 +166,20 @@ impl Client {
                     subscribed.ready = subscribed.ready.or(Some(now));
                 }
             }
+            Ok(Signal::Refused {
+                subscription,
+                refusal: SubscribeRefusal::TakenOver,
+                ..
+            }) => {
+                if let Some(subscribed) = self.subscriptions.get_mut(subscription as usize) {
+                    subscribed.taken = Some(now);
+                }
+            }
+            Ok(Signal::Counted { question, .. })
+                if self
+                    .subscriptions
+                    .get(question as usize)
+                    .is_some_and(|subscribed| subscribed.ended.is_some()) => {}
             other => self
                 .violations
                 .push(format!("an unexpected signal: {other:?}")),

@@ -48,6 +48,8 @@ fn play(scenario: &mut Scenario) -> Result<(), String> {
             Fault::Cut(edge) => scenario.world.cut(edge),
             Fault::Crash(node, away) => scenario.world.crash(node, away),
             Fault::Restart(client) => scenario.world.restart_client(client),
+            Fault::Disk(node, faults) => scenario.world.set_disk_faults(node, faults),
+            Fault::Corrupt(node) => scenario.world.corrupt(node),
         }
     }
     scenario.world.run_until(scenario.calm_at)?;
@@ -165,16 +167,25 @@ fn end(scenario: &mut Scenario) -> Result<(), String> {
     .map_err(|error| format!("{error}\nnot all of {budget:?} came back when all had left"))
 }
 
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// Runs one seed; a panic is an error too.
+pub fn attempt(shape: &Shape, seed: u64) -> Result<Outcome, String> {
+    std::panic::catch_unwind(|| run(shape, seed)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Err(text
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()))
+            .unwrap_or_default())
+    })
+}
+
 /// Runs many seeds of a scenario: as many as the variable `MCPBUS_SEEDS` says, `ordinary` without it, or only the one
 /// that `MCPBUS_SEED` names. Panics with the seed and the command that replays it.
 pub fn sweep(name: &str, ordinary: u64) {
     let Some(shape) = SHAPES.iter().find(|shape| shape.name == name) else {
         panic!("no scenario {name}")
-    };
-    let number = |variable| {
-        std::env::var(variable)
-            .ok()
-            .and_then(|text: String| text.parse::<u64>().ok())
     };
     let seeds = match number("MCPBUS_SEED") {
         Some(seed) => seed..seed + 1,
@@ -184,21 +195,19 @@ pub fn sweep(name: &str, ordinary: u64) {
         }
     };
     let (mut failed, mut first, total) = (0, None, seeds.end - seeds.start);
+    let mut more = Vec::new();
     for seed in seeds {
-        let outcome = std::panic::catch_unwind(|| run(shape, seed)).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            Err(text
-                .or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()))
-                .unwrap_or_default())
-        });
-        if let Err(wrong) = outcome {
+        if let Err(wrong) = attempt(shape, seed) {
             failed += 1;
+            if more.len() < 20 {
+                more.push(seed);
+            }
             first.get_or_insert((seed, wrong));
         }
     }
     if let Some((seed, wrong)) = first {
         panic!(
-            "scenario {name}: {failed} of {total} seeds failed; seed {seed}:\n{wrong}\nreplay: MCPBUS_SEED={seed} \
+            "scenario {name}: {failed} of {total} seeds failed, {more:?}; seed {seed}:\n{wrong}\nreplay: MCPBUS_SEED={seed} \
              cargo nextest run -p mcpbus-tests simulation::tests::{name}\n"
         );
     }

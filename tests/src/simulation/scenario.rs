@@ -10,6 +10,7 @@ use mcpbus::policy::PolicyFactory;
 use mcpbus::routing::{Pattern, Route, RouteTable};
 use mcpbus_actors::Time;
 use mcpbus_transport::session::SessionConfig;
+use mcpbus_transport::spool::Faults;
 use std::time::Duration;
 
 /// What a scenario leaves to chance, and what not.
@@ -41,6 +42,14 @@ pub struct Shape {
     pub deadlines: bool,
     /// Whether nodes have disks, subscriptions are durable and messages are to be stored.
     pub durable: bool,
+    /// Whether disks fill up for a while, refuse to write, or fail to sync.
+    pub disk_faults: bool,
+    /// Whether spools may hold little.
+    pub small_spools: bool,
+    /// Whether stored messages are damaged while their node is down.
+    pub corrupt: bool,
+    /// Whether durable subscriptions are made late, taken over and deleted.
+    pub lives: bool,
     /// Fewest and most times that a consumer's process dies.
     pub restarts: (u64, u64),
     /// Whether subscribers are on the last node and publishers on the first.
@@ -61,6 +70,10 @@ const CALM: Shape = Shape {
     crash: None,
     deadlines: false,
     durable: false,
+    disk_faults: false,
+    small_spools: false,
+    corrupt: false,
+    lives: false,
     restarts: (0, 0),
     apart: false,
 };
@@ -194,6 +207,51 @@ pub const SHAPES: &[Shape] = &[
         restarts: (0, 1),
         ..CALM
     },
+    Shape {
+        name: "durable_disk",
+        nodes: 3,
+        links: CHAIN,
+        slow: true,
+        durable: true,
+        disk_faults: true,
+        cuts: (0, 3),
+        restarts: (0, 1),
+        ..CALM
+    },
+    Shape {
+        name: "durable_small",
+        nodes: 3,
+        links: CHAIN,
+        slow: true,
+        durable: true,
+        small_spools: true,
+        cuts: (0, 3),
+        restarts: (0, 1),
+        ..CALM
+    },
+    Shape {
+        name: "durable_corrupt",
+        nodes: 3,
+        links: CHAIN,
+        slow: true,
+        durable: true,
+        corrupt: true,
+        crash: Some(0),
+        cuts: (0, 3),
+        restarts: (0, 0),
+        ..CALM
+    },
+    Shape {
+        name: "durable_lives",
+        nodes: 3,
+        links: TRIANGLE,
+        slow: true,
+        durable: true,
+        lives: true,
+        cuts: (0, 3),
+        restarts: (0, 2),
+        ..CALM
+    },
 ];
 
 /// A world that is about to start, and when what happens in it.
@@ -223,6 +281,10 @@ pub enum Fault {
     Crash(usize, Duration),
     /// A client's process dies and begins anew.
     Restart(usize),
+    /// From now on something is wrong with a node's disk, or nothing any more.
+    Disk(usize, Faults),
+    /// Messages on a node's disk are damaged.
+    Corrupt(usize),
 }
 
 /// Subjects of ordinary messages; nobody listens to the last.
@@ -255,7 +317,12 @@ pub fn draw(shape: &Shape, seed: u64) -> Scenario {
                 routes: routes(shape, &mut random),
                 ..NodeConfig::new(&format!("node-{node}"), random.number(), 1)
             };
-            (config, shape.durable.then(|| Disk::new(64 << 20)))
+            let room = if shape.small_spools {
+                *random.pick(&[64 << 10, 96 << 10, 128 << 10])
+            } else {
+                64 << 20
+            };
+            (config, shape.durable.then(|| Disk::new(room)))
         })
         .collect();
     let mut edges: Vec<Edge> = Vec::new();
@@ -293,6 +360,7 @@ pub fn draw(shape: &Shape, seed: u64) -> Scenario {
         clients.push(client);
     };
     let subscribers = random.between(2, 5);
+    let mut heirs = Vec::new();
     for place in 0..subscribers {
         let home = if shape.apart {
             random.between(1, 2) as usize
@@ -300,6 +368,9 @@ pub fn draw(shape: &Shape, seed: u64) -> Scenario {
             random.below(shape.nodes as u64) as usize
         };
         let script = subscriber(shape, &mut random, begin, place == 0);
+        if shape.lives {
+            heirs.extend(heir(&mut random, begin, &script).map(|script| (home, script)));
+        }
         add(&mut random, home, script);
     }
     let publishers = random.between(1, 3);
@@ -311,6 +382,9 @@ pub fn draw(shape: &Shape, seed: u64) -> Scenario {
             random.below(shape.nodes as u64) as usize
         };
         let script = publisher(shape, &mut random, begin, messages);
+        add(&mut random, home, script);
+    }
+    for (home, script) in heirs {
         add(&mut random, home, script);
     }
     let last = begin + Duration::from_millis(2500);
@@ -326,10 +400,14 @@ pub fn draw(shape: &Shape, seed: u64) -> Scenario {
             random.below(shape.nodes as u64) as usize
         };
         let away = random.micros(20_000, 1_500_000);
-        faults.push((
-            begin + random.micros(1_000_000, 2_000_000),
-            Fault::Crash(node, away),
-        ));
+        let at = begin + random.micros(1_000_000, 2_000_000);
+        faults.push((at, Fault::Crash(node, away)));
+        if shape.corrupt {
+            faults.push((at + away / 2, Fault::Corrupt(node)));
+        }
+    }
+    if shape.disk_faults {
+        disk_faults(shape, &mut random, begin, &mut faults);
     }
     for _ in 0..random.between(shape.restarts.0, shape.restarts.1) {
         // The first clients are the subscribers.
@@ -345,7 +423,11 @@ pub fn draw(shape: &Shape, seed: u64) -> Scenario {
         delay,
         silent: true,
     };
-    let patience = if shape.crash.is_some() { 90 } else { 30 };
+    let patience = if shape.crash.is_some() || shape.disk_faults {
+        90
+    } else {
+        30
+    };
     Scenario {
         shape: shape.clone(),
         world: World::new(random, nodes, clients, edges, weather),
@@ -355,6 +437,47 @@ pub fn draw(shape: &Shape, seed: u64) -> Scenario {
         homes,
         budget,
     }
+}
+
+/// What goes wrong with disks: for a while, or until the node is started again.
+fn disk_faults(shape: &Shape, random: &mut Random, begin: Time, faults: &mut Vec<(Time, Fault)>) {
+    let healthy = Faults::default();
+    for node in 0..shape.nodes {
+        let at = begin + random.micros(800_000, 1_800_000);
+        let over = at + random.micros(1_000, 600_000);
+        let mut wrong = healthy;
+        match random.below(4) {
+            0 => wrong.full = true,
+            1 => (wrong.write, wrong.read) = (true, random.one_in(2)),
+            2 => {
+                let away = random.micros(20_000, 500_000);
+                faults.push((over, Fault::Crash(node, away)));
+                wrong.sync = true;
+            }
+            _ => continue,
+        }
+        faults.push((at, Fault::Disk(node, wrong)));
+        faults.push((over, Fault::Disk(node, healthy)));
+    }
+}
+
+/// Another client that takes a durable subscription of this script over, if there is one and it stays.
+fn heir(random: &mut Random, begin: Time, script: &[(Time, Step)]) -> Option<Vec<(Time, Step)>> {
+    let ends = |(_, step): &(Time, Step)| matches!(step, Step::Delete(_));
+    let wanted = script.iter().find_map(|(_, step)| match step {
+        Step::Subscribe(wanted) if wanted.durable.is_some() => Some(wanted.clone()),
+        _ => None,
+    })?;
+    if script.iter().any(ends) || random.one_in(2) {
+        return None;
+    }
+    let wanted = Subscription {
+        pace: Pace::Immediate,
+        reaction: Reaction::Take,
+        ..wanted
+    };
+    let at = begin + random.micros(1_000_000, 2_400_000);
+    Some(vec![(at, Step::Subscribe(wanted))])
 }
 
 fn routes(shape: &Shape, random: &mut Random) -> RouteTable {
@@ -397,6 +520,7 @@ fn subscriber(shape: &Shape, random: &mut Random, begin: Time, first: bool) -> V
         };
         let durable = (shape.durable && !random.one_in(4))
             .then(|| format!("durable-{}-{place}", random.number()));
+        let kept = durable.is_some();
         let pace = match random.below(6) {
             0 if shape.slow => Pace::Stalled,
             1 | 2 if shape.slow => Pace::Slow(random.micros(100, 20_000)),
@@ -411,7 +535,7 @@ fn subscriber(shape: &Shape, random: &mut Random, begin: Time, first: bool) -> V
             *random.pick(&[1, 2, 10, 1000]),
             *random.pick(&[200, 5000, 1 << 20]),
         );
-        let late = shape.churn && random.one_in(3);
+        let late = (shape.churn || shape.lives) && random.one_in(3);
         let at = begin
             + if late {
                 random.micros(900_000, 2_200_000)
@@ -429,6 +553,12 @@ fn subscriber(shape: &Shape, random: &mut Random, begin: Time, first: bool) -> V
                 window,
             }),
         ));
+        if shape.lives && kept && random.one_in(4) && !late {
+            script.push((
+                begin + random.micros(1_000_000, 2_400_000),
+                Step::Delete(place),
+            ));
+        }
         if shape.churn && random.one_in(3) && !late {
             script.push((
                 begin + random.micros(1_000_000, 2_400_000),

@@ -94,4 +94,6 @@ pub enum Step {
     Unsubscribe(usize),
     /// Publish a message.
     Publish(Publication),
+    /// End the durable subscription of this number for good.
+    Delete(usize),
 }

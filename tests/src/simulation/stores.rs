@@ -3,7 +3,9 @@
 use super::world::{End, What, World};
 use mcpbus::node::NodeCore;
 use mcpbus_actors::Time;
-use mcpbus_transport::spool::{MemoryStore, Request, Store, WallClock, carry_out};
+use mcpbus_transport::spool::{
+    Answer, Faults, MemoryStore, Request, Store, StoreError, WallClock, carry_out,
+};
 use std::collections::VecDeque;
 
 /// The disk of a node.
@@ -12,6 +14,10 @@ pub struct Disk {
     pub store: MemoryStore,
     /// What it may hold, in bytes.
     pub limit: u64,
+    /// From when to when it answered that a sync had failed.
+    pub failed: Vec<(Time, Time)>,
+    /// Messages that were damaged.
+    pub damaged: u64,
     requests: VecDeque<Request>,
     busy: bool,
 }
@@ -22,6 +28,8 @@ impl Disk {
         Self {
             store: MemoryStore::new(limit),
             limit,
+            failed: Vec::new(),
+            damaged: 0,
             requests: VecDeque::new(),
             busy: false,
         }
@@ -82,6 +90,21 @@ impl World {
             return;
         };
         let answer = carry_out(&mut disk.store, request, wall(now));
+        let failed = matches!(
+            &answer,
+            Answer::Committed {
+                result: Err(StoreError::SyncFailed { .. }),
+                ..
+            }
+        );
+        if failed
+            && disk
+                .failed
+                .last()
+                .is_none_or(|(_, until)| *until != Time::MAX)
+        {
+            disk.failed.push((now, Time::MAX));
+        }
         core.store_answered(answer, now);
         self.note(2);
         self.pump(End::Node(node));
@@ -95,11 +118,37 @@ impl World {
         let Some(disk) = &mut self.nodes[node].disk else {
             return;
         };
+        if let Some((_, until)) = disk.failed.last_mut() {
+            *until = now.min(*until);
+        }
         // What was under way may have been done, and only the answer be missing.
         if written && let Some(request) = disk.requests.pop_front() {
             let _ = carry_out(&mut disk.store, request, wall(now));
         }
         disk.store.kill(survive.min(disk.store.unsynced()));
+    }
+
+    /// From now on this is wrong with a node's disk.
+    pub fn set_disk_faults(&mut self, node: usize, faults: Faults) {
+        if let Some(disk) = &mut self.nodes[node].disk {
+            *disk.store.faults() = faults;
+            self.note(4);
+        }
+    }
+
+    /// Up to three messages on the disk of a node that is down are damaged.
+    pub fn corrupt(&mut self, node: usize) {
+        for _ in 0..3 {
+            let number = self.random.number();
+            let Some(disk) = &mut self.nodes[node].disk else {
+                return;
+            };
+            let next = disk.store.recover().map_or(1, |known| known.next);
+            if disk.store.corrupt(number % next.max(1)) {
+                disk.damaged += 1;
+            }
+        }
+        self.note(5);
     }
 
     /// Whether a node's disk holds nothing that is still to be delivered.

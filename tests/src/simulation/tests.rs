@@ -33,6 +33,10 @@ scenarios! {
     durable 150
     durable_crash 150
     durable_ring 150
+    durable_disk 150
+    durable_small 150
+    durable_corrupt 150
+    durable_lives 150
 }
 
 #[test]

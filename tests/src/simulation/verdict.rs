@@ -2,7 +2,7 @@
 
 use super::client::{Answer, Delivery, Sent, Subscribed};
 use super::scenario::Scenario;
-use super::script::Level;
+use super::script::{Level, Reaction};
 use mcpbus::Failure;
 use mcpbus::node::NodeLedger;
 use mcpbus_actors::Time;
@@ -49,7 +49,7 @@ pub fn judge(scenario: &Scenario) -> Vec<String> {
         })
         .collect();
     let sent: BTreeMap<Name, &Sent> = messages.iter().copied().collect();
-    let crashed = scenario.shape.crash.is_some();
+    let crashed = has_crashed(scenario);
     for subscription in &subscriptions {
         // What a member of a group leaves behind goes to another, behind what that one has already.
         let moves = subscription.2.wanted.group.is_some() && (crashed || scenario.shape.churn);
@@ -73,6 +73,12 @@ pub fn judge(scenario: &Scenario) -> Vec<String> {
     }
     ledgers(scenario, crashed, &mut wrong);
     wrong
+}
+
+/// Whether a node has died.
+fn has_crashed(scenario: &Scenario) -> bool {
+    let mut places = scenario.world.nodes.iter();
+    scenario.shape.crash.is_some() || places.any(|place| !place.former.is_empty())
 }
 
 /// Whether a pattern takes a subject; written a second time, so that the router's own cannot hide its mistake.
@@ -138,7 +144,9 @@ fn order(subscription: &Named<'_>, sent: &BTreeMap<Name, &Sent>, wrong: &mut Vec
 
 /// A subscription that was there when the message was published, and stayed.
 fn stays(subscribed: &Subscribed, at: Time) -> bool {
-    subscribed.ready.is_some_and(|ready| ready <= at) && subscribed.ended.is_none()
+    subscribed.ready.is_some_and(|ready| ready <= at)
+        && subscribed.ended.is_none()
+        && subscribed.taken.is_none()
 }
 
 /// Who may take part in sharing a message: groups of one route are one party.
@@ -187,6 +195,14 @@ fn conserved(
     }
     // A refusal is told at once, before others have settled their copies.
     let processed = owed && publication.level == Level::Processed && result.is_ok();
+    let refuses = |known: &Subscribed| {
+        known.wanted.reaction == Reaction::Reject && copies(known, name).next().is_some()
+    };
+    if processed && takers.iter().any(|(_, _, known)| refuses(known)) {
+        wrong.push(format!(
+            "message {name:?} was processed although it was rejected"
+        ));
+    }
     let mut parties: BTreeMap<String, (usize, bool, bool)> = BTreeMap::new();
     for (client, number, subscribed) in &takers {
         let came: Vec<&Delivery> = copies(subscribed, name).collect();

@@ -5,6 +5,7 @@ use super::core::{Session, SessionState, data_lane};
 use super::error::ProtocolError;
 use super::event::Event;
 use super::round_trip::RoundTrip;
+use crate::planted::{Fault, planted};
 use crate::wire::control::CONTROL_FRAME_MAX;
 use crate::wire::frame::DATA_FRAME_MAX;
 use crate::wire::{BatchDecoder, BatchEncoder, FlowAck, FrameReader, GoodbyeCode, Hello};
@@ -228,8 +229,8 @@ impl Session {
         if self.lanes != lanes {
             self.readers.truncate(usize::from(self.lanes) + 1);
         }
-        let resumed =
-            !died && known && self.incarnation != 0 && hello.incarnation == self.incarnation;
+        let same = !died && hello.incarnation == self.incarnation;
+        let resumed = known && self.incarnation != 0 && (same || planted(Fault::NoEpochCheck));
         self.incarnation = hello.incarnation;
         if known && !resumed {
             self.reset(died);
@@ -270,8 +271,12 @@ impl Session {
             }
         }
         if last {
-            self.signals.resume();
-            self.failures.resume();
+            if !planted(Fault::SignalLost) {
+                self.signals.resume();
+            }
+            if !planted(Fault::FailureLost) {
+                self.failures.resume();
+            }
             let mut ids: Vec<u32> = self.receive_flows.keys().copied().collect();
             ids.sort_unstable();
             for id in ids {

@@ -3,6 +3,7 @@
 use super::event::Release;
 use super::schedule::Turn;
 use crate::link::LaneId;
+use crate::planted::{Fault, planted};
 use crate::wire::{AckLevel, Failure, FlowAck, Record};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -239,6 +240,9 @@ impl SendFlow {
             self.asked = None;
         }
         let more = granted || passed_on;
+        if planted(Fault::LostGrant) && ack.grant_messages % 5 == 0 {
+            return Some(more);
+        }
         self.grant_messages = self.grant_messages.max(ack.grant_messages);
         self.grant_bytes = self.grant_bytes.max(ack.grant_bytes);
         Some(more)
@@ -312,6 +316,12 @@ impl SendFlow {
         }
         self.opened = true;
         self.next = ack.received + 1;
+        if planted(Fault::ResumeOffByOne) && self.next > self.base {
+            self.next -= 1;
+        }
+        if planted(Fault::PartNotRestarted) {
+            return true;
+        }
         // Of a record that went in parts the peer has kept nothing: it begins again.
         self.begun = 0;
         self.grant_messages = self.grant_messages.max(ack.grant_messages);

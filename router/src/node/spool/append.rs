@@ -7,6 +7,7 @@ use super::state::{DEAD, Set};
 use crate::node::core::NodeCore;
 use crate::node::flow::{InFlowId, Purpose};
 use crate::protocol::Target;
+use mcpbus_transport::planted::{Fault, planted};
 use mcpbus_transport::spool::{BATCH_MAX, Operation};
 use mcpbus_transport::wire::{AckLevel, Failure, Record};
 use smallvec::SmallVec;
@@ -48,7 +49,9 @@ impl NodeCore {
                     producer: record.head.producer,
                     scope: self.scope(id, record),
                 };
-                if repeat && spool.producers.contains(source, record.sequence) {
+                let off = u64::from(planted(Fault::RepeatOffByOne));
+                let sequence = record.sequence.saturating_sub(off);
+                if repeat && spool.producers.contains(source, sequence) {
                     Storable::Repeat
                 } else {
                     Storable::Yes
@@ -62,6 +65,9 @@ impl NodeCore {
     /// may pass a node once for each node behind it, and again, after more hops, where the way has changed meanwhile.
     fn scope(&self, id: InFlowId, record: &Record) -> u128 {
         match self.inflows.get(id).map(|inflow| &inflow.purpose) {
+            Some(Purpose::Forward { targets }) if planted(Fault::DetourIsRepeat) => {
+                scope_of(targets, 0)
+            }
             Some(Purpose::Forward { targets }) => scope_of(targets, record.head.hops),
             _ => 0,
         }

@@ -9,6 +9,7 @@ use crate::node::flow::{Purpose, from_token};
 use crate::node::ledger::Outcome;
 use crate::node::take_back::Takers;
 use mcpbus_actors::Time;
+use mcpbus_transport::planted::{Fault, planted};
 use mcpbus_transport::spool::{
     Answer, Operation, Position, QueueId, Request, StoreError, Stored, Usage,
 };
@@ -28,6 +29,11 @@ pub(super) struct Appended {
     /// Whose they are, where repeats are recognised.
     pub(super) scope: u128,
     pub(super) set: Set,
+}
+
+/// Whether the publisher waits for the subscribers, not for the disk.
+fn settles_late(record: &Record) -> bool {
+    record.head.ack == AckLevel::Processed && !planted(Fault::ProcessedWhenStored)
 }
 
 /// Changes that are carried out together.
@@ -126,7 +132,7 @@ impl NodeCore {
             ticket: spool.ticket,
             operations: commit.operations(),
             // Settlements too: what is settled and not on the disk is delivered again after a death.
-            sync: true,
+            sync: !planted(Fault::AckBeforeSync),
         });
         spool.under_way = Some(commit);
     }
@@ -143,6 +149,7 @@ impl NodeCore {
                 spool.usage = usage;
                 self.stored(commit, now);
             }
+            Err(_) if planted(Fault::CommitFailureIsSuccess) => self.stored(commit, now),
             Err(error) => self.not_stored(commit, &error, now),
         }
         self.wake_store_waiters();
@@ -171,7 +178,7 @@ impl NodeCore {
                 touched.push(queue.inflow);
                 for (offset, record) in appended.records.iter().enumerate() {
                     let position = appended.first + offset as u64;
-                    if record.head.ack == AckLevel::Processed {
+                    if settles_late(record) {
                         queue.receipts.insert(position, appended.tokens[offset]);
                     }
                     if !queue.takes_live(spool.in_memory) {
@@ -186,7 +193,7 @@ impl NodeCore {
                 }
             }
             for (token, record) in appended.tokens.into_iter().zip(&appended.records) {
-                if record.head.ack != AckLevel::Processed {
+                if !settles_late(record) {
                     ended.push(token);
                 }
             }
@@ -222,7 +229,9 @@ impl NodeCore {
             ..
         } = commit;
         // Repeats that came since may be of what was not stored now: they are looked at again.
-        waiting.append(&mut spool.pending.waiting);
+        if !planted(Fault::RepeatOfUnstored) {
+            waiting.append(&mut spool.pending.waiting);
+        }
         before.retain(|operation| !matches!(operation, Operation::Put { key, .. } if key.first() == Some(&PRODUCER_KEY)));
         before.append(&mut spool.pending.before);
         spool.pending.before = before;
@@ -238,8 +247,14 @@ impl NodeCore {
         }
         let mut kept = Vec::new();
         let mut returned = Vec::new();
-        for appended in appended {
+        // What came since goes back too, or it would come before what was refused.
+        let since = std::mem::take(&mut spool.pending.appended);
+        spool.pending.bytes = 0;
+        for appended in appended.into_iter().chain(since) {
             if appended.tokens[0] == NO_TOKEN {
+                if planted(Fault::DeadLetterLost) {
+                    continue;
+                }
                 spool.pending.bytes += appended.records.iter().map(Record::cost).sum::<u64>();
                 kept.push(appended);
             } else {
@@ -257,7 +272,6 @@ impl NodeCore {
                 returned.push(appended);
             }
         }
-        kept.append(&mut spool.pending.appended);
         spool.pending.appended = kept;
         let failure = if broken {
             Failure::NoSpool
@@ -301,7 +315,7 @@ impl NodeCore {
     /// Lets flows go on that wait for room, if there may be some.
     fn wake_store_waiters(&mut self) {
         let Some(spool) = &mut self.spool else { return };
-        if !spool.has_room(1) {
+        if !spool.has_room(1, u8::MAX) {
             return;
         }
         for waiter in std::mem::take(&mut spool.waiters) {
@@ -360,7 +374,8 @@ impl NodeCore {
             queue.behind = 0;
         }
         let inflow = queue.inflow;
-        for stored in stored {
+        let skipped = usize::from(stored.len() > 1 && planted(Fault::ReadSkipsOne));
+        for stored in stored.into_iter().skip(skipped) {
             queue.behind = queue.behind.saturating_sub(1);
             match stored.record {
                 Ok(mut record) => {
@@ -371,6 +386,7 @@ impl NodeCore {
                         inflow.came_from_spool(sequence, record);
                     }
                 }
+                Err(_) if planted(Fault::CorruptStopsQueue) => return,
                 Err(error) => {
                     tracing::error!(%error, queue = queue.name(), position = stored.position, "a stored message is lost");
                     queue.loaded = queue.loaded.max(stored.position);

@@ -12,6 +12,7 @@ use crate::policy::MemberChooser;
 use crate::protocol::{Signal, SubscribeRefusal, Target};
 use crate::routing::Pattern;
 use mcpbus_actors::Time;
+use mcpbus_transport::planted::{Fault, planted};
 use mcpbus_transport::spool::{Operation, QueueId, Recovered};
 use mcpbus_transport::wire::Record;
 use std::rc::Rc;
@@ -194,13 +195,14 @@ impl NodeCore {
             .as_ref()
             .and_then(|spool| spool.queues.get(&queue))
             .is_some_and(|queue| queue.committed);
-        committed && !self.interest.is_unconfirmed(EntryId(DURABLE | queue))
+        (committed || planted(Fault::ReadyBeforeKept))
+            && !self.interest.is_unconfirmed(EntryId(DURABLE | queue))
     }
 
     /// A client takes the messages of a queue from now on. Who took them before is told.
     pub(in crate::node) fn attach_taker(&mut self, queue: u32, taker: Attached, now: Time) {
         let former = self.taker(queue);
-        if let Some(former) = former {
+        if let Some(former) = former.filter(|_| !planted(Fault::TwoTakers)) {
             // A consumer that has died and is back takes over from itself.
             self.end_subscription(former.peer, former.subscription, true, now);
             let signal = Signal::Refused {
@@ -356,7 +358,9 @@ impl NodeCore {
         };
         spool.withdrawn.remove(&target);
         let (key, value) = definition::interest(target, pattern);
-        spool.pending.before.push(Operation::Put { key, value });
+        if !planted(Fault::InterestNotKept) {
+            spool.pending.before.push(Operation::Put { key, value });
+        }
         if !spool.origins.contains_key(&target.origin) && spool.queues.len() < QUEUES_MAX {
             let origin = target.origin;
             self.new_queue(QueueKind::Node { origin });
@@ -389,7 +393,7 @@ impl NodeCore {
     /// [`forget_withdrawn`](Self::forget_withdrawn).
     pub(in crate::node) fn keeps_durable(&mut self, target: Target) -> bool {
         match &mut self.spool {
-            Some(spool) if is_durable(target.entry) => {
+            Some(spool) if is_durable(target.entry) && !planted(Fault::InterestForgotten) => {
                 spool.withdrawn.insert(target);
                 true
             }

@@ -5,6 +5,7 @@ use crate::node::core::NodeCore;
 use crate::node::flow::InFlowId;
 use crate::node::ledger::Outcome;
 use mcpbus_actors::Time;
+use mcpbus_transport::planted::{Fault, planted};
 use mcpbus_transport::wire::Failure;
 
 /// How often a message is handed to a consumer that dies of it.
@@ -34,6 +35,22 @@ impl NodeCore {
                 self.spooled_ended(queue, sequence, Outcome::Shed("unsubscribed"), now);
             }
             outcome => self.spooled_ended(queue, sequence, outcome, now),
+        }
+    }
+
+    /// The mistake of settling a message on the disk while it is only handed out.
+    pub(in crate::node) fn settle_early(&mut self, id: InFlowId, sequence: u64) {
+        let queue = self.inflows.get(id).and_then(|inflow| inflow.spool);
+        let Some((queue, spool)) = queue.zip(self.spool.as_mut()) else {
+            return;
+        };
+        let held = spool
+            .queues
+            .get(&queue)
+            .and_then(|state| state.get(sequence));
+        if let Some(position) = held.map(|held| held.position) {
+            let settled = spool.pending.settled.entry(queue).or_default();
+            settled.insert(position);
         }
     }
 
@@ -116,6 +133,11 @@ impl NodeCore {
         let place = inflow
             .queue
             .partition_point(|(waiting, _)| *waiting < sequence);
+        let place = if planted(Fault::RedeliveryAtTheEnd) {
+            inflow.queue.len()
+        } else {
+            place
+        };
         inflow.queue.insert(place, (sequence, record));
         inflow.chosen = None;
         self.schedule(id);

@@ -23,6 +23,9 @@ pub(in crate::node) const SPOOL: PeerId = usize::MAX;
 /// Set in the numbers of durable entries: they stay the same over restarts, and nodes with a spool store for them.
 pub(in crate::node) const DURABLE: u32 = 1 << 31;
 
+/// Most bytes that are left to messages that have come further.
+const RESERVE_MAX: u64 = 64 << 20;
+
 /// Whether an entry of this number is durable.
 pub(in crate::node) fn is_durable(entry: u32) -> bool {
     entry & DURABLE != 0
@@ -103,8 +106,10 @@ impl Spool {
         }
     }
 
-    /// Whether a message of this cost can be stored now.
-    pub(in crate::node) fn has_room(&self, cost: u64) -> bool {
+    /// Whether a message of this cost, which has come this many hops, can be stored now. Some room is left to those that
+    /// have come further: two nodes that are full of messages for each other would wait for ever.
+    pub(in crate::node) fn has_room(&self, cost: u64, hops: u8) -> bool {
+        let reserve = (self.limit / 4).min(RESERVE_MAX) >> hops.min(63);
         let coming = self.pending.bytes
             + self
                 .under_way
@@ -112,7 +117,7 @@ impl Spool {
                 .map_or(0, |under_way| under_way.bytes);
         self.broken.is_none()
             && self.retry_at.is_none()
-            && self.usage.bytes + coming + cost <= self.limit
+            && self.usage.bytes + coming + cost + reserve <= self.limit
     }
 
     /// How many flows the queues have: all but that of dead letters.
