@@ -22,8 +22,6 @@ pub enum Fault {
     SignalLost,
     /// What was settled does not give its credit back.
     WindowNotReturned,
-    /// After a cut a large message goes on where it was, with a peer that has kept nothing of it.
-    PartNotRestarted,
     /// A message in the middle of a batch is forgotten.
     BatchSplitForgets,
     /// One copy that ends counts as two.
@@ -38,8 +36,6 @@ pub enum Fault {
     GroupTwice,
     /// What comes back from a peer that is gone counts as delivered.
     TakeBackForgets,
-    /// Interest of a node's earlier life is as good as that of its present one.
-    OldEpochInterest,
     /// Interest is confirmed before it is passed on.
     ConfirmedEarly,
     /// Commits are not synced.
@@ -52,8 +48,6 @@ pub enum Fault {
     DetourIsRepeat,
     /// A commit that failed is taken for one that was carried out.
     CommitFailureIsSuccess,
-    /// A repeat of a message whose commit fails is answered as stored.
-    RepeatOfUnstored,
     /// Of what is read from a queue the first message is left out.
     ReadSkipsOne,
     /// A stored message that cannot be read ends the reading of its queue.
@@ -84,7 +78,6 @@ impl Fault {
         Self::FailureLost,
         Self::SignalLost,
         Self::WindowNotReturned,
-        Self::PartNotRestarted,
         Self::BatchSplitForgets,
         Self::CopyCountedTwice,
         Self::OrderOnWayChange,
@@ -92,14 +85,12 @@ impl Fault {
         Self::StarvedFlow,
         Self::GroupTwice,
         Self::TakeBackForgets,
-        Self::OldEpochInterest,
         Self::ConfirmedEarly,
         Self::AckBeforeSync,
         Self::SettledAtHandOut,
         Self::RepeatOffByOne,
         Self::DetourIsRepeat,
         Self::CommitFailureIsSuccess,
-        Self::RepeatOfUnstored,
         Self::ReadSkipsOne,
         Self::CorruptStopsQueue,
         Self::InterestNotKept,

@@ -2,7 +2,9 @@
 //!
 //! A node confirms an announcement to the neighbour it heard it from once all to whom it passed it on have
 //! confirmed it; repeats, which come by a path that is not used, are confirmed at once. An obligation only ever
-//! waits for announcements sent after it arose, so no circle of nodes can wait for itself.
+//! waits for announcements sent after it arose, so no circle of nodes can wait for itself. Where the path in use leads
+//! over a neighbour that is silent, what comes by another path is known but not used: it is confirmed when it is, which
+//! waits for the silent neighbour, or for the end of its hold, and for nobody else.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +24,15 @@ pub(super) enum Reply {
     },
     /// The owner of a local entry.
     Local { id: EntryId },
+}
+
+/// A confirmation to a neighbour of what is not used here yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deferred {
+    pub(super) neighbour: Neighbour,
+    pub(super) origin: NodeId,
+    pub(super) token: u64,
+    pub(super) refused: bool,
 }
 
 #[derive(Debug)]

@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use mcpbus_actors::Time;
 
-use self::confirm::{ObligationId, Obligations, Reply};
+use self::confirm::{Deferred, ObligationId, Obligations, Reply};
 use self::peer::{Best, Entries, Item, Peer, Told};
 
 pub use self::change::{Change, Limits, Refused};
@@ -62,6 +62,8 @@ pub struct Interest {
     /// The path in use for each remote origin that can be reached.
     best: BTreeMap<NodeId, Best>,
     obligations: Obligations,
+    /// Confirmations that wait until what they confirm is used here.
+    deferred: Vec<Deferred>,
     /// Neighbours that have something to send, in turn.
     ready: VecDeque<Neighbour>,
     changes: VecDeque<Change>,
@@ -87,6 +89,7 @@ impl Interest {
             peers: BTreeMap::new(),
             best: BTreeMap::new(),
             obligations: Obligations::default(),
+            deferred: Vec::new(),
             ready: VecDeque::new(),
             changes: VecDeque::new(),
             refused: Refused::default(),
@@ -251,6 +254,8 @@ impl Interest {
             peer.ready = false;
         }
         // What it owed us counts as confirmed, what we owe it is void.
+        self.deferred
+            .retain(|deferred| deferred.neighbour != neighbour);
         for (obligation, origin) in self.obligations.towards(neighbour) {
             self.cancel(obligation, origin);
         }

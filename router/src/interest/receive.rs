@@ -3,7 +3,7 @@
 use mcpbus_actors::Time;
 use mcpbus_transport::planted::{Fault, planted};
 
-use super::confirm::Reply;
+use super::confirm::{Deferred, Reply};
 use super::message::{
     Announce, CONFIRM_WINDOW, Entry, EntryId, Message, Neighbour, NodeId, PATH_NODES,
 };
@@ -73,9 +73,61 @@ impl Interest {
         };
         if self.next_hop(origin) == Some(neighbour) && !planted(Fault::ConfirmedEarly) {
             self.owe(origin, reply, refused);
+        } else if self.is_behind(origin, neighbour) && self.uses_silent(origin) {
+            self.deferred.push(Deferred {
+                neighbour,
+                origin,
+                token,
+                refused,
+            });
         } else {
             // What is not used is not passed on.
             self.answer(reply, refused);
+        }
+    }
+
+    /// Whether the path in use leads over a neighbour that is silent.
+    fn uses_silent(&self, origin: NodeId) -> bool {
+        let next_hop = self.next_hop(origin);
+        let peer = next_hop.and_then(|next_hop| self.peers.get(&next_hop));
+        peer.is_some_and(|peer| peer.silent)
+    }
+
+    /// Whether a neighbour knows of an entry of this origin that the path in use does not.
+    fn is_behind(&self, origin: NodeId, neighbour: Neighbour) -> bool {
+        let told = self.peers.get(&neighbour);
+        let Some(rib) = told.and_then(|peer| peer.ribs.get(&origin)) else {
+            return false;
+        };
+        let used = self.entries_of(origin);
+        let known = |id: &EntryId| used.is_some_and(|used| used.contains_key(id));
+        self.epoch(origin) == Some(rib.epoch) && !rib.entries.keys().all(known)
+    }
+
+    /// Confirms what is used by now.
+    pub(super) fn answer_deferred(&mut self, origin: NodeId) {
+        if self.deferred.is_empty() {
+            return;
+        }
+        let (of_origin, rest) = std::mem::take(&mut self.deferred)
+            .into_iter()
+            .partition(|deferred| deferred.origin == origin);
+        self.deferred = rest;
+        let of_origin: Vec<Deferred> = of_origin;
+        for deferred in of_origin {
+            let (neighbour, token) = (deferred.neighbour, deferred.token);
+            let reply = Reply::Peer {
+                neighbour,
+                origin,
+                token,
+            };
+            if self.next_hop(origin) == Some(neighbour) {
+                self.owe(origin, reply, deferred.refused);
+            } else if self.is_behind(origin, neighbour) {
+                self.deferred.push(deferred);
+            } else {
+                self.answer(reply, deferred.refused);
+            }
         }
     }
 

@@ -3,8 +3,6 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use mcpbus_transport::planted::{Fault, planted};
-
 use super::message::{Entry, EntryId, Neighbour, NodeId};
 use super::peer::{Best, Entries, Item, Phase, Rib, Told};
 use super::{Change, Interest, send};
@@ -88,6 +86,7 @@ impl Interest {
             None => self.best.remove(&origin),
         };
         self.pass_on(origin, before.as_ref(), after.as_ref(), &differences);
+        self.answer_deferred(origin);
     }
 
     /// The best path that neighbours offer, as this node would announce it.
@@ -98,11 +97,7 @@ impl Interest {
             .filter_map(|(neighbour, peer)| Some((*neighbour, peer.ribs.get(&origin)?)));
         let (neighbour, rib) = offers.min_by_key(|(neighbour, rib)| {
             (
-                Reverse(if planted(Fault::OldEpochInterest) {
-                    0
-                } else {
-                    rib.epoch
-                }),
+                Reverse(rib.epoch),
                 rib.stale(),
                 rib.path.len(),
                 Some(*neighbour) != in_use,

@@ -418,6 +418,10 @@ impl Client {
             }
             Event::Signal { payload } => self.signalled(payload, now),
             Event::Goodbye { code, reason } => {
+                if code == GoodbyeCode::Protocol {
+                    self.violations
+                        .push(format!("the node says that a rule was broken: {reason}"));
+                }
                 self.closing = Some(format!("goodbye: {code}: {reason}"))
             }
             Event::Silent => self.closing = Some("the node is silent".into()),

@@ -16,6 +16,7 @@
 //! - [`verdict`]: what must be true at the end
 //! - [`isolation`]: a stalled subscription beside one that is not
 //! - [`scarce`]: a budget of credit for fewer messages than there are flows
+//! - `planted`: mistakes on purpose, each of which must be seen
 //! - [`run`]: one seed, many seeds, and the command that replays one
 
 pub mod client;
@@ -23,6 +24,8 @@ mod consumer;
 mod faults;
 pub mod isolation;
 pub mod pipe;
+#[cfg(all(test, feature = "planted-faults"))]
+mod planted;
 pub mod random;
 pub mod run;
 pub mod scarce;

@@ -58,7 +58,11 @@ fn play(scenario: &mut Scenario) -> Result<(), String> {
             .world
             .with_client(client, |client, now| client.heal(now));
     }
-    wait(scenario, scenario.done_by, is_done)
+    wait(scenario, scenario.done_by, is_done)?;
+    // Disks finish what does not hold anybody up.
+    scenario
+        .world
+        .run_until(scenario.world.now + Duration::from_secs(1))
 }
 
 fn is_done(scenario: &Scenario) -> bool {

@@ -50,6 +50,8 @@ pub struct Shape {
     pub corrupt: bool,
     /// Whether durable subscriptions are made late, taken over and deleted.
     pub lives: bool,
+    /// Whether nodes give a peer up that is away for a moment.
+    pub short_hold: bool,
     /// Fewest and most times that a consumer's process dies.
     pub restarts: (u64, u64),
     /// Whether subscribers are on the last node and publishers on the first.
@@ -74,11 +76,13 @@ const CALM: Shape = Shape {
     small_spools: false,
     corrupt: false,
     lives: false,
+    short_hold: false,
     restarts: (0, 0),
     apart: false,
 };
 
 const CHAIN: &[(usize, usize)] = &[(0, 1), (2, 1)];
+const LINE: &[(usize, usize)] = &[(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)];
 const TRIANGLE: &[(usize, usize)] = &[(0, 1), (1, 2), (2, 0)];
 const RING: &[(usize, usize)] = &[(0, 1), (1, 2), (2, 3), (3, 4), (4, 0)];
 
@@ -252,6 +256,27 @@ pub const SHAPES: &[Shape] = &[
         restarts: (0, 2),
         ..CALM
     },
+    Shape {
+        name: "durable_away",
+        nodes: 3,
+        links: CHAIN,
+        slow: true,
+        durable: true,
+        disk_faults: true,
+        short_hold: true,
+        cuts: (2, 5),
+        ..CALM
+    },
+    Shape {
+        name: "churn_line",
+        nodes: 6,
+        links: LINE,
+        groups: true,
+        slow: true,
+        churn: true,
+        cuts: (0, 2),
+        ..CALM
+    },
 ];
 
 /// A world that is about to start, and when what happens in it.
@@ -260,6 +285,8 @@ pub struct Scenario {
     pub shape: Shape,
     /// The world.
     pub world: World,
+    /// How many links between nodes are cut.
+    pub node_links_cut: usize,
     /// When the faults happen.
     pub faults: Vec<(Time, Fault)>,
     /// When the last message is published and the last fault is over.
@@ -311,14 +338,17 @@ pub fn draw(shape: &Shape, seed: u64) -> Scenario {
     let budget = (limits.credit_messages, limits.credit_bytes);
     let nodes: Vec<(NodeConfig, Option<Disk>)> = (0..shape.nodes)
         .map(|node| {
+            let hold = NodeConfig::new("", 0, 0).hold;
+            let short = Duration::from_millis(200);
             let config = NodeConfig {
+                hold: if shape.short_hold { short } else { hold },
                 session: session.clone(),
                 limits: limits.clone(),
                 routes: routes(shape, &mut random),
                 ..NodeConfig::new(&format!("node-{node}"), random.number(), 1)
             };
             let room = if shape.small_spools {
-                *random.pick(&[64 << 10, 96 << 10, 128 << 10])
+                *random.pick(&[512 << 10, 640 << 10])
             } else {
                 64 << 20
             };
@@ -418,6 +448,15 @@ pub fn draw(shape: &Shape, seed: u64) -> Scenario {
         ));
     }
     faults.sort_by_key(|(at, _)| *at);
+    let mut node_links: Vec<usize> = faults
+        .iter()
+        .filter_map(|(_, fault)| match fault {
+            Fault::Cut(edge) if *edge < shape.links.len() => Some(*edge),
+            _ => None,
+        })
+        .collect();
+    node_links.sort_unstable();
+    node_links.dedup();
     let delay = *random.pick(&[(50, 100), (50, 3000), (1000, 20_000)]);
     let weather = Weather {
         delay,
@@ -431,6 +470,7 @@ pub fn draw(shape: &Shape, seed: u64) -> Scenario {
     Scenario {
         shape: shape.clone(),
         world: World::new(random, nodes, clients, edges, weather),
+        node_links_cut: node_links.len(),
         faults,
         calm_at: last,
         done_by: last + Duration::from_secs(patience),
@@ -528,7 +568,10 @@ fn subscriber(shape: &Shape, random: &mut Random, begin: Time, first: bool) -> V
         };
         let reaction = match &group {
             Some(group) if group == "responders" => Reaction::Reply,
-            _ if random.one_in(12) => Reaction::Reject,
+            // Dead letters stay in the spool until somebody has looked at them: a small one would be full of them.
+            _ if random.one_in(if shape.disk_faults { 3 } else { 12 }) && !shape.small_spools => {
+                Reaction::Reject
+            }
             _ => Reaction::Take,
         };
         let window = (

@@ -37,6 +37,8 @@ scenarios! {
     durable_small 150
     durable_corrupt 150
     durable_lives 150
+    durable_away 150
+    churn_line 150
 }
 
 #[test]

@@ -58,7 +58,9 @@ pub fn judge(scenario: &Scenario) -> Vec<String> {
             && scenario.world.clients[subscription.0].restarts > 0;
         // Around a node that died another way may be shorter than what the dead node had already passed on.
         let overtaken = crashed && scenario.shape.links.len() >= scenario.shape.nodes;
-        if !moves && !overtaken && !reborn {
+        // What was damaged on a disk comes again from its owner, if that still has it: behind what was not.
+        let damaged = scenario.shape.corrupt;
+        if !moves && !overtaken && !reborn && !damaged {
             order(subscription, &sent, &mut wrong);
         }
     }
@@ -198,7 +200,9 @@ fn conserved(
     let refuses = |known: &Subscribed| {
         known.wanted.reaction == Reaction::Reject && copies(known, name).next().is_some()
     };
-    if processed && takers.iter().any(|(_, _, known)| refuses(known)) {
+    // What is refused by one who has left is not told.
+    let told = processed && !scenario.shape.churn;
+    if told && takers.iter().any(|(_, _, known)| refuses(known)) {
         wrong.push(format!(
             "message {name:?} was processed although it was rejected"
         ));
@@ -348,7 +352,9 @@ fn ledgers(scenario: &Scenario, crashed: bool, wrong: &mut Vec<String>) {
             .clients
             .iter()
             .any(|client| client.restarts > 0);
-        if ledger.lost != 0 && !crashed && !restarted {
+        // A peer that is given up may have what nobody knows of.
+        let given_up = scenario.shape.short_hold;
+        if ledger.lost != 0 && !crashed && !restarted && !given_up {
             wrong.push(format!(
                 "{} lost {} although nobody died",
                 place.config.name, ledger.lost

@@ -9,6 +9,7 @@ use mcpbus::node::{NodeConfig, NodeCore, NodeLedger};
 use mcpbus_actors::Time;
 use mcpbus_transport::bridge::{LinkHandle, Owner};
 use mcpbus_transport::link::LaneId;
+use mcpbus_transport::wire::GoodbyeCode;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
@@ -220,7 +221,27 @@ impl World {
             What::Start { node } => self.start(node),
             What::Store { node, life } => self.store_done(node, life),
         }
+        self.check_goodbyes()?;
         self.check_ledgers()
+    }
+
+    /// No node says of another that it has broken a rule.
+    fn check_goodbyes(&mut self) -> Result<(), String> {
+        let rule = GoodbyeCode::Protocol.to_string();
+        for edge in &self.edges {
+            if let End::Node(node) = edge.dialer
+                && self.changed.contains(&node)
+                && let Some(core) = &mut self.nodes[node].core
+                && let Some(said) = core.take_refused_dial(edge.dialed)
+                && said.starts_with(&rule)
+            {
+                return Err(format!(
+                    "node {} said to node {node}: {said}",
+                    edge.acceptor
+                ));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn owner(&mut self, end: End) -> Option<&mut dyn Owner> {

@@ -319,9 +319,6 @@ impl SendFlow {
         if planted(Fault::ResumeOffByOne) && self.next > self.base {
             self.next -= 1;
         }
-        if planted(Fault::PartNotRestarted) {
-            return true;
-        }
         // Of a record that went in parts the peer has kept nothing: it begins again.
         self.begun = 0;
         self.grant_messages = self.grant_messages.max(ack.grant_messages);

@@ -229,9 +229,7 @@ impl NodeCore {
             ..
         } = commit;
         // Repeats that came since may be of what was not stored now: they are looked at again.
-        if !planted(Fault::RepeatOfUnstored) {
-            waiting.append(&mut spool.pending.waiting);
-        }
+        waiting.append(&mut spool.pending.waiting);
         before.retain(|operation| !matches!(operation, Operation::Put { key, .. } if key.first() == Some(&PRODUCER_KEY)));
         before.append(&mut spool.pending.before);
         spool.pending.before = before;

@@ -92,23 +92,31 @@ pub(super) fn kept(
         for taker in takers {
             let (client, number) = taker.place();
             let came = taker.came(*name);
+            // A node that was cut off when the subscription was made could not know of it.
+            let cut_off = scenario.shape.lives && scenario.node_links_cut > 1;
             // Without a crash what was accepted is as safe as what was stored.
             let owed = stored
                 || !crashed
                     && publication.level != Level::None
                     && matches!(result, Ok(()) | Err(Failure::Rejected));
-            if owed && taker.stays(sent.at) && came == 0 {
-                missing.push(format!(
+            if owed && taker.stays(sent.at) && came == 0 && !cut_off {
+                let what = format!(
                     "durable {client}/{number} missed {name:?}, {:?}, which was {result:?}",
                     publication.level
-                ));
+                );
+                missing.push((*name, what));
             }
-            let torn = taker.is_torn(scenario);
+            if cut_off && came == 0 {
+                continue;
+            }
+            // A peer that is away for too long is given up; what it had not answered is sent anew.
+            let torn = taker.is_torn(scenario) || scenario.shape.short_hold;
             let settled = taker.settled(*name);
             if came > 0 && settled.is_none() && !taker.is_deleted() {
-                missing.push(format!(
+                let what = format!(
                     "durable {client}/{number} never settled {name:?}, which came {came} times"
-                ));
+                );
+                missing.push((*name, what));
             }
             if came > 1 && !crashed && !torn {
                 wrong.push(format!(
@@ -124,7 +132,7 @@ pub(super) fn kept(
             }
         }
     }
-    damaged(scenario, missing, wrong);
+    damaged(scenario, &missing, wrong);
     refused_after_failed_sync(scenario, messages, wrong);
     dead_letters(scenario, durable.values(), crashed, wrong);
     for known in durable.values() {
@@ -140,7 +148,7 @@ pub(super) fn kept(
 }
 
 /// Nothing is missing but what was damaged on a disk, and that is counted.
-fn damaged(scenario: &Scenario, missing: Vec<String>, wrong: &mut Vec<String>) {
+fn damaged(scenario: &Scenario, missing: &[(Name, String)], wrong: &mut Vec<String>) {
     let cores = scenario.world.nodes.iter().filter_map(|place| {
         let ledger = place.core.as_ref()?.spool_ledger()?;
         ledger.dead.get(Failure::Corrupt.name()).copied()
@@ -150,8 +158,10 @@ fn damaged(scenario: &Scenario, missing: Vec<String>, wrong: &mut Vec<String>) {
     let damaged: u64 = disks
         .filter_map(|place| Some(place.disk.as_ref()?.damaged))
         .sum();
-    if damaged == 0 || missing.len() as u64 > counted {
-        wrong.extend(missing);
+    // What is kept for another node is kept once for all of its subscriptions.
+    let names: BTreeSet<Name> = missing.iter().map(|(name, _)| *name).collect();
+    if damaged == 0 || names.len() as u64 > counted {
+        wrong.extend(missing.iter().map(|(_, what)| what.clone()));
     }
     if damaged == 0 && counted > 0 {
         wrong.push(format!("{counted} messages count as damaged, none was"));
@@ -186,7 +196,7 @@ fn dead_letters<'a>(
     wrong: &mut Vec<String>,
 ) {
     let mut rejected = 0;
-    let mut torn = crashed;
+    let mut torn = crashed || scenario.shape.short_hold;
     for known in durable {
         for (_, _, subscribed) in &known.takers {
             let deliveries = subscribed.deliveries.iter();
