@@ -233,3 +233,28 @@ fn a_long_file_is_found() {
     );
     assert!(lengths(&planted("actors/src/lib.rs", &"\n".repeat(600))).is_empty());
 }
+
+#[test]
+fn mistakes_on_purpose_are_in_no_ordinary_build() {
+    let root = super::source::root();
+    let mut features = 0;
+    for manifest in [
+        "actors",
+        "transport",
+        "router",
+        "router/node",
+        "examples",
+        "tests",
+        "benches",
+        ".",
+    ] {
+        let path = root.join(manifest).join("Cargo.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        for line in text.lines().filter(|line| line.contains("planted-faults")) {
+            // Its own definition, and nothing that turns it on.
+            assert!(line.starts_with("planted-faults = ["), "{manifest}: {line}");
+            features += 1;
+        }
+    }
+    assert_eq!(features, 3);
+}

@@ -240,7 +240,7 @@ impl SendFlow {
             self.asked = None;
         }
         let more = granted || passed_on;
-        if planted(Fault::LostGrant) && ack.grant_messages % 5 == 0 {
+        if planted(Fault::LostGrant) && ack.grant_messages.is_multiple_of(5) {
             return Some(more);
         }
         self.grant_messages = self.grant_messages.max(ack.grant_messages);
