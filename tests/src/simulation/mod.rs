@@ -31,6 +31,7 @@ pub mod run;
 pub mod scarce;
 pub mod scenario;
 pub mod script;
+pub mod shapes;
 pub mod stores;
 pub mod verdict;
 pub mod world;

@@ -3,7 +3,7 @@
 //! `docs/src/simulation.md` has the same list in words.
 
 use super::run::attempt;
-use super::scenario::SHAPES;
+use super::shapes::SHAPES;
 use mcpbus_transport::planted::{Fault, made, plant};
 use std::fmt::Write as _;
 

@@ -1,7 +1,8 @@
 //! One seed, many seeds, and the command that replays one.
 
 use super::client::Client;
-use super::scenario::{Fault, SHAPES, Scenario, Shape, draw};
+use super::scenario::{Fault, Scenario, draw};
+use super::shapes::{SHAPES, Shape};
 use super::verdict::judge;
 use super::world::World;
 use mcpbus_actors::Time;

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::run::{run, sweep};
-use super::scenario::SHAPES;
+use super::shapes::SHAPES;
 
 macro_rules! scenarios {
     ($($name:ident $seeds:literal)*) => {
