@@ -2,9 +2,9 @@
 //!
 //! A node confirms an announcement to the neighbour it heard it from once all to whom it passed it on have
 //! confirmed it; repeats, which come by a path that is not used, are confirmed at once. An obligation only ever
-//! waits for announcements sent after it arose, so no circle of nodes can wait for itself. Where the path in use leads
-//! over a neighbour that is silent, what comes by another path is known but not used: it is confirmed when it is, which
-//! waits for the silent neighbour, or for the end of its hold, and for nobody else.
+//! waits for announcements sent after it arose, so no circle of nodes can wait for itself. What comes by a path that is
+//! not used, and is not known by the one that is, is confirmed when that knows it too: announcements never wait for
+//! confirmations, so it does in time, or is given up.
 
 use std::collections::BTreeMap;
 

@@ -73,7 +73,8 @@ impl Interest {
         };
         if self.next_hop(origin) == Some(neighbour) && !planted(Fault::ConfirmedEarly) {
             self.owe(origin, reply, refused);
-        } else if self.is_behind(origin, neighbour) && self.uses_silent(origin) {
+        } else if !refused && self.is_behind(origin, neighbour) {
+            // The path in use is slower, or over a link that is down: what is not used yet is not confirmed.
             self.deferred.push(Deferred {
                 neighbour,
                 origin,
@@ -84,13 +85,6 @@ impl Interest {
             // What is not used is not passed on.
             self.answer(reply, refused);
         }
-    }
-
-    /// Whether the path in use leads over a neighbour that is silent.
-    fn uses_silent(&self, origin: NodeId) -> bool {
-        let next_hop = self.next_hop(origin);
-        let peer = next_hop.and_then(|next_hop| self.peers.get(&next_hop));
-        peer.is_some_and(|peer| peer.silent)
     }
 
     /// Whether a neighbour knows of an entry of this origin that the path in use does not.

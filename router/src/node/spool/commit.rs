@@ -162,12 +162,19 @@ impl NodeCore {
                 self.queue_committed(queue.0);
             }
         }
+        let mut gone: Vec<u64> = Vec::new();
         let mut ended: Vec<u64> = commit.waiting.iter().map(|(_, token)| *token).collect();
         for appended in commit.appended {
             let Some(spool) = &mut self.spool else { return };
             let mut touched = Vec::new();
             for (id, tag) in appended.set.queues.iter() {
                 let Some(queue) = spool.queues.get_mut(&id.0) else {
+                    // It was removed meanwhile: nobody is left to process what was for it.
+                    let late = appended.records.iter().zip(&appended.tokens);
+                    gone.extend(
+                        late.filter(|(record, _)| settles_late(record))
+                            .map(|(_, token)| *token),
+                    );
                     continue;
                 };
                 if *id == DEAD {
@@ -203,6 +210,9 @@ impl NodeCore {
         }
         for token in ended {
             self.copy_ended(token, Outcome::Delivered, now);
+        }
+        for token in gone {
+            self.copy_ended(token, Outcome::Shed("unsubscribed"), now);
         }
     }
 
