@@ -123,6 +123,10 @@ impl Ending {
 
 /// Messages written in one piece, at most.
 const BATCH: usize = 256;
+/// How long an interrupted subscriber waits for what it is writing.
+const LAST_WRITE: Duration = Duration::from_secs(1);
+/// Longer than anybody waits.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long the mesh may take to confirm the subscription before it is said that it takes long.
 const READY_SOON: Duration = Duration::from_secs(10);
 
@@ -150,10 +154,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
                 return Exit::Usage;
             }
         };
-        let exit = tokio::select! {
-            exit = print(&mut subscription, arguments) => exit,
-            () = session::interrupted() => Exit::Success,
-        };
+        let exit = print(&mut subscription, arguments).await;
         drop(subscription);
         client.close(Duration::from_secs(2)).await;
         exit
@@ -181,8 +182,13 @@ async fn delete(client: &Client, name: &str) -> Exit {
 async fn print(subscription: &mut Subscription, arguments: &Arguments) -> Exit {
     let clock = SystemClock::new();
     let mut ending = Ending::new(arguments.count, arguments.idle_exit);
-    if let Err(exit) = wait_ready(subscription).await {
-        return exit;
+    let stopping = session::interrupted();
+    tokio::pin!(stopping);
+    tokio::select! {
+        ready = wait_ready(subscription) => if let Err(exit) = ready {
+            return exit;
+        },
+        () = &mut stopping => return Exit::Success,
     }
     eprintln!("ready");
     ending.ready(clock.now());
@@ -190,12 +196,13 @@ async fn print(subscription: &mut Subscription, arguments: &Arguments) -> Exit {
         let left = ending
             .deadline()
             .map(|deadline| deadline.saturating_since(clock.now()));
-        let first = match left {
-            None => subscription.next().await,
-            Some(left) => match tokio::time::timeout(left, subscription.next()).await {
+        let left = left.unwrap_or(FOR_EVER);
+        let first = tokio::select! {
+            first = tokio::time::timeout(left, subscription.next()) => match first {
                 Ok(first) => first,
                 Err(_) => continue,
             },
+            () = &mut stopping => return Exit::Success,
         };
         let Some(first) = first else {
             match subscription.ended_by() {
@@ -214,11 +221,21 @@ async fn print(subscription: &mut Subscription, arguments: &Arguments) -> Exit {
         let count = batch.len() as u64;
         let format = arguments.format;
         // A reader that is slow blocks the write; signals are heard meanwhile, and the credit of what is not
-        // written yet holds the publisher back.
-        match tokio::task::spawn_blocking(move || write(batch, format)).await {
-            Ok(Ok(())) => ending.received(count, clock.now()),
-            Ok(Err(error)) => return output::finish(Err(error)),
-            Err(_) => return Exit::Failure,
+        // written yet holds the publisher back. What is written is acknowledged too, or it would be printed again by the
+        // next subscriber of a durable name: an interruption waits for it, but not for a reader that does not read.
+        let mut writing = tokio::task::spawn_blocking(move || write(batch, format));
+        let (written, stopped) = tokio::select! {
+            written = &mut writing => (Ok(written), false),
+            () = &mut stopping => (tokio::time::timeout(LAST_WRITE, writing).await, true),
+        };
+        match written {
+            Ok(Ok(Ok(()))) => ending.received(count, clock.now()),
+            Ok(Ok(Err(error))) => return output::finish(Err(error)),
+            Ok(Err(_)) => return Exit::Failure,
+            Err(_) => return Exit::Success,
+        }
+        if stopped {
+            return Exit::Success;
         }
     }
     Exit::Success
