@@ -1,7 +1,7 @@
 //! Mistakes on purpose: so that tests can show that each of them would be seen.
 //!
-//! A mistake is made only in a build with the feature `planted-faults`, in the thread that has [planted](plant) it. In
-//! any other build [`planted`] is `false` when compiled, and nothing of this is left. What each of them is and how it is
+//! A mistake is made only in a build with the feature `planted-faults`, in the thread that has planted it. In
+//! any other build `planted` is `false` when compiled, and nothing of this is left. What each of them is and how it is
 //! found stands in `docs/src/simulation.md`.
 
 /// A mistake that can be made on purpose.

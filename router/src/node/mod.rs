@@ -13,7 +13,7 @@
 //! | `decide`, `follow_route`, `ways` | from a subject to entries; routes of other nodes; from entries to flows |
 //! | `switch` | hands messages on as far as credit reaches |
 //! | `drain`, `outcome`, `take_back` | order when ways change; how messages end; what a gone peer left |
-//! | [`spool`] | what is on the disk: durable subscriptions, what waits for them, dead letters |
+//! | `spool` | what is on the disk: durable subscriptions, what waits for them, dead letters |
 //! | `disk` | the store on its thread |
 //! | `owner`, `handle` | the node on the bridge; the thread that carries it out |
 //!
