@@ -104,6 +104,7 @@ impl ClientCore {
                 subscription: number,
                 durable,
                 max_deliver,
+                tries: 0,
                 retries: retries.clone(),
             };
             let delivery = Delivery {

@@ -187,6 +187,8 @@ pub(super) struct Settle {
     pub(super) subscription: u32,
     pub(super) durable: bool,
     pub(super) max_deliver: u16,
+    /// How often its consumer gave it back.
+    pub(super) tries: u16,
     pub(super) retries: Arc<Retries>,
 }
 
@@ -289,13 +291,18 @@ impl Delivery {
     }
 
     fn give_back(&mut self) {
-        let Some(settle) = &self.settle else { return };
-        let attempt = self.attempt().saturating_add(1);
-        if attempt >= settle.max_deliver {
+        let Some(settle) = &mut self.settle else {
+            return;
+        };
+        // What the node handed out anew because a consumer died is not held against the message.
+        settle.tries = settle.tries.saturating_add(1);
+        let tries = settle.tries;
+        if tries >= settle.max_deliver {
             return self.settle_as(Some(Failure::MaxDeliver));
         }
         let mut record = self.record.clone();
-        record.extra.get_or_insert_default().attempt = attempt;
+        let extra = record.extra.get_or_insert_default();
+        extra.attempt = extra.attempt.saturating_add(1);
         let Some(settle) = self.settle.take() else {
             return;
         };
@@ -305,7 +312,7 @@ impl Delivery {
             record,
             settle: Some(settle),
         });
-        let due = shared.now() + pause(attempt, crate::random::u64());
+        let due = shared.now() + pause(tries, crate::random::u64());
         shared.act(|state| {
             if state.subscriptions.contains_key(&subscription)
                 && let Some(key) = returned.take().and_then(|it| retries.give_back(it))
