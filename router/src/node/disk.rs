@@ -50,11 +50,8 @@ impl Carrier {
         match self.0.ask(request) {
             Ok(()) => Ok(()),
             Err(Refused::Busy(request)) => Err(request),
-            Err(Refused::Ended(request)) => {
-                tracing::error!("the spool's thread has ended: nothing more is stored");
-                drop(request);
-                Ok(())
-            }
+            // The end of its answers says so to the node: see `hear`.
+            Err(Refused::Ended(_)) => Ok(()),
         }
     }
 }
@@ -118,6 +115,12 @@ pub(super) async fn hear(
             }
         }
     }
+    // A store that ends before its node has panicked: whoever waits for it must not wait for ever.
+    hub.with(|core, now| {
+        if core.carrier.is_some() {
+            core.store_ended(now);
+        }
+    });
 }
 
 /// Waits until what the node has settled is on the disk, so that it is not delivered again after the next start.

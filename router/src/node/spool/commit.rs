@@ -106,6 +106,17 @@ impl NodeCore {
         })
     }
 
+    /// The store is gone: nothing more is stored in this life of the node, and whoever waits for it is told.
+    pub(in crate::node) fn store_ended(&mut self, now: Time) {
+        let Some(spool) = &mut self.spool else { return };
+        let error = StoreError::SyncFailed {
+            reason: String::from("the thread of the spool has ended"),
+        };
+        let commit = spool.under_way.take().unwrap_or_default();
+        self.not_stored(commit, &error, now);
+        self.settle(now);
+    }
+
     /// The store has answered a request.
     pub fn store_answered(&mut self, answer: Answer, now: Time) {
         match answer {
@@ -221,7 +232,10 @@ impl NodeCore {
         let Some(spool) = &mut self.spool else { return };
         let broken = matches!(
             error,
-            StoreError::SyncFailed { .. } | StoreError::Unreadable { .. }
+            // The last is a mistake of the node's own: tried again it would be refused again, for ever.
+            StoreError::SyncFailed { .. }
+                | StoreError::Unreadable { .. }
+                | StoreError::Invalid { .. }
         );
         if broken {
             tracing::error!(%error, "nothing more is stored");
