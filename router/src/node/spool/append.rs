@@ -44,14 +44,16 @@ impl NodeCore {
     pub(in crate::node) fn storable(&self, id: InFlowId, record: &Record) -> Storable {
         match &self.spool {
             Some(spool) if !spool.is_broken() => {
-                let repeat = record.extra.as_ref().is_some_and(|extra| extra.repeat);
+                if !record.extra.as_ref().is_some_and(|extra| extra.repeat) {
+                    return Storable::Yes;
+                }
                 let source = Source {
                     producer: record.head.producer,
                     scope: self.scope(id, record),
                 };
                 let off = u64::from(planted(Fault::RepeatOffByOne));
                 let sequence = record.sequence.saturating_sub(off);
-                if repeat && spool.producers.contains(source, sequence) {
+                if spool.producers.contains(source, sequence) {
                     Storable::Repeat
                 } else {
                     Storable::Yes
@@ -84,13 +86,14 @@ impl NodeCore {
     /// Puts a message into the next commit. `token` ends when that is on the disk, or, for each queue, when the message
     /// was processed, if that was asked for.
     pub(in crate::node) fn append(&mut self, id: InFlowId, record: Record, set: u32, token: u64) {
-        let scope = self.scope(id, &record);
+        let asks = record.head.ack == AckLevel::Stored;
+        let scope = if asks { self.scope(id, &record) } else { 0 };
         let Some(spool) = &mut self.spool else { return };
         let Some(set) = spool.set(set).cloned() else {
             debug_assert!(false, "a set is used in the version that made it");
             return;
         };
-        if record.head.ack == AckLevel::Stored {
+        if asks {
             let source = Source {
                 producer: record.head.producer,
                 scope,
