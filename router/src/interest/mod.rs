@@ -64,6 +64,8 @@ pub struct Interest {
     obligations: Obligations,
     /// Confirmations that wait until what they confirm is used here.
     deferred: Vec<Deferred>,
+    /// Whether confirmations wait until the caller has kept what they are for.
+    confirms_held: bool,
     /// Neighbours that have something to send, in turn.
     ready: VecDeque<Neighbour>,
     changes: VecDeque<Change>,
@@ -89,6 +91,7 @@ impl Interest {
             peers: BTreeMap::new(),
             best: BTreeMap::new(),
             obligations: Obligations::default(),
+            confirms_held: false,
             deferred: Vec::new(),
             ready: VecDeque::new(),
             changes: VecDeque::new(),
@@ -137,6 +140,12 @@ impl Interest {
         if self.local.remove(&id).is_some() {
             self.local_changed(id);
         }
+    }
+
+    /// Holds confirmations back while the caller has not kept what it learned, or lets them go on. Everything else is
+    /// sent as before.
+    pub fn hold_confirms(&mut self, hold: bool) {
+        self.confirms_held = hold;
     }
 
     /// Whether nodes are still to confirm a local entry.

@@ -42,7 +42,9 @@ impl Interest {
     pub fn poll_send_to(&mut self, neighbour: Neighbour) -> Option<Message> {
         loop {
             let peer = self.peers.get_mut(&neighbour)?;
-            if let Some(confirm) = peer.next_confirm() {
+            if !self.confirms_held
+                && let Some(confirm) = peer.next_confirm()
+            {
                 return Some(confirm);
             }
             let origin = match peer.front()? {

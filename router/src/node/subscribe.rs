@@ -3,7 +3,7 @@
 use super::core::NodeCore;
 use super::decide::{EntryRoute, EntryState, Member, member_id};
 use super::peer::{OutFlow, PeerId, Subscription};
-use super::spool::{Attached, DURABLE, is_durable};
+use super::spool::{Attached, DURABLE, Spool, is_durable};
 use super::take_back::Takers;
 use crate::interest::{Change, Entry, EntryId, Neighbour, NodeId, ROUTE_GROUPS, RoutedGroups};
 use crate::policy::MemberChooser;
@@ -384,6 +384,9 @@ impl NodeCore {
             self.changed(change);
         }
         self.forget_withdrawn();
+        // Who hears that this node knows of a durable subscription relies on it, also after a death of this node.
+        let kept = self.spool.as_ref().is_none_or(Spool::has_kept_interest);
+        self.interest.hold_confirms(!kept);
         let neighbours: Vec<(PeerId, Neighbour)> = self
             .peers
             .iter()
@@ -411,7 +414,9 @@ impl NodeCore {
                     origin: origin.0,
                     entry: id.0,
                 };
-                self.remember_durable(target, &entry.pattern);
+                if !self.remember_durable(target, &entry.pattern) {
+                    return;
+                }
                 if self.remote_entries.contains_key(&(origin.0, id.0)) {
                     return;
                 }

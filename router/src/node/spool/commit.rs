@@ -45,6 +45,8 @@ pub(super) struct Commit {
     pub(super) settled: BTreeMap<u32, BTreeSet<Position>>,
     /// Queues that are removed, and values.
     pub(super) after: Vec<Operation>,
+    /// Whether durable interest of another node is among what comes before.
+    pub(super) interest: bool,
     /// Producers of which something is stored.
     pub(super) producers: Vec<Source>,
     /// Repeats: they wait for the commit, which is not before the one that has the message.
@@ -250,8 +252,10 @@ impl NodeCore {
             settled,
             mut after,
             mut waiting,
+            interest,
             ..
         } = commit;
+        spool.pending.interest |= interest;
         // Repeats that came since may be of what was not stored now: they are looked at again.
         waiting.append(&mut spool.pending.waiting);
         before.retain(|operation| !matches!(operation, Operation::Put { key, .. } if key.first() == Some(&PRODUCER_KEY)));

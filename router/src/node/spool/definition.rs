@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub(super) const INTEREST_KEY: u8 = b'i';
 /// Longest name of a durable subscription, in bytes.
 pub(crate) const NAME_MAX: usize = 255;
-/// Most targets of one stored message at one node.
+/// Most targets of one stored message at one node, and so most durable subscriptions of a node.
 pub(super) const ENTRIES_MAX: usize = 512;
 
 /// What a queue is for.

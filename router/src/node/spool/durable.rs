@@ -1,6 +1,8 @@
 //! Durable subscriptions: those of this node, and those of others that are remembered while they are away.
 
-use super::definition::{self, NAME_MAX, QueueKind, recover_entries, recover_interest};
+use super::definition::{
+    self, ENTRIES_MAX, NAME_MAX, QueueKind, recover_entries, recover_interest,
+};
 use super::queue::{Attached, Queue};
 use super::state::{DEAD, DURABLE, SPOOL, Spool, is_durable};
 use crate::interest::{Entry, EntryId, NodeId};
@@ -151,8 +153,10 @@ impl NodeCore {
         if let Some(reason) = &spool.broken {
             return Err((SubscribeRefusal::NoSpool, reason.clone()));
         }
-        if spool.queues.len() >= QUEUES_MAX {
-            return refuse(format!("the spool has {QUEUES_MAX} queues, its limit"));
+        if spool.names.len() >= ENTRIES_MAX {
+            return refuse(format!(
+                "the node has {ENTRIES_MAX} durable subscriptions, its limit"
+            ));
         }
         let kind = QueueKind::Subscription {
             name: name.into(),
@@ -351,20 +355,35 @@ impl NodeCore {
         }
     }
 
-    /// A durable entry of another node became known: it is remembered, and there is a queue for that node.
-    pub(in crate::node) fn remember_durable(&mut self, target: Target, pattern: &Pattern) {
+    /// A durable entry of another node became known: it is remembered, and there is a queue for that node. `false` for more
+    /// of them than one stored message can name, which that node does not have: such an entry is passed over.
+    pub(in crate::node) fn remember_durable(&mut self, target: Target, pattern: &Pattern) -> bool {
         let Some(spool) = self.spool.as_mut().filter(|_| is_durable(target.entry)) else {
-            return;
+            return true;
         };
+        let key = (target.origin, target.entry);
+        let of_origin = (target.origin, DURABLE)..=(target.origin, u32::MAX);
+        if !self.remote_entries.contains_key(&key)
+            && self.remote_entries.range(of_origin).count() >= ENTRIES_MAX
+        {
+            tracing::warn!(
+                origin = format!("{:032x}", target.origin),
+                limit = ENTRIES_MAX,
+                "a node has more durable subscriptions than it may"
+            );
+            return false;
+        }
         spool.withdrawn.remove(&target);
         let (key, value) = definition::interest(target, pattern);
         if !planted(Fault::InterestNotKept) {
             spool.pending.before.push(Operation::Put { key, value });
+            spool.pending.interest = true;
         }
         if !spool.origins.contains_key(&target.origin) && spool.queues.len() < QUEUES_MAX {
             let origin = target.origin;
             self.new_queue(QueueKind::Node { origin });
         }
+        true
     }
 
     /// A durable entry that was remembered over a restart.

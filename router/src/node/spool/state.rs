@@ -125,6 +125,16 @@ impl Spool {
         self.queues.len().saturating_sub(1)
     }
 
+    /// Whether all durable interest of other nodes is on the disk, as far as there is one.
+    pub(in crate::node) fn has_kept_interest(&self) -> bool {
+        let coming = self.pending.interest
+            || self
+                .under_way
+                .as_ref()
+                .is_some_and(|under_way| under_way.interest);
+        !coming || self.broken.is_some()
+    }
+
     /// Whether nothing more can be stored in this life of the node.
     pub(in crate::node) fn is_broken(&self) -> bool {
         self.broken.is_some()
