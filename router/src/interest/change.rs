@@ -16,16 +16,19 @@ pub struct Limits {
     /// How long the paths over a link that went down stay in use, and how long after its return the neighbour may
     /// take to tell of them anew.
     pub hold: Duration,
+    /// How long confirmations of a neighbour are waited for while its link is down and its session may go on.
+    pub patience: Duration,
 }
 
 impl Default for Limits {
-    /// 256 neighbours, 1,024 origins, 262,144 entries, 10 seconds.
+    /// 256 neighbours, 1,024 origins, 262,144 entries, 10 seconds, 3 seconds.
     fn default() -> Self {
         Self {
             neighbours: 256,
             origins: 1024,
             entries: 262_144,
             hold: Duration::from_secs(10),
+            patience: Duration::from_secs(3),
         }
     }
 }
@@ -70,7 +73,8 @@ pub enum Change {
         /// What it wanted.
         entry: Entry,
     },
-    /// Every node that can be reached knows this local entry, as far as its path did not change meanwhile.
+    /// Every node that can be reached knows this local entry, as far as its path did not change meanwhile. A node whose
+    /// link is down can be reached until [`Limits::patience`] is over.
     Confirmed {
         /// The local entry.
         id: EntryId,

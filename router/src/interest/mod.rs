@@ -277,14 +277,11 @@ impl Interest {
     }
 
     /// The link to a neighbour is down, but what was sent is kept and its session may go on: it stays on the paths in
-    /// use, and nobody waits for its confirmations until it [is back](Self::neighbour_back).
-    pub fn neighbour_silent(&mut self, neighbour: Neighbour) {
-        let waiting = match self.peers.get_mut(&neighbour) {
-            Some(peer) if peer.up => peer.excuse(),
-            _ => return,
-        };
-        for obligation in waiting {
-            self.discharge(obligation, false);
+    /// use. Its confirmations are waited for as long as [`Limits::patience`] says, and then no more until it
+    /// [is back](Self::neighbour_back).
+    pub fn neighbour_silent(&mut self, neighbour: Neighbour, now: Time) {
+        if let Some(peer) = self.peers.get_mut(&neighbour).filter(|peer| peer.up) {
+            peer.excuse_at = Some(now + self.limits.patience);
         }
     }
 
@@ -292,6 +289,7 @@ impl Interest {
     pub fn neighbour_back(&mut self, neighbour: Neighbour) {
         if let Some(peer) = self.peers.get_mut(&neighbour) {
             peer.silent = false;
+            peer.excuse_at = None;
         }
     }
 
@@ -346,20 +344,30 @@ impl Interest {
     /// When [`handle_timeout`](Self::handle_timeout) is to be called, if nothing comes before.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Time> {
-        self.peers.values().filter_map(|peer| peer.sweep_at).min()
+        let timers = |peer: &Peer| peer.sweep_at.into_iter().chain(peer.excuse_at);
+        self.peers.values().flat_map(timers).min()
     }
 
-    /// Gives up paths that have been stale for too long.
+    /// Gives up paths that have been stale for too long, and confirmations of those who have been silent for too long.
     pub fn handle_timeout(&mut self, now: Time) {
-        let due = |peer: &Peer| peer.sweep_at.is_some_and(|at| at <= now);
-        let due: Vec<Neighbour> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| due(peer))
-            .map(|(neighbour, _)| *neighbour)
-            .collect();
-        for neighbour in due {
-            self.sweep(neighbour);
+        let due = |at: Option<Time>| at.is_some_and(|at| at <= now);
+        let neighbours: Vec<Neighbour> = self.peers.keys().copied().collect();
+        for neighbour in neighbours {
+            let Some(peer) = self.peers.get_mut(&neighbour) else {
+                continue;
+            };
+            let sweeps = due(peer.sweep_at);
+            let waiting = if due(peer.excuse_at) {
+                peer.excuse()
+            } else {
+                Vec::new()
+            };
+            for obligation in waiting {
+                self.discharge(obligation, false);
+            }
+            if sweeps {
+                self.sweep(neighbour);
+            }
         }
     }
 

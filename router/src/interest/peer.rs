@@ -190,6 +190,8 @@ pub(super) struct Peer {
     pub(super) up: bool,
     /// Its link is down and may come back to the same session: until then nobody waits for what it confirms.
     pub(super) silent: bool,
+    /// When it is taken for silent, while its link is down.
+    pub(super) excuse_at: Option<Time>,
     /// When stale state is swept.
     pub(super) sweep_at: Option<Time>,
     pub(super) ribs: BTreeMap<NodeId, Rib>,
@@ -215,6 +217,7 @@ impl Peer {
             node,
             up: false,
             silent: false,
+            excuse_at: None,
             sweep_at: None,
             ribs: BTreeMap::new(),
             staging: BTreeMap::new(),
@@ -234,6 +237,7 @@ impl Peer {
     pub(super) fn disconnect(&mut self) -> Vec<ObligationId> {
         self.up = false;
         self.silent = false;
+        self.excuse_at = None;
         self.staging.clear();
         self.confirms.clear();
         self.queue.clear();
@@ -252,6 +256,7 @@ impl Peer {
     /// Those who wait for this neighbour need not any more; what was sent to it, and its answers, stay on their way.
     pub(super) fn excuse(&mut self) -> Vec<ObligationId> {
         self.silent = true;
+        self.excuse_at = None;
         let told = self.told.values_mut().map(|told| &mut told.owed);
         let sent = self.unconfirmed.values_mut();
         let waiting = told.chain(sent.map(|sent| &mut sent.obligations));

@@ -139,7 +139,7 @@ impl NodeCore {
                     self.registry.set_live(self.peers[id].serial, false);
                     if self.peers[id].neighbour {
                         let neighbour = Neighbour(self.peers[id].serial as u32);
-                        self.interest.neighbour_silent(neighbour);
+                        self.interest.neighbour_silent(neighbour, now);
                     }
                     self.refuse(
                         link,

@@ -279,7 +279,7 @@ impl NodeCore {
         let neighbour = peer.neighbour.then_some(Neighbour(peer.serial as u32));
         tell!(peer.role, peer = peer.name(), reason, "link down");
         if let Some(neighbour) = neighbour {
-            self.interest.neighbour_silent(neighbour);
+            self.interest.neighbour_silent(neighbour, now);
         }
         if left {
             self.remove_peer(id, now);

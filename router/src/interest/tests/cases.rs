@@ -145,6 +145,7 @@ fn what_exceeds_the_limits_is_refused_counted_and_told() {
         origins: 1,
         neighbours: 1,
         hold: HOLD,
+        patience: HOLD,
     };
     let mut small = Interest::new(node(9), 1, limits);
     small
@@ -284,14 +285,21 @@ fn a_neighbour_that_breaks_the_protocol_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn nobody_waits_for_a_neighbour_that_is_silent() {
+fn nobody_waits_long_for_a_neighbour_that_is_silent() {
     let mut mesh = chain(3);
     mesh.finish();
     // Asked before it falls silent, and after.
     mesh.set(0, 1, entry(1, 1));
     assert!(!mesh.views[0].confirmed.contains(&EntryId(1)));
     let far = mesh.numbers[&(0, 1)];
-    mesh.nodes[0].neighbour_silent(far);
+    let now = mesh.now;
+    mesh.nodes[0].neighbour_silent(far, now);
+    let patience = Limits::default().patience;
+    assert_eq!(mesh.nodes[0].next_timeout(), Some(now + patience));
+    mesh.nodes[0].handle_timeout(now + patience.mul_f64(0.99));
+    mesh.settle(0);
+    assert!(!mesh.views[0].confirmed.contains(&EntryId(1)));
+    mesh.nodes[0].handle_timeout(now + patience);
     mesh.settle(0);
     assert!(mesh.views[0].confirmed.contains(&EntryId(1)));
     mesh.set(0, 2, entry(2, 1));
