@@ -303,7 +303,7 @@ impl ClientCore {
                 self.arrived(flow, first, &mut records, now);
                 self.session.recycle(records);
             }
-            Event::Credit { flow } => {
+            Event::Credit { flow } | Event::Reduced { flow } => {
                 if let Some(slot) = self.slots.get(&flow) {
                     self.shared.lock().outbox.mark(*slot);
                 }

@@ -97,6 +97,13 @@ impl NodeCore {
                 self.renew_attempts(id, flow);
                 self.wake_next(id, flow);
             }
+            Event::Reduced { flow } => {
+                // What it asked for may have been given and taken back at once.
+                let out = self.peers[id].outgoing.get_mut(&flow);
+                if let Some(waiter) = out.and_then(|out| out.waiters.pop_front()) {
+                    self.schedule(waiter);
+                }
+            }
             Event::Pending {
                 flow,
                 messages,

@@ -52,6 +52,11 @@ pub enum Event {
         /// Which.
         flow: u32,
     },
+    /// Credit of a sending flow was taken back before it was used: who waits for some asks anew.
+    Reduced {
+        /// Which.
+        flow: u32,
+    },
     /// The sender of a receiving flow has confirmed a revoke: [`exposure`](super::Session::exposure) is what it still
     /// has.
     Revoked {

@@ -223,6 +223,8 @@ impl Session {
                 if let Some(send) = self.send_flows.get_mut(&flow) {
                     let (messages, bytes) = send.revoke(messages, bytes);
                     self.to_confirm.push_back((flow, messages, bytes));
+                    self.want_uncovered(flow);
+                    self.events.push_back(Event::Reduced { flow });
                 }
                 Ok(())
             }

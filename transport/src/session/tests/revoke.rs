@@ -35,6 +35,25 @@ fn revoked(session: &mut Session) -> usize {
 }
 
 #[test]
+fn a_sender_learns_that_credit_was_taken_back_to_ask_anew() {
+    let mut pair = live();
+    let flow = open(&mut pair, 100, 100);
+    // What it asks for is given and taken back before it could be used.
+    pair.dialer.want(flow, 1, 500, 500);
+    pair.settle_all();
+    pair.acceptor.set_window(flow, 100, 500, pair.now);
+    pair.settle_all();
+    drain(&mut pair.dialer);
+    assert!(pair.acceptor.revoke(flow, 0, 0));
+    pair.settle_all();
+    assert_eq!(pair.dialer.room(flow), (0, 0));
+    let events = drain(&mut pair.dialer);
+    let told =
+        |event: &Event| matches!(event, Event::Reduced { flow: reduced } if *reduced == flow);
+    assert!(events.iter().any(told), "{events:?}");
+}
+
+#[test]
 fn what_is_not_used_comes_back_and_counts_until_it_does() {
     let mut pair = live();
     let flow = open(&mut pair, 100, 100_000);
