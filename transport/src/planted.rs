@@ -28,6 +28,8 @@ pub enum Fault {
     CopyCountedTwice,
     /// When the way changes the new one is used at once.
     OrderOnWayChange,
+    /// A way is taken for empty when the next node has passed on what was on it.
+    DrainedEarly,
     /// What remains of a peer's earlier life does not go first.
     OrphanOrder,
     /// Only the first of several flows is woken when there is credit.
@@ -81,6 +83,7 @@ impl Fault {
         Self::BatchSplitForgets,
         Self::CopyCountedTwice,
         Self::OrderOnWayChange,
+        Self::DrainedEarly,
         Self::OrphanOrder,
         Self::StarvedFlow,
         Self::GroupTwice,

@@ -2,20 +2,29 @@
 //!
 //! A target is reached by one flow at a time. When the mesh changes it may come to be reached by another flow or over
 //! another node; messages that are still on the old way would then be overtaken. So each flow from a peer remembers
-//! which flows it used before the change, and does not use another one to the same target until those are passed on.
+//! which flows it used before the change, and does not use another one to the same target until what was sent on those
+//! has come to its end: the next node has settled it, and where it passed it on to further nodes, has said that they have
+//! settled it too. The next node is asked that once somebody waits for it, and asks those behind it in turn.
 
 use super::core::NodeCore;
 use super::decide::Out;
 use super::flow::{Blocked, Chosen, Former, InFlowId};
-use super::peer::PeerId;
+use super::peer::{Peer, PeerId};
+use crate::protocol::{Signal, Target};
 use mcpbus_actors::Time;
 use mcpbus_transport::planted::{Fault, planted};
 use mcpbus_transport::wire::Record;
 use std::rc::Rc;
+use std::sync::Arc;
 
 impl NodeCore {
     /// The flow that must be passed on before a message may go these ways.
-    pub(super) fn still_draining(&mut self, id: InFlowId, outs: &[Out]) -> Option<(PeerId, u32)> {
+    pub(super) fn still_draining(
+        &mut self,
+        id: InFlowId,
+        record: &Record,
+        outs: &[Out],
+    ) -> Option<(PeerId, u32)> {
         let inflow = &mut self.inflows[id];
         if inflow.used.0 != self.version {
             inflow.used.0 = self.version;
@@ -45,16 +54,23 @@ impl NodeCore {
         if inflow.former.is_empty() {
             return None;
         }
+        let ways = inflow.ways.get(&(Arc::as_ptr(&record.head) as usize));
+        let is_new = |out: &&Out| {
+            out.onward && !ways.is_some_and(|ways| ways.contains((out.peer, out.flow)))
+        };
+        if !outs.iter().any(|out| is_new(&out)) {
+            return None;
+        }
         let peers = &self.peers;
         inflow.former.retain(|former| {
-            peers.get(former.peer).is_some_and(|peer| {
-                peer.outgoing.contains_key(&former.flow)
-                    && peer.session.sent(former.flow).2 < former.position
-            })
+            peers
+                .get(former.peer)
+                .is_some_and(|peer| !peer.passed_on(former.flow, former.position))
         });
         let blocking = inflow.former.iter().find(|former| {
             outs.iter()
-                .filter(|out| out.onward && (out.peer, out.flow) != (former.peer, former.flow))
+                .filter(is_new)
+                .filter(|out| (out.peer, out.flow) != (former.peer, former.flow))
                 .any(|out| {
                     let targets = peers
                         .get(out.peer)
@@ -64,9 +80,88 @@ impl NodeCore {
                     })
                 })
         });
-        blocking
+        let (peer, flow, position) = blocking
             .filter(|_| !planted(Fault::OrderOnWayChange))
-            .map(|former| (former.peer, former.flow))
+            .map(|former| (former.peer, former.flow, former.position))?;
+        self.ask_to_drain(peer, flow, position);
+        Some((peer, flow))
+    }
+
+    /// Asks a node whether what went to it on a flow has come to its end, once it has settled all of that itself.
+    fn ask_to_drain(&mut self, peer: PeerId, flow: u32, position: u64) {
+        let Some(state) = self.peers.get_mut(peer) else {
+            return;
+        };
+        let settled = state.session.sent(flow).2;
+        if settled >= position
+            && let Some(out) = state.outgoing.get_mut(&flow)
+            && out.asked.is_none()
+        {
+            out.asked = Some(settled);
+            self.tell(peer, &Signal::Drain { flow });
+        }
+    }
+
+    /// A node asks whether what it sent on a flow, all of which is settled here, has come to its end.
+    pub(super) fn drain_asked(&mut self, id: PeerId, flow: u32) {
+        let Some(&inflow) = self.peers[id].incoming.get(&flow) else {
+            // The flow has ended.
+            return self.tell(id, &Signal::Drained { flow });
+        };
+        let state = &self.inflows[inflow];
+        let used = state.used.1.iter().filter_map(|&(peer, flow)| {
+            let position = self.peers.get(peer)?.session.sent(flow).0;
+            Some((peer, flow, position))
+        });
+        let former = state
+            .former
+            .iter()
+            .map(|former| (former.peer, former.flow, former.position));
+        let ways = used.chain(former).collect();
+        self.inflows[inflow].asked = Some(ways);
+        self.answer_drain(inflow);
+    }
+
+    /// Answers a node that has asked whether a flow is drained, or sees to it that it is tried again.
+    pub(super) fn answer_drain(&mut self, id: InFlowId) {
+        let Some(mut ways) = self.inflows[id].asked.take() else {
+            return;
+        };
+        let (peer, Some(flow)) = (self.inflows[id].peer, self.inflows[id].flow) else {
+            return;
+        };
+        ways.retain(|(peer, flow, position)| {
+            self.peers
+                .get(*peer)
+                .is_some_and(|peer| !peer.passed_on(*flow, *position))
+        });
+        if ways.is_empty() || planted(Fault::DrainedEarly) {
+            return self.tell(peer, &Signal::Drained { flow });
+        }
+        for &(peer, flow, position) in &ways {
+            self.ask_to_drain(peer, flow, position);
+            if let Some(out) = self
+                .peers
+                .get_mut(peer)
+                .and_then(|peer| peer.outgoing.get_mut(&flow))
+            {
+                out.drains.insert(id);
+            }
+        }
+        self.inflows[id].asked = Some(ways);
+    }
+
+    /// A node says that what it was asked about has come to its end.
+    pub(super) fn drained(&mut self, id: PeerId, flow: u32) {
+        let Some(out) = self.peers[id].outgoing.get_mut(&flow) else {
+            return;
+        };
+        if let Some(position) = out.asked.take() {
+            out.drained = out.drained.max(position);
+        }
+        for waiter in std::mem::take(&mut out.drains) {
+            self.schedule(waiter);
+        }
     }
 
     /// Lets the front of a flow wait until another flow is passed on.
@@ -114,7 +209,14 @@ impl NodeCore {
             };
             match inflow.drains_since() {
                 Some(since) if now >= since + self.config.hold => {
-                    inflow.former.clear();
+                    // Whoever has not answered by now is asked again when it matters.
+                    for former in std::mem::take(&mut inflow.former) {
+                        let peer = self.peers.get_mut(former.peer);
+                        if let Some(out) = peer.and_then(|peer| peer.outgoing.get_mut(&former.flow))
+                        {
+                            out.asked = None;
+                        }
+                    }
                     self.schedule(id);
                 }
                 Some(_) => {
@@ -126,18 +228,26 @@ impl NodeCore {
     }
 
     /// A message goes this way.
-    pub(super) fn note_used(&mut self, id: InFlowId, out: &Out) {
-        let used = &mut self.inflows[id].used.1;
-        if !used.contains(&(out.peer, out.flow)) {
-            used.push((out.peer, out.flow));
+    pub(super) fn note_used(&mut self, id: InFlowId, head: usize, out: &Out) {
+        let (inflow, way) = (&mut self.inflows[id], (out.peer, out.flow));
+        if !inflow.used.1.contains(&way) {
+            inflow.used.1.push(way);
         }
+        inflow.ways.entry(head).or_default().note(way, self.version);
     }
 
     /// A peer counts anew what it is sent.
     pub(super) fn recount_former(&mut self, peer: PeerId) {
-        let Some(state) = self.peers.get(peer) else {
+        let Some(state) = self.peers.get_mut(peer) else {
             return;
         };
+        // It does not know any more what it was asked, nor what it has asked.
+        for out in state.outgoing.values_mut() {
+            (out.drained, out.asked) = (0, None);
+        }
+        for inflow in state.incoming.values() {
+            self.inflows[*inflow].asked = None;
+        }
         for (_, inflow) in &mut self.inflows {
             for former in inflow
                 .former
@@ -155,5 +265,22 @@ impl NodeCore {
             inflow.former.retain(|former| former.peer != peer);
             inflow.used.1.retain(|(used, _)| *used != peer);
         }
+    }
+}
+
+impl Peer {
+    /// Whether what was sent on a flow up to `position` has come to its end, as far as is known.
+    fn passed_on(&self, flow: u32, position: u64) -> bool {
+        let Some(out) = self.outgoing.get(&flow) else {
+            return true;
+        };
+        let node = self.session.peer().map(|peer| peer.id);
+        let ends_there = |target: &Target| Some(target.origin) == node;
+        let last = out
+            .targets
+            .as_ref()
+            .is_none_or(|targets| targets.iter().all(ends_there));
+        let settled = self.session.sent(flow).2 >= position;
+        settled && (last || out.drained >= position)
     }
 }

@@ -68,6 +68,34 @@ pub(super) struct Former {
     pub(super) targets: Rc<[Target]>,
 }
 
+/// The flows that messages of one head went by.
+#[derive(Default)]
+pub(super) struct Ways {
+    /// In which version of the node.
+    pub(super) version: u64,
+    pub(super) present: SmallVec<[(PeerId, u32); 2]>,
+    /// In the version before, of those in which there were such messages.
+    pub(super) before: SmallVec<[(PeerId, u32); 2]>,
+}
+
+impl Ways {
+    /// Whether messages went this way before anything changed: then it is no change to go it again.
+    pub(super) fn contains(&self, way: (PeerId, u32)) -> bool {
+        self.present.contains(&way) || self.before.contains(&way)
+    }
+
+    /// A message goes this way.
+    pub(super) fn note(&mut self, way: (PeerId, u32), version: u64) {
+        if self.version != version {
+            self.version = version;
+            self.before = std::mem::take(&mut self.present);
+        }
+        if !self.present.contains(&way) {
+            self.present.push(way);
+        }
+    }
+}
+
 /// How a flow's part of the credit budget grows and shrinks.
 #[derive(Default)]
 pub(super) struct Share {
@@ -118,8 +146,12 @@ pub(super) struct InFlow {
     pub(super) share: Share,
     /// Flows to nodes that were used since the node's version was this.
     pub(super) used: (u64, Vec<(PeerId, u32)>),
-    /// Flows that were used before and are not passed on.
+    /// Flows that were used before, and of which not everything is known to have come to its end.
     pub(super) former: Vec<Former>,
+    /// By which flows the messages of each head last went, by head.
+    pub(super) ways: HashMap<usize, Ways, FixedState>,
+    /// What its peer waits for that has asked whether everything has come to its end.
+    pub(super) asked: Option<Vec<(PeerId, u32, u64)>>,
     /// Whether targets that are out of reach have been waited for long enough.
     pub(super) impatient: bool,
     /// The message that goes on without some of its targets.
@@ -157,6 +189,8 @@ impl InFlow {
             share: Share::default(),
             used: (0, Vec::new()),
             former: Vec::new(),
+            ways: HashMap::default(),
+            asked: None,
             impatient: false,
             skipped: None,
             hungry: false,
@@ -190,6 +224,7 @@ impl InFlow {
     pub(super) fn remember(&mut self, address: usize, decision: CachedDecision) {
         if self.decisions.len() >= DECISIONS_MAX {
             self.decisions.clear();
+            self.ways.clear();
         }
         self.decisions.insert(address, decision);
     }

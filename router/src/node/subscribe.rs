@@ -11,7 +11,7 @@ use crate::protocol::{Definition, Signal, SubscribeRefusal, Target};
 use crate::routing::{Pattern, Subject};
 use bytes::Bytes;
 use mcpbus_actors::Time;
-use mcpbus_transport::wire::GoodbyeCode;
+use mcpbus_transport::wire::{GoodbyeCode, Role};
 use std::sync::Arc;
 
 /// Signals that may wait for a neighbour before interest waits too.
@@ -69,6 +69,13 @@ impl NodeCore {
                 );
             }
             Ok(Signal::Interest { message }) => self.interest_heard(id, &message, now),
+            Ok(Signal::Drain { .. } | Signal::Drained { .. })
+                if self.peers[id].role != Role::Node =>
+            {
+                self.part(id, "a signal that only nodes send to each other");
+            }
+            Ok(Signal::Drain { flow }) => self.drain_asked(id, flow),
+            Ok(Signal::Drained { flow }) => self.drained(id, flow),
             Ok(Signal::Ready { .. } | Signal::Refused { .. } | Signal::Counted { .. }) => {
                 self.part(id, "a signal that only nodes send to clients");
             }

@@ -11,6 +11,7 @@ use mcpbus_transport::planted::{Fault, planted};
 use mcpbus_transport::wire::{AckLevel, Failure, Record, Role};
 use smallvec::SmallVec;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Messages a flow may hand on before others get their turn.
 const TURN: usize = 256;
@@ -83,6 +84,10 @@ impl NodeCore {
             return;
         };
         inflow.scheduled = false;
+        if inflow.asked.is_some() {
+            self.answer_drain(id);
+        }
+        let inflow = &mut self.inflows[id];
         let since = match inflow.blocked.take() {
             Some(Blocked::Destination { since } | Blocked::Drain { since }) => since,
             _ => now,
@@ -230,7 +235,7 @@ impl NodeCore {
                 }
             },
         };
-        if let Some(former) = self.still_draining(id, &outs) {
+        if let Some(former) = self.still_draining(id, &record, &outs) {
             self.wait_for_drain(id, (sequence, record), outs, former, since);
             return false;
         }
@@ -342,6 +347,7 @@ impl NodeCore {
                 (None, None) => {}
             }
         }
+        let head = Arc::as_ptr(&record.head) as usize;
         let record_is_stored = asks_for_disk && outs.iter().any(|out| out.durable);
         let mut record = Some(record);
         for (index, out) in outs.iter().enumerate() {
@@ -357,7 +363,7 @@ impl NodeCore {
                 copy.head = heads.of(out).clone();
             }
             if out.onward {
-                self.note_used(id, out);
+                self.note_used(id, head, out);
             }
             let Some(peer) = self.peers.get_mut(out.peer) else {
                 continue;

@@ -105,6 +105,17 @@ pub enum Signal {
         /// Its bytes.
         message: Bytes,
     },
+    /// Between nodes: whether everything that came on a flow, all of which its receiver has settled, has come to its end,
+    /// also beyond the receiver. Answered with [`Signal::Drained`] as soon as it has.
+    Drain {
+        /// The asker's number for the flow.
+        flow: u32,
+    },
+    /// The answer to [`Signal::Drain`].
+    Drained {
+        /// The asker's number for the flow.
+        flow: u32,
+    },
 }
 
 impl Signal {
@@ -169,6 +180,14 @@ impl Signal {
             Self::Interest { message } => {
                 out.put_u8(7);
                 put_blob(&mut out, message);
+            }
+            Self::Drain { flow } => {
+                out.put_u8(9);
+                put_varint(&mut out, u64::from(*flow));
+            }
+            Self::Drained { flow } => {
+                out.put_u8(10);
+                put_varint(&mut out, u64::from(*flow));
             }
         }
         out.freeze()
@@ -238,6 +257,12 @@ impl Signal {
             },
             7 => Self::Interest {
                 message: cursor.blob("interest", INTEREST_MAX)?,
+            },
+            9 => Self::Drain {
+                flow: cursor.varint32("flow")?,
+            },
+            10 => Self::Drained {
+                flow: cursor.varint32("flow")?,
             },
             other => {
                 return Err(WireError::Invalid {

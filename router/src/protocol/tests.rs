@@ -70,6 +70,8 @@ fn messages_come_out_as_they_went_in() {
         Signal::Interest {
             message: Bytes::from_static(b"path"),
         },
+        Signal::Drain { flow: 7 },
+        Signal::Drained { flow: u32::MAX },
     ] {
         assert_eq!(Signal::decode(signal.encode()).unwrap(), signal);
     }

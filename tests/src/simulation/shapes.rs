@@ -264,4 +264,14 @@ pub const SHAPES: &[Shape] = &[
         cuts: (0, 2),
         ..CALM
     },
+    Shape {
+        name: "churn_ring",
+        nodes: 5,
+        links: RING,
+        groups: true,
+        slow: true,
+        churn: true,
+        cuts: (0, 3),
+        ..CALM
+    },
 ];

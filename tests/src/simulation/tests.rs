@@ -39,6 +39,7 @@ scenarios! {
     durable_lives 150
     durable_away 150
     churn_line 150
+    churn_ring 150
 }
 
 #[test]
