@@ -74,8 +74,8 @@ impl NodeCore {
         } else if !is_unasked(token) {
             inflow.unasked.remove(&sequence);
         }
-        if split {
-            // Others have their copies: only this one is decided again.
+        if split || matches!(takers, Takers::Group(_)) {
+            // Others have their copies, or came later and have what was published since: only this one is decided again.
             inflow
                 .only
                 .entry(sequence)
