@@ -196,7 +196,7 @@ impl NodeCore {
         inflow.credit = reserved;
         inflow.share.window = window;
         // With more credit the sender goes on, and asks again if it is not enough.
-        inflow.share.asked = 0;
+        inflow.share.given_for = std::mem::take(&mut inflow.share.asked);
         let peer = inflow.peer;
         self.peers[peer]
             .session

@@ -104,6 +104,8 @@ pub(super) struct Share {
     /// What the first message weighed that its sender had no credit for, when it last asked; 0: it has been given more
     /// since.
     pub(super) asked: u64,
+    /// The same for what it was given since, until something came: it may not have been told yet.
+    pub(super) given_for: u64,
     /// How far it is worth to be widened.
     pub(super) growth: Growth,
     /// Until then it keeps what it was given, having waited for it.

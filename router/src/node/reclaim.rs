@@ -196,8 +196,12 @@ impl NodeCore {
         inflow.share.window = kept;
         let before = inflow.credit;
         let told = session.revoke(flow, kept.0, kept.1);
-        let (peer, waits) = (inflow.peer, inflow.share.asked);
-        // One that asked and was left to wait for what is held does not ask again.
+        let (peer, mut waits) = (inflow.peer, inflow.share.asked);
+        if !told {
+            // It never heard of what it was given, so it does not ask again.
+            waits = waits.max(std::mem::take(&mut inflow.share.given_for));
+        }
+        // Nor does one that asked and was left to wait for what is held.
         self.stand_in_line(id, waits, now);
         if told {
             due.less(before, kept);

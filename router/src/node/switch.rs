@@ -28,6 +28,7 @@ impl NodeCore {
         let node = self.config.id;
         let state = &mut self.inflows[inflow];
         let replies = matches!(state.purpose, Purpose::Replies);
+        state.share.given_for = 0;
         for (index, mut record) in records.drain(..).enumerate() {
             if let Some(reply) = record.extra.as_mut().and_then(|extra| extra.reply.as_mut()) {
                 if replies {
