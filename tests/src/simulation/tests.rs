@@ -20,26 +20,26 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    one_node 150
-    two_nodes 150
-    chain 150
-    triangle 150
-    ring 150
-    routes 150
-    requests 150
-    churn 150
-    crash_middle 150
-    crash_any 150
-    durable 150
-    durable_crash 150
-    durable_ring 150
-    durable_disk 150
-    durable_small 150
-    durable_corrupt 150
-    durable_lives 150
-    durable_away 150
-    churn_line 150
-    churn_ring 150
+    one_node 500
+    two_nodes 500
+    chain 500
+    triangle 500
+    ring 500
+    routes 500
+    requests 500
+    churn 500
+    crash_middle 500
+    crash_any 500
+    durable 500
+    durable_crash 500
+    durable_ring 500
+    durable_disk 500
+    durable_small 500
+    durable_corrupt 500
+    durable_lives 500
+    durable_away 500
+    churn_line 500
+    churn_ring 500
 }
 
 #[test]
