@@ -8,7 +8,7 @@ use mcpbus::actors::topology::{Placement as Runs, Topology};
 use mcpbus::client::{Client, ClientConfig};
 use mcpbus::identity::LocalAuthority;
 use mcpbus::node::NodeBuilder;
-use mcpbus::placement::Placement;
+use mcpbus::placement::{EdgeState, Placement};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -125,4 +125,98 @@ async fn only_the_placement_differs() {
     assert_eq!(ledger.residual(), 0);
     assert_eq!(thread_ledger, ledger);
     assert_eq!(node_ledger, ledger);
+}
+
+mod sender {
+    use mcpbus::actors::Message;
+    use serde::{Deserialize, Serialize};
+
+    #[derive(Clone, Serialize, Deserialize, Message)]
+    #[message(name = "payment", crate = mcpbus::actors)]
+    pub(crate) struct Payment {
+        pub(crate) account: u32,
+        pub(crate) amount: u64,
+    }
+}
+
+mod receiver {
+    use mcpbus::actors::Message;
+    use serde::{Deserialize, Serialize};
+
+    #[derive(Clone, Serialize, Deserialize, Message)]
+    #[message(name = "payment", crate = mcpbus::actors)]
+    pub(crate) struct Payment {
+        pub(crate) account: u32,
+        pub(crate) amount: u32,
+    }
+}
+
+/// Payments from one node to another, as a program knows them that was built with one of the types.
+macro_rules! payments {
+    ($payment:ty, $make:expr, $taken:expr) => {{
+        let taken: Results = $taken;
+        let mut topology = Topology::new("payments");
+        let payments = topology.produce_iter("source", (1..=3_u32).map($make));
+        topology.consume("sink", payments, move |payment: &$payment| {
+            taken.lock().unwrap().push(u64::from(payment.amount));
+        });
+        Placement::new(topology)
+            .wire::<$payment>()
+            .place("source", "a")
+            .place("sink", "b")
+    }};
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edge_between_two_types_never_comes_up_and_says_what_differs() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = LocalAuthority::open_or_create(directory.path(), SystemTime::now()).unwrap();
+    let credentials = |name: &str| authority.credentials(name, SystemTime::now()).unwrap();
+    let node = NodeBuilder::named("node")
+        .credentials(credentials("node"))
+        .listen("127.0.0.1:0".parse().unwrap());
+    let node = node.start().await.unwrap();
+    let address = node.address().unwrap().to_string();
+    let connect = async |name: &str| {
+        let credentials = credentials(name);
+        let client = Client::connect(&address, &credentials, ClientConfig::default());
+        client.await.unwrap()
+    };
+    let taken = Results::default();
+    let payment = |account| sender::Payment { account, amount: 7 };
+    let other = |account| receiver::Payment { account, amount: 7 };
+    let sending = payments!(sender::Payment, payment, Results::default());
+    let receiving = payments!(receiver::Payment, other, taken.clone());
+    let (at_a, at_b) = (connect("a").await, connect("b").await);
+    let mut receiving = receiving.start("b", &at_b).await.unwrap();
+    let mut sending = sending.start("a", &at_a).await.unwrap();
+    let text = "type `payment`: field `amount` is `u64` at the sender and `u32` at the receiver";
+    for part in [&sending, &receiving] {
+        let refused = tokio::time::timeout(Duration::from_secs(30), part.ready());
+        let refused = refused.await.unwrap().unwrap_err().to_string();
+        assert!(refused.contains(text), "{refused}");
+    }
+    let report = tokio::time::timeout(Duration::from_secs(30), sending.wait());
+    let report = report.await.unwrap().unwrap();
+    assert_eq!(report.bridged.carried, 0, "nothing went into such an edge");
+    assert_eq!(report.report.ledger.residual(), 0);
+
+    // The receiver is there still, for a sender of its own type.
+    let (known, reported) = receiving.edges().into_iter().next().unwrap();
+    assert!(
+        matches!(reported, EdgeState::Refused(_)),
+        "{known}: {reported:?}"
+    );
+    let sending = payments!(receiver::Payment, other, Results::default());
+    let mut sending = sending.start("a", &at_a).await.unwrap();
+    for part in [&mut sending, &mut receiving] {
+        let report = tokio::time::timeout(Duration::from_secs(30), part.wait());
+        let report = report.await.unwrap().unwrap();
+        assert_eq!(
+            report.edges.into_values().collect::<Vec<_>>(),
+            [EdgeState::Up]
+        );
+    }
+    assert_eq!(*taken.lock().unwrap(), [7, 7, 7]);
+    node.shutdown(Duration::from_secs(5)).await.unwrap();
 }

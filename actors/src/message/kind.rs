@@ -11,16 +11,19 @@ pub struct Kind {
     pub version: u16,
     /// FNV-1a (64 bit) of the shape: field names and types in order.
     pub fingerprint: u64,
+    /// The shape itself, so that two programs can say what differs; empty for a kind that is made of others.
+    pub shape: &'static str,
 }
 
 impl Kind {
     /// A kind whose fingerprint is taken from `shape`, a canonical text of its fields.
     #[must_use]
-    pub const fn new(name: &'static str, version: u16, shape: &str) -> Self {
+    pub const fn new(name: &'static str, version: u16, shape: &'static str) -> Self {
         Self {
             name,
             version,
             fingerprint: fingerprint(OFFSET, shape.as_bytes()),
+            shape,
         }
     }
 
@@ -38,6 +41,7 @@ impl Kind {
             name,
             version: 1,
             fingerprint: hash,
+            shape: "",
         }
     }
 

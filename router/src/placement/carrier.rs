@@ -1,8 +1,9 @@
 //! Carries the messages of one edge over the bus: encodes on one side, decodes on the other.
 
-use super::running::Progress;
-use super::{receiver, sender};
-use crate::client::{Client, Delivery, Publication, Subscription};
+use super::running::{EdgeState, Progress};
+use super::schema::Schema;
+use super::{receiver, schema_subject, sender};
+use crate::client::{Client, Delivery, Publication, RequestError, Subscription};
 use crate::codec::{BincodeCodec, Codec, WireMessage};
 use mcpbus_actors::{Batch, Envelope, Key};
 use mcpbus_transport::wire::AckLevel;
@@ -18,6 +19,8 @@ const BATCH: usize = 256;
 const BODY_MAX: usize = 1 << 20;
 /// How long an edge may wait for the node that receives it.
 const RECEIVER_WAIT: Duration = Duration::from_secs(60);
+/// How long the receiver of an edge may take to say what its type is.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// The kind that marks the end of an edge.
 const END: u64 = u64::MAX;
 
@@ -56,9 +59,18 @@ pub(super) struct Egress {
 pub(super) struct Ingress {
     pub(super) edge: String,
     pub(super) subscription: Subscription,
+    /// Where the other end asks about the type, if it does.
+    pub(super) questions: Option<Subscription>,
     pub(super) sender: Box<dyn Any + Send>,
     /// Whether the other end says when the edge is over.
     pub(super) ends: bool,
+}
+
+impl Egress {
+    /// Whether it leads to another part of the same topology.
+    pub(super) fn is_edge(&self) -> bool {
+        matches!(self.route, Route::Edge(_))
+    }
 }
 
 impl Carrier {
@@ -88,6 +100,12 @@ async fn carry_out<M: WireMessage>(egress: Egress, client: Client, progress: Arc
                     edge,
                     "no node receives this edge; what it carries is refused"
                 );
+                progress.set(&edge, EdgeState::Alone);
+            } else if let Err(reason) = agree::<M>(&client, subject).await {
+                tracing::error!(edge, reason, "this edge does not come up");
+                return progress.set(&edge, EdgeState::Refused(reason));
+            } else {
+                progress.set(&edge, EdgeState::Up);
             }
             None
         }
@@ -147,12 +165,78 @@ async fn wait_for_receiver(client: &Client, subject: &str) -> bool {
     found.await.unwrap_or(false)
 }
 
-async fn carry_in<M: WireMessage>(ingress: Ingress, progress: Arc<Progress>) {
+/// Asks the receiving end whether it means the same type. An error says what differs.
+async fn agree<M: WireMessage>(client: &Client, subject: &str) -> Result<(), String> {
+    let subject = schema_subject(subject);
+    let question = Schema::from(M::KIND).encode();
+    let asked = tokio::time::timeout(RECEIVER_WAIT, async {
+        loop {
+            let answer = client.request(&subject, None, question.clone(), ANSWER_WAIT);
+            match answer.await {
+                Ok(_) => return Ok(()),
+                Err(RequestError::Failed { reason }) => return Err(reason),
+                Err(RequestError::Closed) => return Err(RequestError::Closed.to_string()),
+                // It may be on its way up.
+                Err(error) => {
+                    tracing::debug!(subject, %error, "the type of an edge is asked about again");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    });
+    let nobody = || Err(format!("nobody has answered within {RECEIVER_WAIT:?}"));
+    asked.await.unwrap_or_else(|_| nobody())
+}
+
+/// Answers the other end's question about the type.
+fn answer<M: WireMessage>(question: Delivery, edge: &str, progress: &Progress) {
+    let differs = match Schema::decode(question.body()) {
+        Ok(sent) => sent.differs_from(&M::KIND.into()),
+        Err(reason) => Some(reason),
+    };
+    let answered = match differs {
+        None => {
+            progress.set(edge, EdgeState::Up);
+            question.reply(b"")
+        }
+        Some(reason) => {
+            tracing::error!(edge, reason, "this edge does not come up");
+            let answered = question.reply_failed(&reason);
+            progress.set(edge, EdgeState::Refused(reason));
+            answered
+        }
+    };
+    if let Err(error) = answered {
+        tracing::debug!(edge, %error, "a question about the type is not answered");
+    }
+}
+
+async fn carry_in<M: WireMessage>(mut ingress: Ingress, progress: Arc<Progress>) {
+    let edge = ingress.edge.clone();
+    let questions = ingress.questions.take();
+    let answers = async {
+        let mut questions = questions;
+        while let Some(subscription) = &mut questions {
+            match subscription.next().await {
+                Some(question) => answer::<M>(question, &edge, &progress),
+                None => questions = None,
+            }
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = answers => {}
+        () = take_in::<M>(ingress, &progress) => {}
+    }
+}
+
+async fn take_in<M: WireMessage>(ingress: Ingress, progress: &Progress) {
     let Ingress {
         edge,
         mut subscription,
         sender: end,
         ends,
+        ..
     } = ingress;
     let Some(sender) = sender::<M>(end) else {
         return;

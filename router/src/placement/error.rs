@@ -38,6 +38,18 @@ pub enum PlacementError {
         /// Why.
         error: SubscribeError,
     },
+    /// The ends of an edge do not mean the same type; nothing is carried by it. Build both ends from the same type.
+    Refused {
+        /// The edge.
+        edge: String,
+        /// Which type differs and how.
+        reason: String,
+    },
+    /// No node receives an edge; start the part that does.
+    NoReceiver {
+        /// The edge.
+        edge: String,
+    },
 }
 
 impl fmt::Display for PlacementError {
@@ -62,6 +74,14 @@ impl fmt::Display for PlacementError {
             ),
             Self::Start(reason) => f.write_str(reason),
             Self::Subscribe { edge, error } => write!(f, "edge `{edge}`: {error}"),
+            Self::Refused { edge, reason } => write!(
+                f,
+                "edge `{edge}` does not come up: {reason}; build both ends from the same type"
+            ),
+            Self::NoReceiver { edge } => write!(
+                f,
+                "edge `{edge}` has no receiver; start the part of the topology that takes it"
+            ),
         }
     }
 }

@@ -9,14 +9,16 @@
 //! - only what leaves the process is encoded, and only its type needs [`WireMessage`];
 //! - messages of one edge arrive in the order in which they were sent;
 //! - a part drains when the parts before it have: the end of an edge travels behind its last message;
+//! - an edge whose ends do not mean the same type never comes up, and says which type differs and how;
 //! - bodies of another type than the receiver expects never reach a stage: they are rejected and counted.
 
 mod carrier;
 mod error;
 mod running;
+mod schema;
 
 pub use error::PlacementError;
-pub use running::{Bridged, PlacedReport, PlacedRunning};
+pub use running::{Bridged, EdgeState, PlacedReport, PlacedRunning};
 
 use crate::client::{Client, SubscribeOptions};
 use crate::codec::WireMessage;
@@ -194,17 +196,22 @@ impl Placement {
                             true,
                         ),
                     };
-                    let subscription = client.subscribe(&pattern, options).map_err(|error| {
-                        PlacementError::Subscribe {
-                            edge: edge.clone(),
-                            error,
-                        }
-                    })?;
+                    let refused = |error| PlacementError::Subscribe {
+                        edge: edge.clone(),
+                        error,
+                    };
+                    // Ready before the edge is: who finds its receiver can ask it.
+                    let questions = ends
+                        .then(|| client.subscribe(&schema_subject(&pattern), options.clone()))
+                        .transpose()
+                        .map_err(refused)?;
+                    let subscription = client.subscribe(&pattern, options).map_err(refused)?;
                     placed.add_ingress(
                         carrier,
                         Ingress {
                             edge,
                             subscription,
+                            questions,
                             sender: boundary.end,
                             ends,
                         },
@@ -220,6 +227,11 @@ impl Placement {
 fn internal_subject(topology: &str, edge: &str) -> String {
     let hash = |text: &str| Key::from_bytes(text.as_bytes()).value();
     format!("{INTERNAL}.{:016x}.{:016x}", hash(topology), hash(edge))
+}
+
+/// The subject on which the sending end of an edge asks about its type.
+fn schema_subject(edge: &str) -> String {
+    format!("{edge}.schema")
 }
 
 /// The receiving end of a boundary.

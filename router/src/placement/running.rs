@@ -1,8 +1,10 @@
 //! A part of a topology that runs.
 
+use super::PlacementError;
 use super::carrier::{Carrier, Egress, Ingress};
 use crate::client::Client;
 use mcpbus_actors::topology::{Observer, Report, RunError, Running};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,11 +31,34 @@ pub(super) struct Progress {
     carried: AtomicU64,
     undeliverable: AtomicU64,
     stop: watch::Sender<bool>,
+    edges: watch::Sender<BTreeMap<String, EdgeState>>,
+}
+
+/// What has become of an edge to or from another node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EdgeState {
+    /// The other end has not been met yet.
+    #[default]
+    Waiting,
+    /// Both ends mean the same type: messages are carried.
+    Up,
+    /// No node receives it: what it carries is refused.
+    Alone,
+    /// The ends do not mean the same type: nothing is carried. Says which type differs and how; build both ends from the
+    /// same one.
+    Refused(String),
 }
 
 impl Progress {
     pub(super) fn carried(&self) {
         self.carried.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn set(&self, edge: &str, state: EdgeState) {
+        self.edges.send_modify(|edges| {
+            edges.insert(edge.to_owned(), state);
+        });
     }
 
     pub(super) fn undeliverable(&self) {
@@ -64,6 +89,8 @@ pub struct PlacedReport {
     pub report: Report,
     /// Its edges to other processes.
     pub bridged: Bridged,
+    /// What has become of each edge to or from another node, by name.
+    pub edges: BTreeMap<String, EdgeState>,
 }
 
 impl fmt::Debug for PlacedRunning {
@@ -80,6 +107,7 @@ impl PlacedRunning {
             carried: AtomicU64::new(0),
             undeliverable: AtomicU64::new(0),
             stop: watch::Sender::new(false),
+            edges: watch::Sender::default(),
         };
         Self {
             running,
@@ -91,6 +119,9 @@ impl PlacedRunning {
     }
 
     pub(super) fn add_egress(&mut self, carrier: Carrier, egress: Egress) {
+        if egress.is_edge() {
+            self.progress.set(&egress.edge, EdgeState::Waiting);
+        }
         self.egress.spawn((carrier.egress)(
             egress,
             self.client.clone(),
@@ -99,6 +130,9 @@ impl PlacedRunning {
     }
 
     pub(super) fn add_ingress(&mut self, carrier: Carrier, ingress: Ingress) {
+        if ingress.ends {
+            self.progress.set(&ingress.edge, EdgeState::Waiting);
+        }
         self.ingress
             .spawn((carrier.ingress)(ingress, self.progress.clone()));
     }
@@ -106,6 +140,42 @@ impl PlacedRunning {
     /// Looks at the part from elsewhere.
     pub fn observer(&self) -> Observer {
         self.running.observer()
+    }
+
+    /// What has become of each edge to or from another node, by name.
+    pub fn edges(&self) -> BTreeMap<String, EdgeState> {
+        self.progress.edges.borrow().clone()
+    }
+
+    /// Waits until every edge to or from another node is up. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// [`PlacementError::Refused`] as soon as the ends of an edge do not mean the same type, and
+    /// [`PlacementError::NoReceiver`] when nobody receives one. The part goes on with the other edges; whoever started it
+    /// decides whether to stop it.
+    pub async fn ready(&self) -> Result<(), PlacementError> {
+        let mut edges = self.progress.edges.subscribe();
+        loop {
+            for (edge, state) in edges.borrow_and_update().iter() {
+                match state {
+                    EdgeState::Refused(reason) => {
+                        return Err(PlacementError::Refused {
+                            edge: edge.clone(),
+                            reason: reason.clone(),
+                        });
+                    }
+                    EdgeState::Alone => {
+                        return Err(PlacementError::NoReceiver { edge: edge.clone() });
+                    }
+                    EdgeState::Waiting | EdgeState::Up => {}
+                }
+            }
+            let waits = |state: &EdgeState| *state == EdgeState::Waiting;
+            if !edges.borrow().values().any(waits) || edges.changed().await.is_err() {
+                return Ok(());
+            }
+        }
     }
 
     /// Counts of the edges to other processes.
@@ -156,6 +226,7 @@ impl PlacedRunning {
         Ok(PlacedReport {
             report: self.running.report(),
             bridged: self.bridged(),
+            edges: self.edges(),
         })
     }
 }
