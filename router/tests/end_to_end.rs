@@ -2,7 +2,10 @@
 #![cfg(feature = "quic")]
 #![allow(clippy::unwrap_used)]
 
-use mcpbus::client::{Client, ClientConfig, Publication, RequestError, SubscribeOptions};
+use mcpbus::client::{
+    Client, ClientConfig, ClientPool, PoolConfig, PoolError, Publication, RequestError,
+    SubscribeOptions,
+};
 use mcpbus::identity::{Credentials, LocalAuthority};
 use mcpbus::node::{Node, NodeBuilder};
 use mcpbus::{AckLevel, Failure};
@@ -298,4 +301,38 @@ async fn what_a_client_may_ask_at_once_is_bounded_and_given_back() {
     assert!(matches!(three, Err(SubscribeError::Refused { .. })));
     drop(one);
     assert!(client.subscribe("c", SubscribeOptions::default()).is_ok());
+}
+
+#[tokio::test]
+async fn connections_of_a_pool_are_borrowed_and_given_back() {
+    let authority = Authority::new();
+    let node = authority.node("node", &[]).await;
+    let config = PoolConfig::default()
+        .max_pool_size(2)
+        .min_idle(1)
+        .connection_timeout(Duration::from_millis(200));
+    let pool = ClientPool::connect(
+        &node.address().unwrap().to_string(),
+        &authority.credentials("program"),
+        ClientConfig::default(),
+        config,
+    )
+    .await
+    .unwrap();
+    let subscriber = pool.get().await.unwrap();
+    let mut subscription = subscriber
+        .subscribe("a", SubscribeOptions::default())
+        .unwrap();
+    subscription.ready(WAIT).await.unwrap();
+    let publisher = pool.get().await.unwrap();
+    let third = pool.get().await.unwrap_err();
+    assert!(matches!(third, PoolError::Exhausted { .. }), "{third}");
+    let message = Publication::new("a", "hello");
+    let sender = publisher.publisher(AckLevel::Accepted);
+    sender.publish(message).await.unwrap();
+    assert_eq!(subscription.next().await.unwrap().body().as_ref(), b"hello");
+    publisher.flush(WAIT).await;
+    drop(publisher);
+    let again = pool.get().await.unwrap();
+    assert_eq!(again.count_subscribers("a", WAIT).await.unwrap(), 1);
 }

@@ -17,6 +17,8 @@ mod handle;
 mod incoming;
 mod outbox;
 mod owner;
+#[cfg(feature = "quic")]
+mod pool;
 mod publisher;
 mod request;
 mod retry;
@@ -29,6 +31,8 @@ pub use error::{
     ConnectError, PublishError, QueryError, ReceiptError, RequestError, SettleError, SubscribeError,
 };
 pub use handle::{Client, ClientStats, ClientStatus};
+#[cfg(feature = "quic")]
+pub use pool::{ClientPool, PoolConfig, PoolError, PoolState, PooledClient};
 pub use publisher::{Publication, Publisher, Receipt};
 pub use request::Reply;
 pub use subscription::{Delivery, SubscribeOptions, Subscription};

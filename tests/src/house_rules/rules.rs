@@ -32,6 +32,11 @@ struct Door {
 /// Each outside package has a door, so that it can be replaced there and nowhere else.
 const DOORS: &[Door] = &[
     Door {
+        package: "bb8",
+        words: &["bb8::"],
+        places: &["router/src/client/pool"],
+    },
+    Door {
         package: "actix",
         words: &["actix::", "actix_rt::"],
         places: &["actors/src/supervisor/", "benches/peers/"],
