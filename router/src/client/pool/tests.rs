@@ -10,19 +10,19 @@ use tokio::time::Instant;
 struct Node {
     away: Arc<AtomicBool>,
     opened: Arc<AtomicU32>,
-    closed: Option<mpsc::UnboundedSender<u32>>,
+    closed: Option<mpsc::Sender<u32>>,
 }
 
 struct Connection {
     number: u32,
     over: bool,
-    closed: Option<mpsc::UnboundedSender<u32>>,
+    closed: Option<mpsc::Sender<u32>>,
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         if let Some(closed) = &self.closed {
-            let _ = closed.send(self.number);
+            let _ = closed.try_send(self.number);
         }
     }
 }
@@ -122,7 +122,7 @@ async fn a_node_that_is_away_is_named() {
 
 #[tokio::test]
 async fn what_nobody_uses_is_closed_down_to_min_idle() {
-    let (closed, mut closes) = mpsc::unbounded_channel();
+    let (closed, mut closes) = mpsc::channel(64);
     let node = Node {
         closed: Some(closed),
         ..Node::default()

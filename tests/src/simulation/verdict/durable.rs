@@ -99,7 +99,11 @@ pub(super) fn kept(
                 || !crashed
                     && publication.level != Level::None
                     && matches!(result, Ok(()) | Err(Failure::Rejected));
-            if owed && taker.stays(sent.at) && came == 0 && !cut_off {
+            // Of several failures the first is told: one subscriber refused it, and the peer behind which another is was given up.
+            let told_first = scenario.shape.short_hold
+                && publication.level == Level::Processed
+                && result == Err(Failure::Rejected);
+            if owed && taker.stays(sent.at) && came == 0 && !cut_off && !told_first {
                 let what = format!(
                     "durable {client}/{number} missed {name:?}, {:?}, which was {result:?}",
                     publication.level
