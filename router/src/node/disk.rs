@@ -64,6 +64,7 @@ pub(super) fn open(
     clock: impl Clock + Clone,
 ) -> Result<mpsc::Receiver<Answer>, StartError> {
     let failed = |reason: String| StartError::Setup { reason };
+    #[cfg_attr(not(feature = "spool"), expect(clippy::infallible_destructuring_match))]
     let mut store = match source {
         Source::Open(store) => store,
         #[cfg(feature = "spool")]
