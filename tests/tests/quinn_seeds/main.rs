@@ -12,12 +12,15 @@
 //! - [`record`]: a node whose calls are written down
 //! - [`log`]: the file of such calls
 //! - [`replay`]: a log played into a fresh node
+//! - `saturated`: links that are full of data, and what goes on the control lane beside it
 
 mod draw;
 mod log;
 mod mesh;
 mod record;
 mod replay;
+#[cfg(test)]
+mod saturated;
 #[cfg(test)]
 mod tests;
 mod traffic;

@@ -5,7 +5,7 @@ use super::log::Entry;
 use super::record::Recorded;
 use super::traffic::{Done, Go, Shared, pause, work};
 use super::verdict::{expected, judge};
-use mcpbus::client::{Client, ClientConfig, ClientStats};
+use mcpbus::client::{Client, ClientConfig, ClientStats, ConnectError};
 use mcpbus::identity::{Credentials, Identity, KeyAlgorithm, LocalAuthority, Validity};
 use mcpbus_transport::bridge::Hub;
 use mcpbus_transport::clock::RuntimeClock;
@@ -96,14 +96,24 @@ fn spawn(panics: &Panics, future: impl Future<Output = ()> + 'static) {
     });
 }
 
-struct Mesh {
-    network: MemoryNetwork,
+/// A network without anybody on it.
+pub(crate) struct Mesh {
+    pub(crate) network: MemoryNetwork,
     clock: RuntimeClock,
     seed: u64,
     panics: Panics,
 }
 
 impl Mesh {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            network: MemoryNetwork::new(seed),
+            clock: RuntimeClock::new(),
+            seed,
+            panics: Panics::default(),
+        }
+    }
+
     fn endpoint(&self, end: End) -> QuicEndpoint {
         let address = end.address();
         let seed = self.seed ^ u64::from(address.port()) << 32;
@@ -114,7 +124,7 @@ impl Mesh {
     }
 
     /// A node as the library runs one, except that its calls are recorded.
-    fn node(&self, plan: &Plan, node: usize) -> Hub<Recorded> {
+    pub(crate) fn node(&self, plan: &Plan, node: usize) -> Hub<Recorded> {
         let config = plan.nodes[node].clone();
         let lanes = config.session.lanes;
         let hub = Hub::new(Recorded::new(config), self.clock);
@@ -155,22 +165,44 @@ impl Mesh {
 
 /// Runs one seed.
 pub(crate) fn run(shape: &Shape, seed: u64) -> Run {
+    in_virtual_time(play(draw(shape, seed)))
+}
+
+/// Runs on one thread whose clock goes on when nobody has anything to do.
+pub(crate) fn in_virtual_time<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap_or_else(|error| panic!("no runtime: {error}"));
-    let plan = draw(shape, seed);
-    LocalSet::new().block_on(&runtime, play(plan))
+    LocalSet::new().block_on(&runtime, future)
+}
+
+/// A client of a node, which must be there.
+pub(crate) async fn connect(mesh: &Mesh, plan: &Plan, place: usize, home: usize) -> Client {
+    let connected = try_connect(mesh.endpoint(End::Client(place)), plan, place, home).await;
+    connected.unwrap_or_else(|error| panic!("{}: {error}", End::Client(place).name()))
+}
+
+fn try_connect(
+    endpoint: QuicEndpoint,
+    plan: &Plan,
+    place: usize,
+    home: usize,
+) -> impl Future<Output = Result<Client, ConnectError>> + 'static {
+    let config = ClientConfig {
+        name: End::Client(place).name(),
+        session: plan.session.clone(),
+        connect_timeout: CONNECT,
+        ..ClientConfig::default()
+    };
+    let home = End::Node(home).address();
+    let seed = plan.seed ^ (place as u64 + 1) << 48;
+    Client::connect_simulated(endpoint, home, config, seed)
 }
 
 async fn play(plan: Plan) -> Run {
-    let mesh = Mesh {
-        network: MemoryNetwork::new(plan.seed),
-        clock: RuntimeClock::new(),
-        seed: plan.seed,
-        panics: Panics::default(),
-    };
+    let mesh = Mesh::new(plan.seed);
     let mut wrong = Vec::new();
     for ((one, other), [there, back]) in &plan.impairments {
         let (one, other) = (one.address(), other.address());
@@ -198,18 +230,11 @@ async fn play(plan: Plan) -> Run {
     let clients: Rc<RefCell<Vec<Client>>> = Rc::default();
     for (place, (client, done)) in plan.clients.iter().zip(&dones).enumerate() {
         let endpoint = mesh.endpoint(End::Client(place));
-        let config = ClientConfig {
-            name: End::Client(place).name(),
-            session: plan.session.clone(),
-            connect_timeout: CONNECT,
-            ..ClientConfig::default()
-        };
-        let home = End::Node(client.home).address();
-        let seed = plan.seed ^ (place as u64 + 1) << 48;
+        let connected = try_connect(endpoint, &plan, place, client.home);
         let (task, done, go) = (client.work.clone(), done.clone(), go.clone());
         let clients = clients.clone();
         spawn(&mesh.panics, async move {
-            match Client::connect_simulated(endpoint, home, config, seed).await {
+            match connected.await {
                 Ok(client) => {
                     clients.borrow_mut().push(client.clone());
                     work(client, place, task, done, go).await;

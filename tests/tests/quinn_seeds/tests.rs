@@ -7,6 +7,7 @@ use super::mesh::{Run, published, run};
 use super::replay::{replay, replay_text};
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -172,4 +173,23 @@ fn a_log_of_something_else_does_not_replay() {
     log.remove(lost);
     let error = replay(config(), &log).unwrap_err();
     assert!(error.starts_with("call "), "{error}");
+}
+
+/// What brokers got wrong: heartbeats behind data, so that a link that is full is taken for dead, again and again.
+#[test]
+fn a_keep_alive_is_not_queued_behind_data_that_fills_its_link() {
+    let super::saturated::Measured {
+        mut took,
+        reconnects,
+        delivered,
+    } = super::saturated::run(7);
+    assert_eq!(reconnects, 0, "no link was taken for dead");
+    assert!(delivered > 500, "the links were not full: {delivered}");
+    took.sort();
+    let p99 = took[took.len() * 99 / 100];
+    assert!(
+        p99 <= Duration::from_millis(100),
+        "{p99:?} of virtual time at p99, {:?} at most",
+        took.last()
+    );
 }

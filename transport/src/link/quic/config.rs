@@ -119,8 +119,9 @@ impl QuicConfig {
             .datagram_receive_buffer_size(None)
             .initial_rtt(self.initial_round_trip_time)
             .mtu_discovery_config(Some(discovery))
-            // Fairness would let lanes of one priority take turns packet by packet; whole writes are cheaper.
-            .send_fairness(false)
+            // Without it a stream that has begun goes on until it is empty, before any of a higher priority: under load
+            // control would wait for data for as long as there is data.
+            .send_fairness(true)
             .enable_segmentation_offload(true);
         Arc::new(transport)
     }
