@@ -25,4 +25,4 @@ pub use mcpbus_actors as actors;
 pub use mcpbus_transport::codec;
 pub use mcpbus_transport::identity;
 pub use mcpbus_transport::session;
-pub use mcpbus_transport::wire::{AckLevel, Failure, ProducerId};
+pub use mcpbus_transport::wire::{AckLevel, Failure, LabelError, Labels, ProducerId};

@@ -3,6 +3,7 @@
 //! What the messages of one producer on one subject share stands once, in a [`Head`] that records point
 //! to. A head is interned per lane, so a record costs one control byte and its length beside its body.
 
+use super::labels::Labels;
 use bytes::Bytes;
 use mcpbus_actors::{Key, Time};
 use std::fmt;
@@ -219,6 +220,8 @@ pub struct Extra {
     pub reply: Option<ReplyAddress>,
     /// Whether the sender may have sent it before, to a node that has forgotten it since.
     pub repeat: bool,
+    /// What its publisher says of it, for routes to go by.
+    pub labels: Labels,
 }
 
 impl Extra {
@@ -249,7 +252,8 @@ impl Record {
     /// What it weighs in credit and in memory bounds, in bytes.
     #[inline]
     pub fn cost(&self) -> u64 {
-        RECORD_OVERHEAD + self.body.len() as u64
+        let labels = self.extra.as_ref().map_or(0, |extra| extra.labels.weight());
+        RECORD_OVERHEAD + labels + self.body.len() as u64
     }
 
     /// Whether its deadline has passed.
