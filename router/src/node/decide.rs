@@ -395,7 +395,10 @@ impl NodeCore {
         decision: &Decision,
         record: &Record,
     ) -> Verdict {
-        let meta = Meta::new(record.key, record.sequence, record.body.len());
+        let mut meta = Meta::new(record.key, record.sequence, record.body.len());
+        if let Some(extra) = &record.extra {
+            meta = meta.labelled(&extra.labels);
+        }
         let key = record.key.map(|key| key.value());
         let mut selection: Selection = decision
             .plain
@@ -430,7 +433,7 @@ impl NodeCore {
                 }
             };
             match choice {
-                Choice::One(index) => {
+                Choice::One(index) | Choice::Copied { to: index, .. } => {
                     let member = route.groups[index]
                         .as_ref()
                         .and_then(|group| group.choose(key));

@@ -84,6 +84,7 @@ impl Route {
             weight: destination.weight,
             ready: true,
             members: 0,
+            ..Destination::new(0, 0)
         })
     }
 
