@@ -2,7 +2,7 @@
 
 use super::core::NodeCore;
 use super::decide::{Out, Verdict};
-use super::flow::{Blocked, Chosen, InFlowId, Purpose, token, unasked};
+use super::flow::{Blocked, Chosen, InFlowId, Purpose, token, tracked, unasked};
 use super::ledger::Outcome;
 use super::peer::{PeerId, reply_key};
 use super::spool::{SPOOL, Storable};
@@ -192,7 +192,7 @@ impl NodeCore {
             Some(chosen) if chosen.sequence == sequence && chosen.version == self.version => {
                 chosen.outs.clone()
             }
-            _ => match self.decide(id, sequence, &record) {
+            _ => match self.decide(id, sequence, &record, now) {
                 Verdict::Go(outs) => outs,
                 Verdict::Nobody => {
                     let outcome = if matches!(self.inflows[id].purpose, Purpose::Replies) {
@@ -259,7 +259,8 @@ impl NodeCore {
         if planted(Fault::SettledAtHandOut) {
             self.settle_early(id, sequence);
         }
-        self.hand_on(id, sequence, record, &outs);
+        let tracked = self.chosen_goes(id, sequence, &record, now);
+        self.hand_on(id, sequence, record, &outs, tracked);
         true
     }
 
@@ -312,6 +313,7 @@ impl NodeCore {
         sequence: u64,
         record: Record,
         outs: &Rc<[Out]>,
+        tracked_out: Option<Out>,
     ) {
         // Where a publisher waits until it is processed, each queue of the spool answers for itself.
         let processed = record.head.ack == AckLevel::Processed;
@@ -380,6 +382,11 @@ impl NodeCore {
             // Admission was checked for every flow before the first copy was handed on.
             let token = if all_unasked || record_is_stored && !out.durable {
                 unasked(token)
+            } else {
+                token
+            };
+            let token = if tracked_out == Some(*out) {
+                tracked(token)
             } else {
                 token
             };

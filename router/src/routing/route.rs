@@ -20,6 +20,8 @@ pub struct Route {
     pub exclusive: bool,
     /// Whether all messages of a key go to one destination.
     pub sticky: bool,
+    /// Who gets a copy of some messages, besides where they go.
+    pub mirror: Option<RouteMirror>,
 }
 
 /// A group that a route sends to, with its weight.
@@ -29,6 +31,18 @@ pub struct RouteDestination {
     pub group: String,
     /// Its share among the weights of the route; 0 drains it.
     pub weight: u32,
+    /// Which level of a failover it belongs to: 0 is used first.
+    pub priority: u8,
+}
+
+/// A group that gets copies of some of a route's messages. A copy goes with its message at once or is dropped: nobody waits for
+/// it, and what becomes of it changes nothing for the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteMirror {
+    /// The group's name; none of the route's destinations.
+    pub group: String,
+    /// The share of messages that are copied, in millionths.
+    pub share: u32,
 }
 
 impl Route {
@@ -41,15 +55,33 @@ impl Route {
             destinations: Vec::new(),
             exclusive: false,
             sticky: false,
+            mirror: None,
         }
     }
 
     /// Adds a destination.
     #[must_use]
-    pub fn to(mut self, group: &str, weight: u32) -> Self {
+    pub fn to(self, group: &str, weight: u32) -> Self {
+        self.to_level(group, weight, 0)
+    }
+
+    /// Adds a destination of a level of a failover; level 0 is used first.
+    #[must_use]
+    pub fn to_level(mut self, group: &str, weight: u32, priority: u8) -> Self {
         self.destinations.push(RouteDestination {
             group: group.to_string(),
             weight,
+            priority,
+        });
+        self
+    }
+
+    /// Copies this share of the messages to a group, between 0 and 1.
+    #[must_use]
+    pub fn mirror(mut self, group: &str, share: f64) -> Self {
+        self.mirror = Some(RouteMirror {
+            group: group.to_string(),
+            share: (share.clamp(0.0, 1.0) * 1e6).round() as u32,
         });
         self
     }
@@ -68,24 +100,40 @@ impl Route {
         self
     }
 
-    /// The policy that chooses: `hash` when the route is sticky, else the one it names.
+    /// The groups it concerns: its destinations in their order, then its mirror.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        let destinations = self.destinations.iter().map(|to| to.group.as_str());
+        destinations.chain(self.mirror.iter().map(|mirror| mirror.group.as_str()))
+    }
+
+    /// The policy that chooses: `hash` when the route is sticky under `weighted`, else the one it names; with copies to the
+    /// mirror if there is one.
     #[must_use]
     pub fn effective_policy(&self) -> PolicyFactory {
-        match PolicyFactory::named("hash") {
-            Ok(hash) if self.sticky => hash,
+        let policy = match PolicyFactory::named("hash") {
+            Ok(hash) if self.sticky && self.policy.name() != "subset" => hash,
             _ => self.policy.clone(),
+        };
+        if self.mirror.is_some() {
+            policy.mirrored()
+        } else {
+            policy
         }
     }
 
-    /// The destinations as a policy sees them, all ready and without members: the caller fills in both.
+    /// The destinations as a policy sees them, and the mirror behind them, all ready and without members: the caller
+    /// fills in both.
     pub fn policy_destinations(&self) -> impl Iterator<Item = Destination> {
-        self.destinations.iter().map(|destination| Destination {
-            id: destination_id(&destination.group),
-            weight: destination.weight,
-            ready: true,
+        let destinations = self.destinations.iter().map(|destination| Destination {
             members: 0,
-            ..Destination::new(0, 0)
-        })
+            priority: destination.priority,
+            ..Destination::new(destination_id(&destination.group), destination.weight)
+        });
+        destinations.chain(self.mirror.iter().map(|mirror| Destination {
+            members: 0,
+            mirror: mirror.share,
+            ..Destination::new(destination_id(&mirror.group), 0)
+        }))
     }
 
     fn check(&self) -> Result<(), RouteError> {
@@ -119,6 +167,23 @@ impl Route {
         }
         if self.sticky && self.policy.name() == "broadcast" {
             return Err(RouteError::StickyBroadcast { pattern: pattern() });
+        }
+        if let Some(mirror) = &self.mirror {
+            let problem = if mirror.group.is_empty() {
+                "its group is empty: name it"
+            } else if self.destinations.iter().any(|to| to.group == mirror.group) {
+                "its group is a destination too: a copy would come to who has the message"
+            } else if self.policy.name() == "broadcast" {
+                "broadcast sends to all: make it a destination"
+            } else if mirror.share == 0 || mirror.share > 1_000_000 {
+                "its share is not above 0 and at most 1"
+            } else {
+                return Ok(());
+            };
+            return Err(RouteError::Mirror {
+                pattern: pattern(),
+                problem,
+            });
         }
         Ok(())
     }
@@ -207,6 +272,13 @@ pub enum RouteError {
         /// Which of the destinations, from 0.
         index: usize,
     },
+    /// The route's mirror is not possible.
+    Mirror {
+        /// The route's pattern.
+        pattern: Pattern,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// Broadcast sends to all: there is nothing to stick to.
     StickyBroadcast {
         /// The route's pattern.
@@ -247,6 +319,9 @@ impl fmt::Display for RouteError {
                     "route '{pattern}': entry {} of 'to' has an empty group: name it",
                     index + 1
                 )
+            }
+            Self::Mirror { pattern, problem } => {
+                write!(f, "route '{pattern}': the mirror: {problem}")
             }
             Self::StickyBroadcast { pattern } => {
                 write!(
@@ -309,6 +384,20 @@ mod tests {
             route("a").sticky(true).effective_policy().build().name(),
             "hash"
         );
+        let subset = Route::new(
+            "a".parse().unwrap(),
+            PolicyFactory::named("subset").unwrap(),
+        );
+        assert_eq!(subset.sticky(true).effective_policy().name(), "subset");
+    }
+
+    #[test]
+    fn a_mirror_stands_behind_the_destinations_and_is_copied_to() {
+        let route = route("a").to("g", 1).mirror("shadow", 0.25);
+        assert_eq!(route.groups().collect::<Vec<_>>(), ["g", "shadow"]);
+        let list: Vec<_> = route.policy_destinations().collect();
+        assert_eq!((list[1].weight, list[1].mirror), (0, 250_000));
+        assert_eq!(route.effective_policy().build().name(), "mirror");
     }
 
     #[test]
@@ -353,6 +442,14 @@ mod tests {
                 pattern: pattern.clone()
             }
         );
+        for (mirror, problem) in [
+            (route("a").to("g", 1).mirror("g", 0.5), "destination too"),
+            (route("a").to("g", 1).mirror("h", 0.0), "share"),
+            (route("a").to("g", 1).mirror("", 0.5), "empty"),
+        ] {
+            let error = refused(vec![mirror]).to_string();
+            assert!(error.contains(problem), "{error}");
+        }
         assert!(
             refused(vec![route("a").to("", 1)])
                 .to_string()

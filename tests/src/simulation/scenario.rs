@@ -259,15 +259,30 @@ fn routes(shape: &Shape, random: &mut Random) -> RouteTable {
     if !shape.routes {
         return RouteTable::default();
     }
-    let policy = *random.pick(&["weighted", "hash", "round-robin"]);
+    let policy = *random.pick(&[
+        "weighted",
+        "hash",
+        "round-robin",
+        "subset",
+        "bounded-load",
+        "least-loaded",
+        "failover",
+    ]);
     let route = PolicyFactory::named(policy)
         .ok()
         .zip(Pattern::new("r.*").ok())
         .map(|(policy, pattern)| {
-            Route::new(pattern, policy)
+            let level = u8::from(random.one_in(2));
+            let route = Route::new(pattern, policy)
                 .to("v1", 80)
-                .to("v2", 20)
-                .sticky(random.one_in(2))
+                .to_level("v2", 20, level)
+                .sticky(random.one_in(2));
+            // Nobody is in the group of the mirror, or whoever is: copies change nothing for the others.
+            if random.one_in(3) {
+                route.mirror("mirror", 0.5)
+            } else {
+                route
+            }
         });
     RouteTable::new(route.into_iter().collect()).unwrap_or_default()
 }

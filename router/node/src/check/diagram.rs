@@ -66,6 +66,11 @@ impl Picture {
                 });
                 picture.arrow_once(&subject, &group, &label);
             }
+            if let Some(mirror) = &route.mirror {
+                let group = picture.named(&mirror.group.value, Shape::Group);
+                let label = format!("copies of {}", mirror.share);
+                picture.arrow_once(&subject, &group, &label);
+            }
         }
         for link in &file.links {
             picture.named(&link.value, Shape::Peer);
