@@ -53,14 +53,16 @@ impl RouteState {
     }
 }
 
+/// By address of a head and whether its copies go to another node: that head, and that of the copies.
+type Heads = HashMap<(usize, bool), (Arc<Head>, Arc<Head>), FixedState>;
+
 /// Copies for mirrors that are under way.
 #[derive(Default)]
 pub(super) struct Mirrored {
     /// What each weighs.
     copies: Slab<u64>,
     bytes: u64,
-    /// The heads of copies, by the address of the message's head and whether they go to another node.
-    heads: HashMap<(usize, bool), (Arc<Head>, Arc<Head>), FixedState>,
+    heads: Heads,
 }
 
 impl Mirrored {

@@ -61,18 +61,21 @@ impl Route {
 
     /// Adds a destination.
     #[must_use]
-    pub fn to(self, group: &str, weight: u32) -> Self {
-        self.to_level(group, weight, 0)
-    }
-
-    /// Adds a destination of a level of a failover; level 0 is used first.
-    #[must_use]
-    pub fn to_level(mut self, group: &str, weight: u32, priority: u8) -> Self {
+    pub fn to(mut self, group: &str, weight: u32) -> Self {
         self.destinations.push(RouteDestination {
             group: group.to_string(),
             weight,
-            priority,
+            priority: 0,
         });
+        self
+    }
+
+    /// The level of a failover that the destination added last belongs to; 0 is used first.
+    #[must_use]
+    pub fn priority(mut self, priority: u8) -> Self {
+        if let Some(last) = self.destinations.last_mut() {
+            last.priority = priority;
+        }
         self
     }
 

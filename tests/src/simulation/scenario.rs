@@ -275,7 +275,8 @@ fn routes(shape: &Shape, random: &mut Random) -> RouteTable {
             let level = u8::from(random.one_in(2));
             let route = Route::new(pattern, policy)
                 .to("v1", 80)
-                .to_level("v2", 20, level)
+                .to("v2", 20)
+                .priority(level)
                 .sticky(random.one_in(2));
             // Nobody is in the group of the mirror, or whoever is: copies change nothing for the others.
             if random.one_in(3) {

@@ -163,7 +163,7 @@ impl Route {
             .exclusive(self.exclusive)
             .sticky(self.sticky);
         for to in &self.to {
-            decided = decided.to_level(&to.group.value, to.weight, to.priority);
+            decided = decided.to(&to.group.value, to.weight).priority(to.priority);
         }
         if let Some(mirror) = &self.mirror {
             decided = decided.mirror(&mirror.group.value, mirror.share);
