@@ -1,0 +1,35 @@
+//! Whether a message goes: what keeps a route and its destinations within what they can do.
+//!
+//! Guards are plain code: they see headers, get `now` as an argument, take no lock and allocate nothing per message.
+//! [`MessageGuard`]s decide once per message, before the policy chooses; a [`RouteGuard`] stands before each
+//! destination and learns how attempts there end. [`contract`] has their laws in words, [`laws`] as tests that one's own
+//! guards can run. One file holds each guard.
+//!
+//! - [`TokenBucket`], [`LeakyBucket`]: so many per second
+//! - [`Breaker`]: a destination that fails too often gets a pause
+//! - [`Bulkhead`]: at most so many in flight at a destination
+//!
+//! Which kind of error something is, and what follows, says [`ErrorClass`].
+
+pub mod contract;
+pub mod laws;
+
+mod breaker;
+mod bulkhead;
+mod config_error;
+mod leaky_bucket;
+mod random;
+mod rate;
+mod refusal;
+mod token_bucket;
+
+pub use self::breaker::{Breaker, BreakerConfig, BreakerState};
+pub use self::bulkhead::{Bulkhead, BulkheadConfig, Waiting};
+pub use self::config_error::ConfigError;
+pub use self::contract::{Admission, Ended, Headers, MessageGuard, Permit, RouteGuard, Scope};
+pub use self::leaky_bucket::{LeakyBucket, LeakyBucketConfig};
+pub use self::random::Random;
+pub use self::rate::{Rate, WhenLimited};
+pub use self::refusal::{Refusal, RefusalReason};
+pub use self::token_bucket::{TokenBucket, TokenBucketConfig};
+pub use mcpbus_actors::{ErrorClass, Handling, Repeat, Severity};
