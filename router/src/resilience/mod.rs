@@ -6,8 +6,11 @@
 //! guards can run. One file holds each guard.
 //!
 //! - [`TokenBucket`], [`LeakyBucket`]: so many per second
+//! - [`KeyedLimits`]: a limit for each identity or subject, in a bounded table
+//! - [`Deadline`]: nothing goes for which nobody waits any more
 //! - [`Breaker`]: a destination that fails too often gets a pause
 //! - [`Bulkhead`]: at most so many in flight at a destination
+//! - [`Retry`]: whether, where and when a failed message is tried again, within a budget
 //!
 //! Which kind of error something is, and what follows, says [`ErrorClass`].
 
@@ -17,19 +20,28 @@ pub mod laws;
 mod breaker;
 mod bulkhead;
 mod config_error;
+mod deadline;
+mod keyed_limits;
 mod leaky_bucket;
 mod random;
 mod rate;
 mod refusal;
+mod retry;
 mod token_bucket;
+mod window;
 
 pub use self::breaker::{Breaker, BreakerConfig, BreakerState};
 pub use self::bulkhead::{Bulkhead, BulkheadConfig, Waiting};
 pub use self::config_error::ConfigError;
 pub use self::contract::{Admission, Ended, Headers, MessageGuard, Permit, RouteGuard, Scope};
+pub use self::deadline::{Deadline, DeadlineConfig, remaining};
+pub use self::keyed_limits::{KeyedLimits, KeyedLimitsConfig, WhenFull};
 pub use self::leaky_bucket::{LeakyBucket, LeakyBucketConfig};
 pub use self::random::Random;
 pub use self::rate::{Rate, WhenLimited};
 pub use self::refusal::{Refusal, RefusalReason};
+pub use self::retry::{
+    FailedAttempt, GiveUp, Retry, RetryBudget, RetryBudgetConfig, RetryConfig, RetryDecision,
+};
 pub use self::token_bucket::{TokenBucket, TokenBucketConfig};
 pub use mcpbus_actors::{ErrorClass, Handling, Repeat, Severity};

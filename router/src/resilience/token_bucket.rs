@@ -317,6 +317,31 @@ mod tests {
     }
 
     proptest! {
+        /// Another implementation of the same promise, at rates whose messages are whole nanoseconds apart: those are
+        /// the ones that it keeps exactly.
+        #[test]
+        fn it_agrees_with_governor(
+            rate in prop::sample::select(vec![1u32, 2, 5, 10, 64, 1000, 50_000]),
+            burst in 1u32..20,
+            steps in proptest::collection::vec(prop_oneof![0u64..1000, 0u64..2_000_000_000], 1..300),
+        ) {
+            use governor::clock::{Clock as _, FakeRelativeClock};
+            use governor::{Quota, RateLimiter};
+            let number = |number| std::num::NonZeroU32::new(number).unwrap();
+            let clock = FakeRelativeClock::default();
+            let quota = Quota::per_second(number(rate)).allow_burst(number(burst));
+            let oracle = RateLimiter::direct_with_clock(quota, clock.clone());
+            let mut bucket = TokenBucket::new(config(f64::from(rate), burst, WhenLimited::Reject));
+            let mut now = Time::ZERO;
+            for step in steps {
+                let step = Duration::from_nanos(step);
+                now += step;
+                clock.advance(step);
+                let expected = oracle.check().map_err(|refusal| refusal.wait_time_from(clock.now()));
+                prop_assert_eq!(bucket.take(now), expected, "at {}", now);
+            }
+        }
+
         /// The plain model: the instants of all messages that passed, looked at through every window.
         #[test]
         fn no_window_has_more_than_burst_and_rate_and_none_is_refused_without_need(

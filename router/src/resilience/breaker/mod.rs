@@ -1,10 +1,8 @@
 //! A destination that fails too often gets a pause.
 
-mod window;
-
-use self::window::Window;
 use super::config_error::{ConfigError, HOUR, duration, within};
 use super::random::scale;
+use super::window::Window;
 use super::{Ended, Permit, Random, Refusal, RefusalReason, RouteGuard};
 use mcpbus_actors::Time;
 use std::time::Duration;

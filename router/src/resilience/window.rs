@@ -30,7 +30,7 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(length: Duration) -> Self {
-        let length = (super::super::config_error::nanoseconds(length) / BUCKETS as u64).max(1);
+        let length = (super::config_error::nanoseconds(length) / BUCKETS as u64).max(1);
         Self {
             buckets: [Sums::default(); BUCKETS],
             sums: Sums::default(),
