@@ -7,9 +7,12 @@
 //!
 //! - [`TokenBucket`], [`LeakyBucket`]: so many per second
 //! - [`KeyedLimits`]: a limit for each identity or subject, in a bounded table
+//! - [`Shed`]: under overload the messages that have waited too long are refused, the less urgent first
 //! - [`Deadline`]: nothing goes for which nobody waits any more
 //! - [`Breaker`]: a destination that fails too often gets a pause
 //! - [`Bulkhead`]: at most so many in flight at a destination
+//! - [`Adaptive`]: the same, with a bound that finds itself
+//! - [`OutlierDetection`]: the destinations of a route that do worse are left out for a time
 //! - [`Retry`]: whether, where and when a failed message is tried again, within a budget
 //!
 //! Which kind of error something is, and what follows, says [`ErrorClass`].
@@ -17,19 +20,23 @@
 pub mod contract;
 pub mod laws;
 
+mod adaptive;
 mod breaker;
 mod bulkhead;
 mod config_error;
 mod deadline;
 mod keyed_limits;
 mod leaky_bucket;
+mod outlier;
 mod random;
 mod rate;
 mod refusal;
 mod retry;
+mod shed;
 mod token_bucket;
 mod window;
 
+pub use self::adaptive::{Adaptive, AdaptiveConfig};
 pub use self::breaker::{Breaker, BreakerConfig, BreakerState};
 pub use self::bulkhead::{Bulkhead, BulkheadConfig, Waiting};
 pub use self::config_error::ConfigError;
@@ -37,11 +44,13 @@ pub use self::contract::{Admission, Ended, Headers, MessageGuard, Permit, RouteG
 pub use self::deadline::{Deadline, DeadlineConfig, remaining};
 pub use self::keyed_limits::{KeyedLimits, KeyedLimitsConfig, WhenFull};
 pub use self::leaky_bucket::{LeakyBucket, LeakyBucketConfig};
+pub use self::outlier::{OutlierConfig, OutlierDetection};
 pub use self::random::Random;
 pub use self::rate::{Rate, WhenLimited};
 pub use self::refusal::{Refusal, RefusalReason};
 pub use self::retry::{
     FailedAttempt, GiveUp, Retry, RetryBudget, RetryBudgetConfig, RetryConfig, RetryDecision,
 };
+pub use self::shed::{Shed, ShedConfig};
 pub use self::token_bucket::{TokenBucket, TokenBucketConfig};
 pub use mcpbus_actors::{ErrorClass, Handling, Repeat, Severity};
