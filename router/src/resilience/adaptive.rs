@@ -67,6 +67,8 @@ impl AdaptiveConfig {
 
 /// Latencies that a window has at least, and that a measurement of the base has.
 const SAMPLES: u32 = 10;
+/// Measurements after which their numbers begin anew: a permit of one has long been settled by then.
+pub(super) const PERIODS: u64 = 1 << 24;
 /// What a limit falls to when messages timed out or were refused for overload.
 const BACK_OFF: f64 = 0.9;
 
@@ -152,7 +154,7 @@ impl Adaptive {
         }
         if !self.measuring && now >= self.measure_at {
             self.measuring = true;
-            self.period += 1;
+            self.period = (self.period + 1) % PERIODS;
         }
         (self.sum, self.count, self.overloaded) = (0.0, 0, false);
         self.peak = self.in_flight;

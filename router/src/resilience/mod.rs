@@ -14,6 +14,9 @@
 //! - [`Adaptive`]: the same, with a bound that finds itself
 //! - [`OutlierDetection`]: the destinations of a route that do worse are left out for a time
 //! - [`Retry`]: whether, where and when a failed message is tried again, within a budget
+//! - [`Hedge`]: a second copy for those that take unusually long
+//! - [`Canary`]: a new version gets more and more, or nothing
+//! - [`MessageGuards`], [`DestinationGuards`]: several guards as one
 //!
 //! Which kind of error something is, and what follows, says [`ErrorClass`].
 
@@ -23,9 +26,13 @@ pub mod laws;
 mod adaptive;
 mod breaker;
 mod bulkhead;
+mod canary;
+mod chain;
 mod config_error;
 mod deadline;
+mod hedge;
 mod keyed_limits;
+mod latencies;
 mod leaky_bucket;
 mod outlier;
 mod random;
@@ -39,9 +46,12 @@ mod window;
 pub use self::adaptive::{Adaptive, AdaptiveConfig};
 pub use self::breaker::{Breaker, BreakerConfig, BreakerState};
 pub use self::bulkhead::{Bulkhead, BulkheadConfig, Waiting};
+pub use self::canary::{Canary, CanaryConfig, CanaryState, RollbackReason, Version};
+pub use self::chain::{DestinationGuards, DestinationGuardsConfig, MessageGuards};
 pub use self::config_error::ConfigError;
 pub use self::contract::{Admission, Ended, Headers, MessageGuard, Permit, RouteGuard, Scope};
 pub use self::deadline::{Deadline, DeadlineConfig, remaining};
+pub use self::hedge::{Hedge, HedgeConfig};
 pub use self::keyed_limits::{KeyedLimits, KeyedLimitsConfig, WhenFull};
 pub use self::leaky_bucket::{LeakyBucket, LeakyBucketConfig};
 pub use self::outlier::{OutlierConfig, OutlierDetection};

@@ -41,6 +41,9 @@ impl Default for BreakerConfig {
     }
 }
 
+/// Changes of state after which periods are numbered anew: a permit of one has long been settled by then.
+pub(super) const PERIODS: u64 = 1 << 40;
+
 /// Parts of a whole in which percentages are compared, so that the comparison is exact.
 const PARTS: f64 = 10_000.0;
 
@@ -193,7 +196,7 @@ impl Breaker {
     fn change(&mut self, state: BreakerState) {
         self.state = state;
         self.told = false;
-        self.period += 1;
+        self.period = (self.period + 1) % PERIODS;
     }
 
     fn open(&mut self, now: Time) {
