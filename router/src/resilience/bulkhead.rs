@@ -161,6 +161,7 @@ impl RouteGuard for Bulkhead {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::resilience::laws;
     use proptest::prelude::*;

@@ -100,6 +100,7 @@ pub(super) const HOUR: f64 = 3_600_000.0;
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

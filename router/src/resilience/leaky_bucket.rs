@@ -115,6 +115,7 @@ impl MessageGuard for LeakyBucket {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::resilience::laws;
     use proptest::prelude::*;

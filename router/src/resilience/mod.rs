@@ -35,6 +35,8 @@ mod keyed_limits;
 mod latencies;
 mod leaky_bucket;
 mod outlier;
+#[cfg(test)]
+mod page;
 mod random;
 mod rate;
 mod refusal;

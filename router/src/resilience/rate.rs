@@ -129,6 +129,7 @@ impl WhenLimited {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -195,6 +195,7 @@ impl MessageGuard for TokenBucket {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::resilience::laws;
     use proptest::prelude::*;
