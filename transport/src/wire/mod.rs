@@ -11,6 +11,7 @@
 //!   same bytes and which starts empty on every new link.
 
 pub mod batch;
+mod class;
 pub mod control;
 pub mod cursor;
 pub mod frame;
