@@ -295,7 +295,10 @@ impl Control {
                 put_varint(out, messages.len() as u64);
                 for (sequence, failure) in messages {
                     put_varint(out, *sequence);
-                    out.put_u8(*failure as u8);
+                    out.put_u8(failure.number());
+                    if let Failure::Limited { retry_after } = failure {
+                        put_varint(out, u64::from(*retry_after));
+                    }
                 }
             }
             Self::Pending {
@@ -573,10 +576,18 @@ fn decode_failed(cursor: &mut Cursor) -> Result<Control, WireError> {
     for _ in 0..count {
         let sequence = cursor.varint("sequence")?;
         let code = cursor.u8("failure")?;
-        let failure = Failure::from_u8(code).ok_or(WireError::Invalid {
-            field: "failure",
-            value: u64::from(code),
-        })?;
+        let failure = match Failure::from_u8(code) {
+            Some(Failure::Limited { .. }) => Failure::Limited {
+                retry_after: cursor.varint32("retry after")?,
+            },
+            Some(failure) => failure,
+            None => {
+                return Err(WireError::Invalid {
+                    field: "failure",
+                    value: u64::from(code),
+                });
+            }
+        };
         messages.push((sequence, failure));
     }
     Ok(Control::Failed {

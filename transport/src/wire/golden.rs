@@ -70,6 +70,7 @@ fn control() -> Vec<Golden> {
         Failure::Cancelled,
         Failure::Shed,
         Failure::SpoolFull,
+        Failure::Limited { retry_after: 1500 },
     ];
     vec![
         (
