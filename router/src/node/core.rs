@@ -78,6 +78,8 @@ pub struct NodeCore {
     /// What is kept of each route.
     pub(super) route_states: Vec<RouteState>,
     pub(super) mirrored: Mirrored,
+    /// Flows whose front message has its turn later.
+    pub(super) turns: BTreeSet<(Time, InFlowId)>,
     pub(super) subscriptions: usize,
     /// What is left of the credit budget, in messages and bytes.
     pub(super) credit: (u64, u64),
@@ -146,6 +148,7 @@ impl NodeCore {
             nothing: Self::no_decision(),
             route_states,
             mirrored: Mirrored::default(),
+            turns: BTreeSet::new(),
             subscriptions: 0,
             credit: (config.limits.credit_messages, config.limits.credit_bytes),
             hungry: VecDeque::new(),
@@ -204,7 +207,7 @@ impl NodeCore {
         &self.registry
     }
 
-    /// How many messages each group of each route was given; the last is the mirror's, where there is one.
+    /// How many messages each group of each route was given; then its mirror and its fallback, where there are any.
     pub fn routed(&self) -> Vec<Vec<u64>> {
         let given = |state: &RouteState| state.given.clone();
         self.route_states.iter().map(given).collect()
@@ -256,6 +259,7 @@ impl NodeCore {
             .chain(self.interest.next_timeout())
             .chain(self.next_drain_timeout())
             .chain(self.store_timeout())
+            .chain(self.next_guard_timeout())
             .chain(self.reclaim.next_timeout())
             .min()
     }
@@ -295,6 +299,7 @@ impl NodeCore {
         }
         self.interest.handle_timeout(now);
         self.retry_store(now);
+        self.handle_guard_timeout(now);
         self.settle(now);
         self.give_up_waiting(now);
         self.give_up_draining(now);

@@ -5,9 +5,10 @@
 
 use super::core::NodeCore;
 use super::flow::{InFlowId, Purpose};
+use super::guarded::Held;
 use super::peer::PeerId;
 use crate::interest::RoutedGroups;
-use crate::policy::{Choice, Destination, MemberChooser, Meta, destination_id};
+use crate::policy::{Choice, Destination, MemberChooser, destination_id};
 use crate::protocol::Target;
 use crate::routing::{Pattern, Subject};
 use foldhash::fast::FixedState;
@@ -189,6 +190,8 @@ pub(super) enum Verdict {
     Starved(SmallVec<[Out; 4]>),
     /// It passed too many nodes.
     TooFar,
+    /// The guards of its route do not let it go on now.
+    Held(Held),
 }
 
 /// Most nodes a message may pass.
@@ -401,10 +404,6 @@ impl NodeCore {
         record: &Record,
         now: Time,
     ) -> Verdict {
-        let mut meta = Meta::new(record.key, record.sequence, record.body.len());
-        if let Some(extra) = &record.extra {
-            meta = meta.labelled(&extra.labels);
-        }
         let key = record.key.map(|key| key.value());
         let mut selection: Selection = decision
             .plain
@@ -424,7 +423,11 @@ impl NodeCore {
             }
         }
         if let Some(route) = &decision.route {
-            match self.choose_destination(id, sequence, &meta, route, now) {
+            let choice = match self.choose_destination(id, sequence, record, route, now) {
+                Ok(choice) => choice,
+                Err(held) => return Verdict::Held(held),
+            };
+            match choice {
                 Choice::One(index) | Choice::Copied { to: index, .. } => {
                     let member = route.groups[index]
                         .as_ref()

@@ -4,12 +4,12 @@
 
 use super::core::NodeCore;
 use super::decide::{Decision, GroupMembers, NO_MEMBER, Out, RouteChoice, Selection};
-use super::flow::{
-    ChosenDestination, InFlowId, Tracked, from_token, is_tracked, token_without_flow,
-};
+use super::flow::{InFlowId, Tracked, from_token, is_tracked, token, token_without_flow};
+use super::guarded::Guards;
 use super::ledger::Outcome;
 use super::peer::PeerId;
 use crate::policy::{Choice, Destination, Load, Meta, Policy};
+use crate::resilience::{Ended, Refusal, RouteGuard};
 use crate::routing::Route;
 use foldhash::fast::FixedState;
 use mcpbus_actors::Time;
@@ -32,23 +32,31 @@ pub(super) struct RouteState {
     pub(super) given: Vec<u64>,
     /// Copies for the mirror that were dropped.
     pub(super) dropped: u64,
-    /// By destination; empty where the policy does not read it.
+    /// Whether the policy reads the load.
+    reads_load: bool,
+    /// By group; empty where nobody is to hear how messages end.
     loads: Vec<Load>,
+    pub(super) guards: Guards,
 }
 
 impl RouteState {
     pub(super) fn new(route: &Route) -> Self {
         let policy = route.effective_policy().build();
         let groups = route.groups().count();
+        let guards = Guards::new(route);
+        let reads_load = policy.reads_load();
+        let keeps_load = reads_load || guards.guard_destinations();
         Self {
-            loads: vec![Load::new(); if policy.reads_load() { groups } else { 0 }],
+            loads: vec![Load::new(); if keeps_load { groups } else { 0 }],
+            reads_load,
+            guards,
             policy,
             given: vec![0; groups],
             dropped: 0,
         }
     }
 
-    fn reads_load(&self) -> bool {
+    fn keeps_load(&self) -> bool {
         !self.loads.is_empty()
     }
 }
@@ -86,59 +94,53 @@ impl Mirrored {
 }
 
 impl NodeCore {
-    /// Which destination of its route a message goes to. One that has to wait keeps to the first answer and is counted once,
-    /// unless the policy reads the load and its destination is out of reach by now.
-    pub(super) fn choose_destination(
+    /// What was chosen for a message that had to wait, if that still holds.
+    pub(super) fn still_chosen(
         &mut self,
         id: InFlowId,
         sequence: u64,
-        meta: &Meta<'_>,
         route: &RouteChoice,
-        now: Time,
-    ) -> Choice {
-        if let Some(chosen) = self.inflows[id].chosen_destination
-            && chosen.sequence == sequence
-            && chosen.destination < route.groups.len()
-        {
-            let group = &route.groups[chosen.destination];
-            if !self.route_states[route.route].reads_load() || self.is_reachable(group.as_ref()) {
-                return Choice::One(chosen.destination);
-            }
-            let given = self.route_states[route.route]
-                .given
-                .get_mut(chosen.destination);
-            if let Some(given) = given {
+    ) -> Option<usize> {
+        let chosen = self.inflows[id].chosen_destination?;
+        if chosen.sequence != sequence || chosen.destination >= route.groups.len() {
+            return None;
+        }
+        let group = &route.groups[chosen.destination];
+        if !self.route_states[route.route].reads_load || self.is_reachable(group.as_ref()) {
+            return Some(chosen.destination);
+        }
+        self.unchoose(id);
+        None
+    }
+
+    /// What was chosen for the message at the front of a flow holds no more: it is chosen anew.
+    pub(super) fn unchoose(&mut self, id: InFlowId) {
+        self.inflows[id].chosen = None;
+        if let Some(chosen) = self.inflows[id].chosen_destination.take() {
+            let given = &mut self.route_states[chosen.route].given;
+            if let Some(given) = given.get_mut(chosen.destination) {
                 *given = given.saturating_sub(1);
             }
         }
-        let choice = self.ask_policy(meta, route, now);
-        let (destination, copy) = match choice {
-            Choice::One(destination) => (destination, None),
-            Choice::Copied { to, copy } => (to, Some(copy)),
-            _ => return choice,
-        };
-        self.inflows[id].chosen_destination = Some(ChosenDestination {
-            sequence,
-            route: route.route,
-            destination,
-            copy,
-            out: None,
-        });
-        self.count_route(route.route, destination);
-        Choice::One(destination)
     }
 
-    fn ask_policy(&mut self, meta: &Meta<'_>, route: &RouteChoice, now: Time) -> Choice {
+    /// Asks the policy, with what it reads of the load; destinations whose guards let nothing through are drained for it.
+    pub(super) fn ask_policy(&mut self, meta: &Meta<'_>, route: &RouteChoice, now: Time) -> Choice {
         let state = &self.route_states[route.route];
-        if !state.reads_load() {
+        if !state.keeps_load() {
             let policy = &mut self.route_states[route.route].policy;
             return policy.choose(meta, &route.destinations);
         }
         let known = route.destinations.iter().zip(&route.groups);
         let destinations: SmallVec<[Destination; 8]> = known
             .zip(&state.loads)
-            .map(|((destination, group), load)| Destination {
-                healthy: self.is_reachable(group.as_ref()),
+            .enumerate()
+            .map(|(at, ((destination, group), load))| Destination {
+                weight: match state.guards.check(at, now) {
+                    Ok(()) => destination.weight,
+                    Err(_) => 0,
+                },
+                healthy: !state.reads_load || self.is_reachable(group.as_ref()),
                 in_flight: load.in_flight(),
                 latency: load.latency(now),
                 ..*destination
@@ -174,7 +176,7 @@ impl NodeCore {
         route: usize,
         selection: &Selection,
     ) -> Option<()> {
-        if !self.route_states[route].reads_load() {
+        if !self.route_states[route].keeps_load() {
             return Some(());
         }
         let last: Selection = selection.last().into_iter().copied().collect();
@@ -187,38 +189,48 @@ impl NodeCore {
 
     /// A message is about to be handed on: its copy for the mirror goes with it. Returns the flow of its destination if that is to
     /// hear how it ended.
+    ///
+    /// # Errors
+    ///
+    /// The guards of its destination let no more through since it was chosen.
     pub(super) fn chosen_goes(
         &mut self,
         id: InFlowId,
         sequence: u64,
         record: &Record,
         now: Time,
-    ) -> Option<Out> {
-        let chosen = self.inflows[id].chosen_destination?;
+    ) -> Result<Option<Out>, Refusal> {
+        let Some(chosen) = self.inflows[id].chosen_destination else {
+            return Ok(None);
+        };
         if chosen.sequence != sequence || (chosen.copy.is_none() && chosen.out.is_none()) {
-            return None;
+            return Ok(None);
         }
+        let guards = &mut self.route_states[chosen.route].guards;
+        let permit = guards.permit(chosen.destination, now)?;
         self.inflows[id].chosen_destination = None;
         if let Some(copy) = chosen.copy
             && !self.mirror(id, record, chosen.route, copy)
         {
             self.route_states[chosen.route].dropped += 1;
         }
-        let out = chosen.out?;
-        let load = self.route_states[chosen.route]
-            .loads
-            .get_mut(chosen.destination)?;
-        load.started();
-        let tracked = Tracked {
-            route: chosen.route,
-            destination: chosen.destination,
-            since: now,
-        };
-        let (_, low) = from_token(super::flow::token(id, sequence));
-        if let Some(earlier) = self.inflows[id].tracked.insert(low, tracked) {
-            self.settle_load(earlier, None, now);
+        if chosen.out.is_some() {
+            let loads = &mut self.route_states[chosen.route].loads;
+            if let Some(load) = loads.get_mut(chosen.destination) {
+                load.started();
+            }
+            let tracked = Tracked {
+                route: chosen.route,
+                destination: chosen.destination,
+                since: now,
+                permit,
+            };
+            let (_, low) = from_token(token(id, sequence));
+            if let Some(earlier) = self.inflows[id].tracked.insert(low, tracked) {
+                self.settle_load(earlier, None, now);
+            }
         }
-        Some(out)
+        Ok(chosen.out)
     }
 
     /// Hands a copy to a mirror, if it can go at once.
@@ -291,21 +303,31 @@ impl NodeCore {
     }
 
     fn settle_load(&mut self, tracked: Tracked, outcome: Option<Outcome>, now: Time) {
-        let loads = &mut self.route_states[tracked.route].loads;
-        let Some(load) = loads.get_mut(tracked.destination) else {
-            return;
+        let state = &mut self.route_states[tracked.route];
+        let took = now.saturating_since(tracked.since);
+        let ended = match outcome {
+            Some(Outcome::Delivered) => Some(Ended::success(took)),
+            Some(Outcome::Failed(failure)) => Some(Ended::failure(failure.into(), took)),
+            Some(Outcome::Shed(_)) | None => None,
         };
-        match outcome {
-            Some(Outcome::Delivered | Outcome::Failed(_)) => {
-                load.ended(now.saturating_since(tracked.since), now);
+        if let Some(load) = state.loads.get_mut(tracked.destination) {
+            match ended {
+                Some(_) => load.ended(took, now),
+                None => load.given_back(),
             }
-            Some(Outcome::Shed(_)) | None => load.given_back(),
+        }
+        if let (Some(guards), Some(permit)) = (state.guards.of(tracked.destination), tracked.permit)
+        {
+            match ended {
+                Some(ended) => guards.ended(permit, ended, now),
+                None => guards.give_back(permit, now),
+            }
         }
     }
 
     /// A link is down: what waits for it may have to go elsewhere, where policies read the load.
     pub(super) fn reconsider_waiting(&mut self, peer: PeerId) {
-        if !self.route_states.iter().any(RouteState::reads_load) {
+        if !self.route_states.iter().any(|state| state.reads_load) {
             return;
         }
         let Some(state) = self.peers.get(peer) else {

@@ -5,6 +5,7 @@ use super::growth::Growth;
 use super::peer::PeerId;
 use super::take_back::Takers;
 use crate::protocol::Target;
+use crate::resilience::Permit;
 use foldhash::fast::FixedState;
 use mcpbus_actors::Time;
 use mcpbus_transport::session::Window;
@@ -55,6 +56,8 @@ pub(super) enum Blocked {
     Predecessor,
     /// The way it went before must be passed on first.
     Drain { since: Time },
+    /// The message at its front has its turn later.
+    Turn,
 }
 
 /// What a message that waits for credit will be handed to, while nothing changes.
@@ -76,13 +79,23 @@ pub(super) struct ChosenDestination {
     pub(super) out: Option<Out>,
 }
 
-/// A message at a destination whose load is kept up.
+/// A message that the guards of its route have let through, from a time on.
 #[derive(Clone, Copy, Debug)]
+pub(super) struct Admitted {
+    pub(super) sequence: u64,
+    pub(super) route: usize,
+    pub(super) from: Time,
+}
+
+/// A message at a destination whose load is kept up.
+#[derive(Debug)]
 pub(super) struct Tracked {
     pub(super) route: usize,
     pub(super) destination: usize,
     /// When it was handed over.
     pub(super) since: Time,
+    /// What the guards of the destination have given for it.
+    pub(super) permit: Option<Permit>,
 }
 
 /// A flow to another node that this flow's messages went by, on a way that may have changed since.
@@ -120,6 +133,8 @@ pub(super) struct InFlow {
     pub(super) chosen: Option<Chosen>,
     /// Which destination of its route a policy has chosen for a message.
     pub(super) chosen_destination: Option<ChosenDestination>,
+    /// What the guards have said of the message at the front of the queue.
+    pub(super) admitted: Option<Admitted>,
     /// Messages whose destinations are to hear how they ended, by the sequence in their tokens.
     pub(super) tracked: BTreeMap<u64, Tracked>,
     pub(super) blocked: Option<Blocked>,
@@ -171,6 +186,7 @@ impl InFlow {
             queue: VecDeque::new(),
             chosen: None,
             chosen_destination: None,
+            admitted: None,
             tracked: BTreeMap::new(),
             blocked: None,
             scheduled: false,

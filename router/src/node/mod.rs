@@ -12,6 +12,7 @@
 //! | `growth`, `reclaim` | how far windows grow; what is taken back for those that wait |
 //! | `decide`, `follow_route`, `ways` | from a subject to entries; routes of other nodes; from entries to flows |
 //! | `destinations` | which destination of a route a policy chooses, their loads, copies for mirrors |
+//! | `guarded` | whether a message goes on: the guards of routes |
 //! | `switch` | hands messages on as far as credit reaches |
 //! | `drain`, `outcome`, `take_back` | order when ways change; how messages end; what a gone peer left |
 //! | `spool` | what is on the disk: durable subscriptions, what waits for them, dead letters |
@@ -37,6 +38,7 @@ mod events;
 mod flow;
 mod follow_route;
 mod growth;
+mod guarded;
 mod handle;
 mod ledger;
 mod lifecycle;

@@ -42,6 +42,7 @@ impl NodeCore {
             Outcome::Failed(failure) => Some(failure),
             _ => None,
         };
+        self.not_admitted(id, sequence, record, now);
         let request = record
             .extra
             .as_ref()

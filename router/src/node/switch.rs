@@ -3,6 +3,7 @@
 use super::core::NodeCore;
 use super::decide::{Out, Verdict};
 use super::flow::{Blocked, Chosen, InFlowId, Purpose, token, tracked, unasked};
+use super::guarded::Held;
 use super::ledger::Outcome;
 use super::peer::{PeerId, reply_key};
 use super::spool::{SPOOL, Storable};
@@ -217,6 +218,15 @@ impl NodeCore {
                     );
                     return true;
                 }
+                Verdict::Held(Held::Refused(failure)) => {
+                    self.end(id, sequence, &record, Outcome::Failed(failure), now);
+                    return true;
+                }
+                Verdict::Held(Held::Until(turn)) => {
+                    self.inflows[id].queue.push_front((sequence, record));
+                    self.wait_for_turn(id, turn);
+                    return false;
+                }
                 Verdict::Wait => {
                     let inflow = &mut self.inflows[id];
                     inflow.queue.push_front((sequence, record));
@@ -249,6 +259,12 @@ impl NodeCore {
             self.starve(id, sequence, record, &outs);
             return false;
         }
+        let Ok(tracked) = self.chosen_goes(id, sequence, &record, now) else {
+            // Those let no more through since it was chosen: it is chosen anew.
+            self.unchoose(id);
+            self.inflows[id].queue.push_front((sequence, record));
+            return true;
+        };
         if let Some((_, failure)) = self.inflows[id]
             .skipped
             .take()
@@ -259,7 +275,6 @@ impl NodeCore {
         if planted(Fault::SettledAtHandOut) {
             self.settle_early(id, sequence);
         }
-        let tracked = self.chosen_goes(id, sequence, &record, now);
         self.hand_on(id, sequence, record, &outs, tracked);
         true
     }

@@ -6,6 +6,7 @@ use super::pattern::Pattern;
 use super::subject::Subject;
 use super::table::SubjectTable;
 use crate::policy::{Destination, PolicyFactory, destination_id};
+use crate::resilience::{DestinationGuards, DestinationGuardsConfig, TokenBucketConfig};
 
 /// A rule for the subjects that a pattern matches.
 #[derive(Debug, Clone)]
@@ -22,6 +23,28 @@ pub struct Route {
     pub sticky: bool,
     /// Who gets a copy of some messages, besides where they go.
     pub mirror: Option<RouteMirror>,
+    /// What keeps it and its destinations within what they can do.
+    pub guards: RouteGuards,
+}
+
+/// The guards of a route: whether a message goes on is decided before its policy chooses, and for each destination again.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RouteGuards {
+    /// How many messages may go on.
+    pub limit: Option<TokenBucketConfig>,
+    /// What stands before each destination.
+    pub destination: DestinationGuardsConfig,
+    /// The group for messages that are diverted, or that every destination refuses; none of the route's destinations. Without one
+    /// those fail, and their publishers are told when to come back.
+    pub fallback: Option<String>,
+}
+
+impl RouteGuards {
+    /// Whether something stands before the destinations.
+    #[must_use]
+    pub fn guard_destinations(&self) -> bool {
+        self.destination != DestinationGuardsConfig::default()
+    }
 }
 
 /// A group that a route sends to, with its weight.
@@ -56,6 +79,7 @@ impl Route {
             exclusive: false,
             sticky: false,
             mirror: None,
+            guards: RouteGuards::default(),
         }
     }
 
@@ -89,6 +113,13 @@ impl Route {
         self
     }
 
+    /// With these guards.
+    #[must_use]
+    pub fn guards(mut self, guards: RouteGuards) -> Self {
+        self.guards = guards;
+        self
+    }
+
     /// Whether subscribers outside the route's groups get no copy.
     #[must_use]
     pub fn exclusive(mut self, exclusive: bool) -> Self {
@@ -103,10 +134,12 @@ impl Route {
         self
     }
 
-    /// The groups it concerns: its destinations in their order, then its mirror.
+    /// The groups it concerns: its destinations in their order, then its mirror, then its fallback.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
         let destinations = self.destinations.iter().map(|to| to.group.as_str());
-        destinations.chain(self.mirror.iter().map(|mirror| mirror.group.as_str()))
+        destinations
+            .chain(self.mirror.iter().map(|mirror| mirror.group.as_str()))
+            .chain(self.guards.fallback.as_deref())
     }
 
     /// The policy that chooses: `hash` when the route is sticky under `weighted`, else the one it names; with copies to the
@@ -124,19 +157,24 @@ impl Route {
         }
     }
 
-    /// The destinations as a policy sees them, and the mirror behind them, all ready and without members: the caller
-    /// fills in both.
+    /// The destinations as a policy sees them, and behind them the mirror and the fallback, which it does not choose, all ready and
+    /// without members: the caller fills in both.
     pub fn policy_destinations(&self) -> impl Iterator<Item = Destination> {
         let destinations = self.destinations.iter().map(|destination| Destination {
             members: 0,
             priority: destination.priority,
             ..Destination::new(destination_id(&destination.group), destination.weight)
         });
-        destinations.chain(self.mirror.iter().map(|mirror| Destination {
+        let destinations = destinations.chain(self.mirror.iter().map(|mirror| Destination {
             members: 0,
             mirror: mirror.share,
             ..Destination::new(destination_id(&mirror.group), 0)
-        }))
+        }));
+        let fallback = self.guards.fallback.iter().map(|group| Destination {
+            members: 0,
+            ..Destination::new(destination_id(group), 0)
+        });
+        destinations.chain(fallback)
     }
 
     fn check(&self) -> Result<(), RouteError> {
@@ -171,6 +209,7 @@ impl Route {
         if self.sticky && self.policy.name() == "broadcast" {
             return Err(RouteError::StickyBroadcast { pattern: pattern() });
         }
+        self.check_guards()?;
         if let Some(mirror) = &self.mirror {
             let problem = if mirror.group.is_empty() {
                 "its group is empty: name it"
@@ -187,6 +226,33 @@ impl Route {
                 pattern: pattern(),
                 problem,
             });
+        }
+        Ok(())
+    }
+}
+
+impl Route {
+    fn check_guards(&self) -> Result<(), RouteError> {
+        let guards = &self.guards;
+        let wrong = |problem: String| RouteError::Guards {
+            pattern: self.pattern.clone(),
+            problem,
+        };
+        if let Err(error) = DestinationGuards::new(&guards.destination, 0) {
+            return Err(wrong(error.to_string()));
+        }
+        if guards.guard_destinations() && self.policy.name() == "broadcast" {
+            let problem = "broadcast sends to all, so no guard of a destination can be heard";
+            return Err(wrong(problem.to_string()));
+        }
+        let Some(fallback) = &guards.fallback else {
+            return Ok(());
+        };
+        let mirror = self.mirror.iter().map(|mirror| &mirror.group);
+        let mut others = self.destinations.iter().map(|to| &to.group).chain(mirror);
+        if fallback.is_empty() || others.any(|group| group == fallback) {
+            let problem = "its fallback is empty, or takes part already: name another group";
+            return Err(wrong(problem.to_string()));
         }
         Ok(())
     }
@@ -275,6 +341,13 @@ pub enum RouteError {
         /// Which of the destinations, from 0.
         index: usize,
     },
+    /// The route's guards are not possible.
+    Guards {
+        /// The route's pattern.
+        pattern: Pattern,
+        /// What is wrong with them.
+        problem: String,
+    },
     /// The route's mirror is not possible.
     Mirror {
         /// The route's pattern.
@@ -323,6 +396,7 @@ impl fmt::Display for RouteError {
                     index + 1
                 )
             }
+            Self::Guards { pattern, problem } => write!(f, "route '{pattern}': {problem}"),
             Self::Mirror { pattern, problem } => {
                 write!(f, "route '{pattern}': the mirror: {problem}")
             }

@@ -8,7 +8,8 @@ use super::stores::Disk;
 use super::world::{Edge, End, Weather, World};
 use mcpbus::node::{NodeConfig, NodeLimits};
 use mcpbus::policy::PolicyFactory;
-use mcpbus::routing::{Pattern, Route, RouteTable};
+use mcpbus::resilience::{BulkheadConfig, DestinationGuardsConfig, TokenBucketConfig, WhenLimited};
+use mcpbus::routing::{Pattern, Route, RouteGuards, RouteTable};
 use mcpbus_actors::Time;
 use mcpbus_transport::session::SessionConfig;
 use mcpbus_transport::spool::Faults;
@@ -278,7 +279,8 @@ fn routes(shape: &Shape, random: &mut Random) -> RouteTable {
                 .to("v2", 20)
                 .priority(level)
                 .sticky(random.one_in(2));
-            // Nobody is in the group of the mirror, or whoever is: copies change nothing for the others.
+            let route = route.guards(guards(random));
+            // Nobody is in the group of the mirror: what becomes of copies changes nothing for the others.
             if random.one_in(3) {
                 route.mirror("mirror", 0.5)
             } else {
@@ -286,6 +288,21 @@ fn routes(shape: &Shape, random: &mut Random) -> RouteTable {
             }
         });
     RouteTable::new(route.into_iter().collect()).unwrap_or_default()
+}
+
+/// Sometimes a limit that lets messages wait, sometimes a bound on what is in flight at each destination.
+fn guards(random: &mut Random) -> RouteGuards {
+    let max = Duration::from_secs(20);
+    let delay = TokenBucketConfig::new(500.0, 5, WhenLimited::Delay { max });
+    let bulkhead = BulkheadConfig::new(20, 0, Duration::ZERO);
+    RouteGuards {
+        limit: delay.ok().filter(|_| random.one_in(4)),
+        destination: DestinationGuardsConfig {
+            bulkhead: bulkhead.ok().filter(|_| random.one_in(4)),
+            ..DestinationGuardsConfig::default()
+        },
+        fallback: None,
+    }
 }
 
 fn subscriber(shape: &Shape, random: &mut Random, begin: Time, first: bool) -> Vec<(Time, Step)> {

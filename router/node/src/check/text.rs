@@ -110,6 +110,25 @@ fn route_text(route: &Route) -> String {
             mirror.share, mirror.group.value
         );
     }
+    let guards = &route.guards;
+    if let Some(limit) = &guards.limit {
+        let _infallible = write!(
+            text,
+            ", at most {} a second (burst {}, else {})",
+            limit.rate,
+            limit.burst,
+            limit.when.word()
+        );
+    }
+    if guards.breaker.is_some() {
+        text.push_str(", with a breaker for each");
+    }
+    if let Some(concurrency) = guards.concurrency {
+        let _infallible = write!(text, ", at most {concurrency} in flight at each");
+    }
+    if let Some(fallback) = &guards.fallback {
+        let _infallible = write!(text, ", otherwise to {}", fallback.value);
+    }
     if route.exclusive {
         text.push_str(", exclusive");
     }

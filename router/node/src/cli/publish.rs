@@ -276,7 +276,10 @@ async fn print_receipts(
         let Some((line, receipt)) = next else { return };
         let outcome = match receipt.await {
             Ok(()) => "ok".to_owned(),
-            Err(ReceiptError::Failed(failure)) => failure.name().to_owned(),
+            Err(ReceiptError::Failed(failure)) => match failure.retry_after() {
+                Some(after) => format!("{} retry_after {}ms", failure.name(), after.as_millis()),
+                None => failure.name().to_owned(),
+            },
             Err(_) => "unknown".to_owned(),
         };
         let mut out = std::io::stdout().lock();

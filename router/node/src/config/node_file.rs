@@ -54,6 +54,8 @@ pub enum RouteTableError {
     Pattern(routing::PatternError),
     /// A policy is unknown.
     Policy(mcpbus::policy::UnknownPolicy),
+    /// A guard cannot be.
+    Guards(mcpbus::resilience::ConfigError),
     /// A route leads nowhere, or two are equal.
     Route(routing::RouteError),
 }
@@ -63,6 +65,7 @@ impl std::fmt::Display for RouteTableError {
         match self {
             Self::Pattern(error) => error.fmt(f),
             Self::Policy(error) => error.fmt(f),
+            Self::Guards(error) => error.fmt(f),
             Self::Route(error) => error.fmt(f),
         }
     }

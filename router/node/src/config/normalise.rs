@@ -7,6 +7,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::node_file::NodeFile;
 use super::quantity::{format_duration, format_size};
+use super::route::guards::When;
 use super::route::{Pairs, Policy, Route, Rule};
 use super::stage::{Input, Output, Stage, StageKind};
 use crate::stages::aggregate::window::Window;
@@ -140,6 +141,32 @@ fn route(route: &Route) -> Json {
     if let Some(mirror) = &route.mirror {
         let mirror = json!({ "group": mirror.group.value, "share": mirror.share });
         pairs.push(("mirror", mirror));
+    }
+    let guards = &route.guards;
+    if let Some(limit) = &guards.limit {
+        let mut given = vec![
+            ("rate", Json::from(limit.rate)),
+            ("burst", Json::from(limit.burst)),
+            ("when", Json::from(limit.when.word())),
+        ];
+        if limit.when == When::Delay {
+            given.push(("max_wait", duration(limit.max_wait)));
+        }
+        pairs.push(("limit", object(given)));
+    }
+    if let Some(breaker) = &guards.breaker {
+        let breaker = json!({
+            "requestVolumeThreshold": breaker.request_volume_threshold,
+            "errorThresholdPercentage": breaker.error_threshold_percentage,
+            "sleepWindowInMilliseconds": breaker.sleep_window_in_milliseconds,
+        });
+        pairs.push(("breaker", breaker));
+    }
+    if let Some(concurrency) = guards.concurrency {
+        pairs.push(("bulkhead", json!({ "concurrency": concurrency })));
+    }
+    if let Some(fallback) = &guards.fallback {
+        pairs.push(("fallback", Json::from(fallback.value.as_str())));
     }
     pairs.push(("exclusive", Json::from(route.exclusive)));
     object(pairs)

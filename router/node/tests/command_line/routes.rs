@@ -173,6 +173,52 @@ fn policies_by_load_share_and_lose_nothing() {
 }
 
 #[test]
+fn a_limit_refuses_what_is_too_much_and_says_when_to_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    // One in a hundred seconds: nothing comes in meanwhile.
+    let route = "policy = \"weighted\"\nto = [{group = \"v1\"}]\nlimit = {rate = 0.01, burst = 5}";
+    let (node, address) = node(folder.path(), &file(route));
+    let one = in_group(folder.path(), &address, "v1");
+    let mut command = to_node(folder.path(), "pub", &address, &["--subject", "tx.1"]);
+    command.arg("--receipts");
+    let output = with_input(command, &numbered(0..8, 10));
+    assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
+    let said = errors(&output);
+    assert!(
+        said.contains("acknowledged 5") && said.contains("limited 3"),
+        "{said}"
+    );
+    let receipts = String::from_utf8(output.stdout).unwrap();
+    let limited: Vec<&str> = receipts
+        .lines()
+        .filter(|line| line.contains("limited"))
+        .collect();
+    assert_eq!(limited.len(), 3, "{receipts}");
+    for line in limited {
+        let after = line.rsplit("retry_after ").next().unwrap();
+        let millis: u64 = after.strip_suffix("ms").unwrap().parse().unwrap();
+        assert!((50_000..=100_000).contains(&millis), "{line}");
+    }
+    one.out().wait_lines(5);
+    assert_eq!(all_numbers(&one.stopped()), (0..5).collect::<Vec<_>>());
+    let ended = node.stopped();
+    assert_eq!(ended.number("residual"), 0, "{}", ended.errors);
+}
+
+#[test]
+fn what_is_above_a_limit_goes_to_the_fallback() {
+    let folder = tempfile::tempdir().unwrap();
+    let route = "policy = \"weighted\"\nto = [{group = \"v1\"}]\nlimit = {rate = 0.01, burst = 5, when = \"divert\"}\nfallback = \"spare\"";
+    let (node, address) = node(folder.path(), &file(route));
+    let one = in_group(folder.path(), &address, "v1");
+    let spare = in_group(folder.path(), &address, "spare");
+    publish(folder.path(), &address, 0..100, &["--ack", "processed"]);
+    assert_eq!(all_numbers(&one.stopped()), (0..5).collect::<Vec<_>>());
+    assert_eq!(all_numbers(&spare.stopped()), (5..100).collect::<Vec<_>>());
+    assert_eq!(node.stopped().number("residual"), 0);
+}
+
+#[test]
 fn a_mistake_in_a_route_is_named_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("wrong.toml");

@@ -4,9 +4,12 @@ use mcpbus::actors::Key;
 use mcpbus::policy::{LOAD_FACTOR, LabelMatch, PANIC_THRESHOLD, PolicyFactory, SubsetRule};
 use mcpbus::routing::{self, Pattern};
 
+use self::guards::Guards;
 use super::mistake::{Mistake, Place, Spotted};
 use super::node_file::{RouteTableError, verify_name};
 use super::reader::TableReader;
+
+pub mod guards;
 
 /// Names with their values, as in the file.
 pub type Pairs = Vec<(String, String)>;
@@ -32,6 +35,8 @@ pub struct Route {
     pub mirror: Option<Mirror>,
     /// `exclusive`: subscribers outside the route's groups get no copy. False by default.
     pub exclusive: bool,
+    /// `limit`, `breaker`, `bulkhead` and `fallback`.
+    pub guards: Guards,
 }
 
 /// How a route chooses.
@@ -160,6 +165,7 @@ impl Route {
             other => PolicyFactory::named(other.word()).map_err(RouteTableError::Policy)?,
         };
         let mut decided = routing::Route::new(pattern, policy)
+            .guards(self.guards.decided().map_err(RouteTableError::Guards)?)
             .exclusive(self.exclusive)
             .sticky(self.sticky);
         for to in &self.to {
@@ -229,6 +235,7 @@ pub(super) fn read(reader: TableReader<'_>) -> Option<Route> {
         belongs_to(&reader, key, owner, policy);
     }
     let mirror = read_mirror(&reader, &to, policy);
+    let guards = guards::read(&reader, &to, mirror.as_ref(), policy);
     let exclusive = reader.boolean("exclusive").unwrap_or(false);
     reader.finish();
     Some(Route {
@@ -243,6 +250,7 @@ pub(super) fn read(reader: TableReader<'_>) -> Option<Route> {
             .unwrap_or(PANIC_THRESHOLD),
         mirror,
         exclusive,
+        guards,
     })
 }
 

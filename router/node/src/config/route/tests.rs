@@ -91,6 +91,31 @@ fn rules_by_key_keep_order_and_rules_by_label_do_not() {
 }
 
 #[test]
+fn guards_are_read_and_written_again() {
+    for guards in [
+        "limit = {rate = 2.5, burst = 5, when = \"divert\"}\nbreaker = {requestVolumeThreshold = 3}\nbulkhead = {concurrency = 7}\nfallback = \"spare\"",
+        "limit = {rate = 10, when = \"delay\", max_wait = \"3s\"}",
+    ] {
+        let route = format!(
+            "[[route]]\nsubject = \"a\"\npolicy = \"hash\"\nto = [{{group = \"g\"}}]\n{guards}\n"
+        );
+        let (file, _) = read(&route);
+        let limit = file.routes[0].guards.limit.unwrap();
+        let wanted = if guards.contains("delay") {
+            (10.0, 1)
+        } else {
+            (2.5, 5)
+        };
+        assert_eq!((limit.rate, limit.burst), wanted);
+        let again = normalise::to_toml(&file);
+        let (same, _) = read(&again);
+        assert_eq!(normalise::to_toml(&same), again);
+        assert_eq!(same.routes[0].guards.limit, file.routes[0].guards.limit);
+        assert!(file.routes[0].decided().is_ok());
+    }
+}
+
+#[test]
 fn mistakes_have_their_place_and_reason() {
     let of = |policy: &str, rest: &str| {
         format!("[[route]]\nsubject = \"a\"\npolicy = \"{policy}\"\n{rest}\n")
@@ -150,6 +175,49 @@ fn mistakes_have_their_place_and_reason() {
         (
             of("hash", &format!("{one}\nmirror = {{group = \"g\"}}")),
             "`g` is a destination of the route",
+        ),
+        (
+            of("hash", &format!("{one}\nlimit = {{rate = 0}}")),
+            "edge.toml:5:17: `route.0.limit.rate` must lie between",
+        ),
+        (
+            of(
+                "hash",
+                &format!("{one}\nlimit = {{rate = 1, when = \"divert\"}}"),
+            ),
+            "`divert` needs the route's `fallback`",
+        ),
+        (
+            of(
+                "hash",
+                &format!("{one}\nlimit = {{rate = 1, max_wait = \"1s\"}}"),
+            ),
+            "`max_wait` belongs to",
+        ),
+        (
+            of("hash", &format!("{one}\nfallback = \"h\"")),
+            "nothing is diverted there",
+        ),
+        (
+            of(
+                "hash",
+                &format!("{one}\nbulkhead = {{concurrency = 1}}\nfallback = \"g\""),
+            ),
+            "takes part in the route already",
+        ),
+        (
+            of(
+                "broadcast",
+                &format!("{one}\nbulkhead = {{concurrency = 1}}"),
+            ),
+            "no `bulkhead` can be heard",
+        ),
+        (
+            of(
+                "hash",
+                &format!("{one}\nbreaker = {{errorThresholdPercentage = 101}}"),
+            ),
+            "`route.0.breaker.errorThresholdPercentage` must lie between",
         ),
         (
             of("hash", &format!("{one}\nmirror = {{share = 1}}")),
