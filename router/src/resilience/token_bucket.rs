@@ -235,7 +235,13 @@ mod tests {
         while now < at(86_400_000) {
             match bucket.take(now) {
                 Ok(()) => passed += 1,
-                Err(after) => now += after,
+                Err(after) => {
+                    assert!(
+                        after > Duration::ZERO,
+                        "refused and told to come back at once"
+                    );
+                    now += after;
+                }
             }
         }
         assert_eq!(passed, 3 * 86_400);

@@ -3,8 +3,9 @@
 //! What the messages of one producer on one subject share stands once, in a [`Head`] that records point
 //! to. A head is interned per lane, so a record costs one control byte and its length beside its body.
 
+use super::cursor::{Cursor, WireError, put_varint};
 use super::labels::Labels;
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use mcpbus_actors::{Key, Time};
 use std::fmt;
 use std::sync::Arc;
@@ -147,6 +148,27 @@ impl Failure {
             Self::Shed => 14,
             Self::SpoolFull => 15,
             Self::Limited { .. } => 16,
+        }
+    }
+
+    pub(super) fn encode(self, out: &mut BytesMut) {
+        out.put_u8(self.number());
+        if let Self::Limited { retry_after } = self {
+            put_varint(out, u64::from(retry_after));
+        }
+    }
+
+    pub(super) fn decode(cursor: &mut Cursor) -> Result<Self, WireError> {
+        let number = cursor.u8("failure")?;
+        match Self::from_u8(number) {
+            Some(Self::Limited { .. }) => Ok(Self::Limited {
+                retry_after: cursor.varint32("retry after")?,
+            }),
+            Some(failure) => Ok(failure),
+            None => Err(WireError::Invalid {
+                field: "failure",
+                value: u64::from(number),
+            }),
         }
     }
 

@@ -84,11 +84,16 @@ fn a_bad_canary_is_back_at_zero_percent_within_ten_seconds() {
             latency: Duration::from_millis(40),
             ..GOOD
         },
+        // Little enough to drown in what was counted since the step began.
+        Behaviour {
+            latency: Duration::from_millis(22),
+            ..GOOD
+        },
     ];
     for (kind, behaviour) in bad.into_iter().enumerate() {
-        for seed in 0..20 {
+        for seed in 0..5 {
             // From the start, late in a step, and at a later step.
-            for turns in [0, 55, 100].map(Duration::from_secs) {
+            for turns in [0, 40, 100].map(Duration::from_secs) {
                 let (canary, end) = run(1000, turns, behaviour, 300, seed);
                 assert_eq!(canary.weight(), 0, "kind {kind}: {:?}", canary.state());
                 let after = end.saturating_sub(turns);
@@ -103,7 +108,7 @@ fn a_bad_canary_is_back_at_zero_percent_within_ten_seconds() {
 
 #[test]
 fn a_good_canary_is_promoted_after_its_steps() {
-    for seed in 0..40 {
+    for seed in 0..15 {
         let (canary, end) = run(500, Duration::MAX, GOOD, 400, seed);
         assert_eq!(canary.state(), CanaryState::Promoted, "seed {seed}");
         assert_eq!(canary.weight(), 100);
@@ -127,6 +132,29 @@ fn too_few_outcomes_neither_promote_nor_compare_but_failures_in_a_row_end_it() {
     );
     assert_eq!(canary.weight(), 0);
     assert_eq!(canary.next_timeout(), None);
+}
+
+#[test]
+fn a_few_errors_are_no_share_of_anything_and_the_tenth_makes_one() {
+    let mut canary = Canary::new(CanaryConfig::default(), Time::ZERO).unwrap();
+    let done = Ended::success(Duration::from_millis(10));
+    let failed = Ended::failure(ErrorClass::Timeout, Duration::from_millis(10));
+    for _ in 0..10_000 {
+        canary.ended(Version::Stable, done, Time::ZERO);
+    }
+    for message in 0..72 {
+        let ended = if message % 8 == 0 { failed } else { done };
+        assert_eq!(canary.ended(Version::Canary, ended, Time::ZERO), None);
+    }
+    canary.ended(Version::Canary, failed, Time::ZERO);
+    let state = canary.handle_timeout(Time::ZERO);
+    assert!(
+        matches!(
+            state,
+            Some(CanaryState::RolledBack(RollbackReason::Errors(..)))
+        ),
+        "{state:?}"
+    );
 }
 
 #[test]
