@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use mcpbus::client::{
-    Client, ClientConfig, Publication, Receipt, ReceiptError, SubscribeOptions, Subscription,
+    Client, ClientConfig, Delivery, Publication, Receipt, ReceiptError, SubscribeOptions,
+    Subscription,
 };
 use mcpbus::node::{Node, NodeBuilder};
 use mcpbus::policy::PolicyFactory;
@@ -40,6 +41,12 @@ async fn subscribe(client: &Client, group: &str) -> Subscription {
     let mut subscription = client.subscribe("tx.*", options).unwrap();
     subscription.ready(WAIT).await.unwrap();
     subscription
+}
+
+/// The next message; a test to which none comes fails instead of waiting for ever.
+async fn next(subscription: &mut Subscription) -> Delivery {
+    let message = tokio::time::timeout(WAIT, subscription.next()).await;
+    message.expect("no message came").unwrap()
 }
 
 async fn publish(client: &Client, count: usize) -> Vec<Receipt> {
@@ -83,7 +90,7 @@ async fn a_limit_refuses_what_is_too_much_and_says_when_to_come_back() {
         assert!(after > Duration::from_secs(80) && after <= Duration::from_secs(100));
     }
     for receipt in receipts {
-        v1.next().await.unwrap().ack();
+        next(&mut v1).await.ack();
         receipt.await.unwrap();
     }
     let ledger = node.report().await.unwrap().ledger;
@@ -102,7 +109,7 @@ async fn a_limit_that_delays_lets_all_through_in_order() {
     let mut v1 = subscribe(&client, "v1").await;
     let receipts = publish(&client, 40).await;
     for number in 0..40 {
-        let message = v1.next().await.unwrap();
+        let message = next(&mut v1).await;
         assert_eq!(message.body(), number.to_string().as_bytes());
         message.ack();
     }
@@ -126,7 +133,7 @@ async fn a_limit_that_diverts_sends_the_rest_to_the_fallback() {
     let receipts = publish(&client, 6).await;
     for number in 0..6 {
         let to = if number < 2 { &mut v1 } else { &mut spare };
-        let message = to.next().await.unwrap();
+        let message = next(to).await;
         assert_eq!(message.body(), number.to_string().as_bytes());
         message.ack();
     }
@@ -159,17 +166,17 @@ async fn a_breaker_opens_and_the_fallback_answers() {
         for _ in 0..4 {
             let receipt = publish(&client, 1).await.remove(0);
             // With one delivery at most this is its end.
-            v1.next().await.unwrap().retry();
+            next(&mut v1).await.retry();
             let failed = ReceiptError::Failed(Failure::MaxDeliver);
             assert_eq!(receipt.await, Err(failed));
             if !fallback {
                 // Outside of the route a group has its share of every message.
-                spare.next().await.unwrap().ack();
+                next(&mut spare).await.ack();
             }
         }
         for receipt in publish(&client, 3).await {
             if fallback {
-                spare.next().await.unwrap().ack();
+                next(&mut spare).await.ack();
                 receipt.await.unwrap();
             } else {
                 let after = limited(receipt.await);
@@ -233,12 +240,12 @@ async fn a_bulkhead_bounds_what_is_in_flight() {
         assert_eq!(result, Err(full));
     }
     for receipt in receipts {
-        v1.next().await.unwrap().ack();
+        next(&mut v1).await.ack();
         receipt.await.unwrap();
     }
     // All three are settled, so three more may be there.
     for receipt in publish(&client, 3).await {
-        v1.next().await.unwrap().ack();
+        next(&mut v1).await.ack();
         receipt.await.unwrap();
     }
     balanced(&node).await;
