@@ -26,7 +26,7 @@ pub mod topology;
 
 pub use mcpbus_actors_derive::Message;
 pub use message::{
-    Batch, Clock, EdgeCounts, EdgeLedger, Envelope, Header, HeapSize, IntoOutcome, Key, Kind,
-    Ledger, ManualClock, Message, Outcome, Reason, Rejection, RetryClass, ShedReason, StageLedger,
-    SystemClock, Time,
+    Batch, Clock, EdgeCounts, EdgeLedger, Envelope, ErrorClass, Handling, Header, HeapSize,
+    IntoOutcome, Key, Kind, Ledger, ManualClock, Message, Outcome, Reason, Rejection, Repeat,
+    RetryClass, Severity, ShedReason, StageLedger, SystemClock, Time,
 };

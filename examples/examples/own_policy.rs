@@ -19,7 +19,7 @@ impl Policy for BySize {
         "by-size"
     }
 
-    fn choose(&mut self, meta: &Meta, destinations: &[Destination]) -> Choice {
+    fn choose(&mut self, meta: &Meta<'_>, destinations: &[Destination]) -> Choice {
         let index = usize::from(meta.bytes <= self.bytes);
         match destinations.get(index) {
             Some(destination) if destination.weight > 0 => Choice::One(index),

@@ -3,6 +3,7 @@
 //!
 //! - [`routing`]: subjects, patterns, the subject table, routes
 //! - [`policy`]: which destination takes a message
+//! - [`resilience`]: whether a message goes
 //! - [`interest`]: who in the mesh wants what, and over which neighbour
 //! - [`protocol`]: what peers say to each other on top of a session
 //! - [`node`]: the router node
@@ -18,6 +19,7 @@ pub mod policy;
 pub mod protocol;
 mod random;
 mod reactor;
+pub mod resilience;
 pub mod routing;
 
 pub use bytes::Bytes;
@@ -25,4 +27,4 @@ pub use mcpbus_actors as actors;
 pub use mcpbus_transport::codec;
 pub use mcpbus_transport::identity;
 pub use mcpbus_transport::session;
-pub use mcpbus_transport::wire::{AckLevel, Failure, ProducerId};
+pub use mcpbus_transport::wire::{AckLevel, Failure, LabelError, Labels, ProducerId};

@@ -3,12 +3,14 @@
 //! * [`Message`] gives a type its kind, weight and key; `#[derive(Message)]` writes it.
 //! * [`Header`] is at most one cache line; [`Envelope`] is header and body; [`Batch`] is what channels move.
 //! * [`Outcome`], [`Reason`] and [`ShedReason`] name every way a message can end; [`Ledger`] counts them.
+//! * [`ErrorClass`] says what kind of error each of them is, and what follows from it.
 //!
 //! Invariant: a body and its header move together, and have exactly one owner at every instant.
 
 mod batch;
 mod buffer;
 mod envelope;
+mod error_class;
 mod header;
 mod key;
 mod kind;
@@ -21,6 +23,7 @@ pub use batch::Batch;
 pub(crate) use batch::Handle;
 pub(crate) use buffer::{Body, Mark, Then};
 pub use envelope::Envelope;
+pub use error_class::{ErrorClass, Handling, Repeat, Severity};
 pub use header::{Flags, Header, Rest, TraceContext};
 pub use key::Key;
 pub use kind::Kind;

@@ -7,7 +7,7 @@ use crate::routing::Subject;
 use bytes::Bytes;
 use foldhash::HashMap;
 use mcpbus_actors::Key;
-use mcpbus_transport::wire::{AckLevel, Extra, Head, ProducerId, Record};
+use mcpbus_transport::wire::{AckLevel, Extra, Head, Labels, ProducerId, Record};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,6 +32,8 @@ pub struct Publication {
     pub time_to_live: Option<Duration>,
     /// When the event happened, in microseconds since 1970 (UTC).
     pub event_time: Option<i64>,
+    /// What it says of itself beside subject and key, for routes to go by.
+    pub labels: Labels,
 }
 
 impl Publication {
@@ -55,6 +57,13 @@ impl Publication {
     #[must_use]
     pub fn time_to_live(mut self, time: Duration) -> Self {
         self.time_to_live = Some(time);
+        self
+    }
+
+    /// With these labels.
+    #[must_use]
+    pub fn labels(mut self, labels: Labels) -> Self {
+        self.labels = labels;
         self
     }
 }
@@ -186,9 +195,10 @@ impl Publisher {
         let deadline = message
             .time_to_live
             .map(|time| self.inner.shared.now() + time);
-        let extra = message.event_time.map(|time| {
+        let extra = (message.event_time.is_some() || !message.labels.is_empty()).then(|| {
             Box::new(Extra {
-                event_time: Some(time),
+                event_time: message.event_time,
+                labels: message.labels,
                 ..Extra::default()
             })
         });
@@ -233,12 +243,14 @@ impl Publisher {
 
 /// The publication that a record was made from.
 fn publication(record: Record) -> Publication {
+    let extra = record.extra.unwrap_or_default();
     Publication {
         subject: record.head.subject.to_string(),
         key: record.key,
         body: record.body,
         time_to_live: None,
-        event_time: record.extra.and_then(|extra| extra.event_time),
+        event_time: extra.event_time,
+        labels: extra.labels,
     }
 }
 

@@ -261,6 +261,11 @@ impl Delivery {
             .and_then(|extra| extra.event_time)
     }
 
+    /// The value of a label that its publisher gave it.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.record.extra.as_ref()?.labels.get(name)
+    }
+
     /// Whether somebody waits for an answer.
     pub fn is_request(&self) -> bool {
         self.record

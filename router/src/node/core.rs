@@ -2,6 +2,7 @@
 
 use super::config::NodeConfig;
 use super::decide::{Decision, EntryIndex, EntryState};
+use super::destinations::{Mirrored, RouteState};
 use super::disk::Carrier;
 use super::flow::{InFlow, InFlowId};
 use super::ledger::{NodeLedger, Outcome};
@@ -11,7 +12,6 @@ use super::registry::PeerRegistry;
 use super::spool::{DURABLE, Spool, SpoolLedger};
 use super::telemetry::Telemetry;
 use crate::interest::{Interest, Limits, NodeId};
-use crate::policy::Policy;
 use crate::routing::SubjectTable;
 use bytes::BytesMut;
 use mcpbus_actors::Time;
@@ -75,9 +75,11 @@ pub struct NodeCore {
         HashMap<(Option<usize>, Vec<EntryIndex>), Rc<Decision>, foldhash::fast::FixedState>,
     pub(super) decisions_version: u64,
     pub(super) nothing: Rc<Decision>,
-    pub(super) policies: Vec<Box<dyn Policy>>,
-    /// Messages per route and destination.
-    pub(super) routed: Vec<Vec<u64>>,
+    /// What is kept of each route.
+    pub(super) route_states: Vec<RouteState>,
+    pub(super) mirrored: Mirrored,
+    /// Flows whose front message has its turn later.
+    pub(super) turns: BTreeSet<(Time, InFlowId)>,
     pub(super) subscriptions: usize,
     /// What is left of the credit budget, in messages and bytes.
     pub(super) credit: (u64, u64),
@@ -121,18 +123,7 @@ impl NodeCore {
             hold: config.hold,
             ..Limits::default()
         };
-        let policies: Vec<_> = config
-            .routes
-            .routes()
-            .iter()
-            .map(|route| route.effective_policy().build())
-            .collect();
-        let routed = config
-            .routes
-            .routes()
-            .iter()
-            .map(|route| vec![0; route.destinations.len()])
-            .collect();
+        let route_states = config.routes.routes().iter().map(RouteState::new).collect();
         let mut node = Self {
             interest: Interest::new(NodeId(config.id), config.epoch, limits),
             peers: Slab::new(),
@@ -155,8 +146,9 @@ impl NodeCore {
             decisions: HashMap::default(),
             decisions_version: 0,
             nothing: Self::no_decision(),
-            policies,
-            routed,
+            route_states,
+            mirrored: Mirrored::default(),
+            turns: BTreeSet::new(),
             subscriptions: 0,
             credit: (config.limits.credit_messages, config.limits.credit_bytes),
             hungry: VecDeque::new(),
@@ -215,9 +207,10 @@ impl NodeCore {
         &self.registry
     }
 
-    /// How many messages each destination of each route was given.
-    pub fn routed(&self) -> &[Vec<u64>] {
-        &self.routed
+    /// How many messages each group of each route was given; then its mirror and its fallback, where there are any.
+    pub fn routed(&self) -> Vec<Vec<u64>> {
+        let given = |state: &RouteState| state.given.clone();
+        self.route_states.iter().map(given).collect()
     }
 
     /// The routes of this node.
@@ -266,6 +259,7 @@ impl NodeCore {
             .chain(self.interest.next_timeout())
             .chain(self.next_drain_timeout())
             .chain(self.store_timeout())
+            .chain(self.next_guard_timeout())
             .chain(self.reclaim.next_timeout())
             .min()
     }
@@ -305,6 +299,7 @@ impl NodeCore {
         }
         self.interest.handle_timeout(now);
         self.retry_store(now);
+        self.handle_guard_timeout(now);
         self.settle(now);
         self.give_up_waiting(now);
         self.give_up_draining(now);

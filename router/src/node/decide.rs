@@ -5,12 +5,14 @@
 
 use super::core::NodeCore;
 use super::flow::{InFlowId, Purpose};
+use super::guarded::Held;
 use super::peer::PeerId;
 use crate::interest::RoutedGroups;
-use crate::policy::{Choice, Destination, MemberChooser, Meta, destination_id};
+use crate::policy::{Choice, Destination, MemberChooser, destination_id};
 use crate::protocol::Target;
 use crate::routing::{Pattern, Subject};
 use foldhash::fast::FixedState;
+use mcpbus_actors::Time;
 use mcpbus_transport::planted::{Fault, planted};
 use mcpbus_transport::wire::{AckLevel, Head, Record};
 use smallvec::SmallVec;
@@ -157,15 +159,17 @@ pub(super) struct Decision {
 }
 
 pub(super) struct GroupMembers {
-    entries: Vec<EntryIndex>,
+    pub(super) entries: Vec<EntryIndex>,
     candidates: Vec<Destination>,
     chooser: RefCell<MemberChooser>,
 }
 
 pub(super) struct RouteChoice {
-    policy: usize,
-    destinations: Vec<Destination>,
-    groups: Vec<Option<GroupMembers>>,
+    /// Its index among the routes of the node.
+    pub(super) route: usize,
+    pub(super) destinations: Vec<Destination>,
+    /// The members of each destination, where it has any.
+    pub(super) groups: Vec<Option<GroupMembers>>,
 }
 
 /// Entries, each with the index of the member chosen in it (or none).
@@ -186,6 +190,8 @@ pub(super) enum Verdict {
     Starved(SmallVec<[Out; 4]>),
     /// It passed too many nodes.
     TooFar,
+    /// The guards of its route do not let it go on now.
+    Held(Held),
 }
 
 /// Most nodes a message may pass.
@@ -193,7 +199,13 @@ const HOPS_MAX: u8 = 16;
 
 impl NodeCore {
     /// What to do with the message at the front of a flow.
-    pub(super) fn decide(&mut self, id: InFlowId, sequence: u64, record: &Record) -> Verdict {
+    pub(super) fn decide(
+        &mut self,
+        id: InFlowId,
+        sequence: u64,
+        record: &Record,
+        now: Time,
+    ) -> Verdict {
         if let Some(takers) = self.inflows[id].only.get(&sequence).cloned() {
             return match self.decision(id, &record.head) {
                 None => Verdict::TooFar,
@@ -208,14 +220,14 @@ impl NodeCore {
             },
             Purpose::Publish => match self.decision(id, &record.head) {
                 None => Verdict::TooFar,
-                Some(cached) => self.select(id, sequence, &cached.decision, record),
+                Some(cached) => self.select(id, sequence, &cached.decision, record, now),
             },
             Purpose::Forward { targets } => {
                 let Some(cached) = self.decision(id, &record.head) else {
                     return Verdict::TooFar;
                 };
                 if self.own_route(&targets).is_some() {
-                    return match self.select(id, sequence, &cached.decision, record) {
+                    return match self.select(id, sequence, &cached.decision, record, now) {
                         // The route's groups may be on their way back.
                         Verdict::Nobody => Verdict::Wait,
                         verdict => verdict,
@@ -321,12 +333,8 @@ impl NodeCore {
                 .get(index)
                 .map(|route| (index, route))
         });
-        let route = choice.map(|(policy, route)| {
-            let groups: Vec<_> = route
-                .destinations
-                .iter()
-                .map(|destination| take(&destination.group))
-                .collect();
+        let route = choice.map(|(index, route)| {
+            let groups: Vec<_> = route.groups().map(&mut take).collect();
             let destinations = route
                 .policy_destinations()
                 .zip(&groups)
@@ -339,7 +347,7 @@ impl NodeCore {
                 })
                 .collect();
             RouteChoice {
-                policy,
+                route: index,
                 destinations,
                 groups,
             }
@@ -394,8 +402,8 @@ impl NodeCore {
         sequence: u64,
         decision: &Decision,
         record: &Record,
+        now: Time,
     ) -> Verdict {
-        let meta = Meta::new(record.key, record.sequence, record.body.len());
         let key = record.key.map(|key| key.value());
         let mut selection: Selection = decision
             .plain
@@ -415,22 +423,12 @@ impl NodeCore {
             }
         }
         if let Some(route) = &decision.route {
-            let choice = match self.inflows[id].chosen_destination {
-                // A message that has to wait keeps to the first answer, and is counted once.
-                Some((chosen, index)) if chosen == sequence && index < route.groups.len() => {
-                    Choice::One(index)
-                }
-                _ => {
-                    let choice = self.policies[route.policy].choose(&meta, &route.destinations);
-                    if let Choice::One(index) = choice {
-                        self.inflows[id].chosen_destination = Some((sequence, index));
-                        self.count_route(route.policy, index);
-                    }
-                    choice
-                }
+            let choice = match self.choose_destination(id, sequence, record, route, now) {
+                Ok(choice) => choice,
+                Err(held) => return Verdict::Held(held),
             };
             match choice {
-                Choice::One(index) => {
+                Choice::One(index) | Choice::Copied { to: index, .. } => {
                     let member = route.groups[index]
                         .as_ref()
                         .and_then(|group| group.choose(key));
@@ -444,7 +442,7 @@ impl NodeCore {
                         if route.destinations[index].weight > 0
                             && let Some(entry) = group.as_ref().and_then(|group| group.choose(key))
                         {
-                            self.count_route(route.policy, index);
+                            self.count_route(route.route, index);
                             selection.push((entry, NO_MEMBER));
                         }
                     }
@@ -461,6 +459,11 @@ impl NodeCore {
         if let Err(starved) = self.choose_members(&mut selection, key) {
             return Verdict::Starved(starved);
         }
+        if let Some(route) = &decision.route
+            && self.note_out(id, route.route, &selection).is_none()
+        {
+            return Verdict::Wait;
+        }
         let receipts = record.head.ack == AckLevel::Processed;
         let selection = (selection, receipts);
         if let Some(outs) = decision.outs.borrow().get(&selection) {
@@ -476,16 +479,6 @@ impl NodeCore {
                 Verdict::Go(outs)
             }
             None => Verdict::Wait,
-        }
-    }
-
-    pub(super) fn count_route(&mut self, route: usize, destination: usize) {
-        if let Some(count) = self
-            .routed
-            .get_mut(route)
-            .and_then(|counts| counts.get_mut(destination))
-        {
-            *count += 1;
         }
     }
 

@@ -154,6 +154,7 @@ impl NodeCore {
                         "nothing was heard for too long",
                         false,
                     );
+                    self.reconsider_waiting(id);
                     // Whoever asked it need not wait to see whether it comes back.
                     for address in std::mem::take(&mut self.peers[id].unanswered) {
                         self.responder_lost(address);

@@ -5,6 +5,7 @@ use super::growth::Growth;
 use super::peer::PeerId;
 use super::take_back::Takers;
 use crate::protocol::Target;
+use crate::resilience::Permit;
 use foldhash::fast::FixedState;
 use mcpbus_actors::Time;
 use mcpbus_transport::session::Window;
@@ -17,12 +18,17 @@ use std::time::Duration;
 /// A flow's place in the node.
 pub(super) type InFlowId = usize;
 
-/// Bits of a token that hold the sequence; the one above says that nobody waits for the copy, the rest hold the flow.
-const SEQUENCE_BITS: u32 = 39;
+/// Bits of a token that hold the sequence. Of the two above one says that nobody waits for the copy, the other that a destination
+/// of a route has it whose load is kept up. The rest hold the flow.
+const SEQUENCE_BITS: u32 = 38;
 const UNASKED: u64 = 1 << SEQUENCE_BITS;
+const TRACKED: u64 = 1 << (SEQUENCE_BITS + 1);
+const FLOW_SHIFT: u32 = SEQUENCE_BITS + 2;
 const SEQUENCE_MASK: u64 = (1 << SEQUENCE_BITS) - 1;
+/// The flow in the tokens of what came on no flow: copies for mirrors.
+const NO_FLOW: InFlowId = (1 << (64 - FLOW_SHIFT)) - 1;
 /// Most flows from peers in one node.
-pub(super) const IN_FLOWS_MAX: usize = 1 << (63 - SEQUENCE_BITS);
+pub(super) const IN_FLOWS_MAX: usize = NO_FLOW;
 /// Most subjects whose route one flow remembers.
 const DECISIONS_MAX: usize = 8192;
 
@@ -50,6 +56,8 @@ pub(super) enum Blocked {
     Predecessor,
     /// The way it went before must be passed on first.
     Drain { since: Time },
+    /// The message at its front has its turn later.
+    Turn,
 }
 
 /// What a message that waits for credit will be handed to, while nothing changes.
@@ -57,6 +65,37 @@ pub(super) struct Chosen {
     pub(super) sequence: u64,
     pub(super) version: u64,
     pub(super) outs: Rc<[Out]>,
+}
+
+/// What a policy has chosen for a message, until it is handed on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChosenDestination {
+    pub(super) sequence: u64,
+    pub(super) route: usize,
+    pub(super) destination: usize,
+    /// The mirror that is to have a copy.
+    pub(super) copy: Option<usize>,
+    /// The flow that leads to the destination, where its load is kept up.
+    pub(super) out: Option<Out>,
+}
+
+/// A message that the guards of its route have let through, from a time on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Admitted {
+    pub(super) sequence: u64,
+    pub(super) route: usize,
+    pub(super) from: Time,
+}
+
+/// A message at a destination whose load is kept up.
+#[derive(Debug)]
+pub(super) struct Tracked {
+    pub(super) route: usize,
+    pub(super) destination: usize,
+    /// When it was handed over.
+    pub(super) since: Time,
+    /// What the guards of the destination have given for it.
+    pub(super) permit: Option<Permit>,
 }
 
 /// A flow to another node that this flow's messages went by, on a way that may have changed since.
@@ -122,8 +161,12 @@ pub(super) struct InFlow {
     pub(super) queue: VecDeque<(u64, Record)>,
     /// What the message at the front of the queue was decided to go to, when it had to wait.
     pub(super) chosen: Option<Chosen>,
-    /// Which destination of its route a policy has chosen for a message, by sequence.
-    pub(super) chosen_destination: Option<(u64, usize)>,
+    /// Which destination of its route a policy has chosen for a message.
+    pub(super) chosen_destination: Option<ChosenDestination>,
+    /// What the guards have said of the message at the front of the queue.
+    pub(super) admitted: Option<Admitted>,
+    /// Messages whose destinations are to hear how they ended, by the sequence in their tokens.
+    pub(super) tracked: BTreeMap<u64, Tracked>,
     pub(super) blocked: Option<Blocked>,
     pub(super) scheduled: bool,
     /// Flows to peers that it was woken for, or handed messages to, in its present turn.
@@ -177,6 +220,8 @@ impl InFlow {
             queue: VecDeque::new(),
             chosen: None,
             chosen_destination: None,
+            admitted: None,
+            tracked: BTreeMap::new(),
             blocked: None,
             scheduled: false,
             visited: SmallVec::new(),
@@ -234,7 +279,26 @@ impl InFlow {
 
 /// The token of a copy: where it came from.
 pub(super) fn token(flow: InFlowId, sequence: u64) -> u64 {
-    (flow as u64) << (SEQUENCE_BITS + 1) | (sequence & SEQUENCE_MASK)
+    (flow as u64) << FLOW_SHIFT | (sequence & SEQUENCE_MASK)
+}
+
+/// The token of a copy that came on no flow, by its number.
+pub(super) fn token_without_flow(number: usize) -> u64 {
+    token(NO_FLOW, number as u64)
+}
+
+/// The number of such a copy; `None` for the copies of messages that came on a flow.
+pub(super) fn number_without_flow(token: u64) -> Option<usize> {
+    (token >> FLOW_SHIFT == NO_FLOW as u64).then_some((token & SEQUENCE_MASK) as usize)
+}
+
+/// The same for a copy that a destination has whose load is kept up.
+pub(super) fn tracked(token: u64) -> u64 {
+    token | TRACKED
+}
+
+pub(super) fn is_tracked(token: u64) -> bool {
+    token & TRACKED != 0
 }
 
 /// The same for a copy whose failure the publisher is not told of: it asked for the message to be stored, and this copy is
@@ -249,10 +313,7 @@ pub(super) fn is_unasked(token: u64) -> bool {
 
 /// The flow of a token, and the sequence that lies next to `near` and has the token's low bits.
 pub(super) fn from_token(token: u64) -> (InFlowId, u64) {
-    (
-        (token >> (SEQUENCE_BITS + 1)) as InFlowId,
-        token & SEQUENCE_MASK,
-    )
+    ((token >> FLOW_SHIFT) as InFlowId, token & SEQUENCE_MASK)
 }
 
 /// The full sequence: the smallest one above `settled` with these low bits.
@@ -271,6 +332,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_copy_without_a_flow_is_told_from_all_others() {
+        assert_eq!(number_without_flow(token_without_flow(9)), Some(9));
+        assert_eq!(number_without_flow(token(IN_FLOWS_MAX - 1, 9)), None);
+    }
+
+    #[test]
     fn a_sequence_survives_its_token_at_the_wrap() {
         for sequence in [
             1,
@@ -282,6 +349,11 @@ mod tests {
         ] {
             let (flow, low) = from_token(token(77, sequence));
             assert_eq!(flow, 77);
+            assert_eq!(
+                from_token(unasked(tracked(token(77, sequence)))),
+                (flow, low)
+            );
+            assert_eq!(number_without_flow(token(77, sequence)), None);
             for distance in [1, 2, 1000] {
                 if sequence >= distance {
                     assert_eq!(full_sequence(low, sequence - distance), sequence);

@@ -281,6 +281,7 @@ impl NodeCore {
         if let Some(neighbour) = neighbour {
             self.interest.neighbour_silent(neighbour, now);
         }
+        self.reconsider_waiting(id);
         if left {
             self.remove_peer(id, now);
         }

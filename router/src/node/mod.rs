@@ -11,6 +11,8 @@
 //! | `credit`, `flow` | flows from peers and their windows |
 //! | `growth`, `reclaim` | how far windows grow; what is taken back for those that wait |
 //! | `decide`, `follow_route`, `ways` | from a subject to entries; routes of other nodes; from entries to flows |
+//! | `destinations` | which destination of a route a policy chooses, their loads, copies for mirrors |
+//! | `guarded` | whether a message goes on: the guards of routes |
 //! | `switch` | hands messages on as far as credit reaches |
 //! | `drain`, `outcome`, `take_back` | order when ways change; how messages end; what a gone peer left |
 //! | `spool` | what is on the disk: durable subscriptions, what waits for them, dead letters |
@@ -29,12 +31,14 @@ mod config;
 mod core;
 mod credit;
 mod decide;
+mod destinations;
 mod disk;
 mod drain;
 mod events;
 mod flow;
 mod follow_route;
 mod growth;
+mod guarded;
 mod handle;
 mod ledger;
 mod lifecycle;
@@ -53,6 +57,7 @@ mod ways;
 
 pub use config::{NODE_OVERHEAD, NodeConfig, NodeLimits, SESSION_OVERHEAD};
 pub use core::NodeCore;
+pub use destinations::MIRROR_MEMORY;
 pub use handle::{Node, NodeBuilder, StartError};
 pub use ledger::{FailureName, NodeLedger};
 pub use registry::{PeerEntry, PeerRegistry};

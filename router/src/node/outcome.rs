@@ -2,7 +2,7 @@
 
 use super::core::NodeCore;
 use super::decide::Verdict;
-use super::flow::{InFlowId, from_token, full_sequence, is_unasked};
+use super::flow::{InFlowId, from_token, full_sequence, is_unasked, number_without_flow};
 use super::ledger::Outcome;
 use super::peer::PeerId;
 use mcpbus_actors::Time;
@@ -42,6 +42,7 @@ impl NodeCore {
             Outcome::Failed(failure) => Some(failure),
             _ => None,
         };
+        self.not_admitted(id, sequence, record, now);
         let request = record
             .extra
             .as_ref()
@@ -87,6 +88,10 @@ impl NodeCore {
 
     /// A copy was taken over by its next owner, has failed, or was dropped because its taker is gone.
     pub(super) fn copy_ended(&mut self, token: u64, outcome: Outcome, now: Time) {
+        if let Some(number) = number_without_flow(token) {
+            return self.mirrored_ended(number);
+        }
+        self.destination_done(token, Some(outcome), now);
         let outcome = match outcome {
             Outcome::Failed(_) if is_unasked(token) => Outcome::Shed("subscriber_gone"),
             outcome => outcome,

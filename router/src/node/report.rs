@@ -81,8 +81,10 @@ pub struct RouteReport {
     pub pattern: String,
     /// The group.
     pub group: String,
-    /// Messages that were given to it.
+    /// Messages that were given to it; for a mirror copies.
     pub messages: u64,
+    /// Copies for a mirror that could not go at once.
+    pub dropped: u64,
 }
 
 impl NodeCore {
@@ -117,16 +119,21 @@ impl NodeCore {
             .routes
             .routes()
             .iter()
-            .zip(&self.routed)
-            .flat_map(|(route, counts)| {
+            .zip(&self.route_states)
+            .flat_map(|(route, state)| {
+                let mirror = route.mirror.as_ref().map(|mirror| mirror.group.as_str());
                 route
-                    .destinations
-                    .iter()
-                    .zip(counts)
-                    .map(|(destination, count)| RouteReport {
+                    .groups()
+                    .zip(&state.given)
+                    .map(move |(group, count)| RouteReport {
                         pattern: route.pattern.to_string(),
-                        group: destination.group.clone(),
+                        group: group.to_string(),
                         messages: *count,
+                        dropped: if mirror == Some(group) {
+                            state.dropped
+                        } else {
+                            0
+                        },
                     })
             });
         NodeReport {

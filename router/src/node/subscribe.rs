@@ -501,7 +501,7 @@ impl NodeCore {
     /// instead of to each group.
     pub(super) fn announce_routes(&mut self) {
         for (index, route) in self.config.routes.routes().iter().enumerate() {
-            if route.destinations.len() > ROUTE_GROUPS {
+            if route.groups().count() > ROUTE_GROUPS {
                 tracing::warn!(
                     pattern = %route.pattern,
                     limit = ROUTE_GROUPS,
@@ -509,11 +509,7 @@ impl NodeCore {
                 );
                 continue;
             }
-            let groups = route
-                .destinations
-                .iter()
-                .map(|destination| Arc::from(destination.group.as_str()))
-                .collect();
+            let groups = route.groups().map(Arc::from).collect();
             let number = self.next_entry;
             let entry = Entry {
                 pattern: route.pattern.clone(),

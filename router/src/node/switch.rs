@@ -2,7 +2,8 @@
 
 use super::core::NodeCore;
 use super::decide::{Out, Verdict};
-use super::flow::{Blocked, Chosen, InFlowId, Purpose, token, unasked};
+use super::flow::{Blocked, Chosen, InFlowId, Purpose, token, tracked, unasked};
+use super::guarded::Held;
 use super::ledger::Outcome;
 use super::peer::{PeerId, reply_key};
 use super::spool::{SPOOL, Storable};
@@ -198,7 +199,7 @@ impl NodeCore {
             Some(chosen) if chosen.sequence == sequence && chosen.version == self.version => {
                 chosen.outs.clone()
             }
-            _ => match self.decide(id, sequence, &record) {
+            _ => match self.decide(id, sequence, &record, now) {
                 Verdict::Go(outs) => outs,
                 Verdict::Nobody => {
                     let outcome = if matches!(self.inflows[id].purpose, Purpose::Replies) {
@@ -222,6 +223,15 @@ impl NodeCore {
                         now,
                     );
                     return true;
+                }
+                Verdict::Held(Held::Refused(failure)) => {
+                    self.end(id, sequence, &record, Outcome::Failed(failure), now);
+                    return true;
+                }
+                Verdict::Held(Held::Until(turn)) => {
+                    self.inflows[id].queue.push_front((sequence, record));
+                    self.wait_for_turn(id, turn);
+                    return false;
                 }
                 Verdict::Wait => {
                     let inflow = &mut self.inflows[id];
@@ -255,6 +265,12 @@ impl NodeCore {
             self.starve(id, sequence, record, &outs);
             return false;
         }
+        let Ok(tracked) = self.chosen_goes(id, sequence, &record, now) else {
+            // Those let no more through since it was chosen: it is chosen anew.
+            self.unchoose(id);
+            self.inflows[id].queue.push_front((sequence, record));
+            return true;
+        };
         if let Some((_, failure)) = self.inflows[id]
             .skipped
             .take()
@@ -265,7 +281,7 @@ impl NodeCore {
         if planted(Fault::SettledAtHandOut) {
             self.settle_early(id, sequence);
         }
-        self.hand_on(id, sequence, record, &outs);
+        self.hand_on(id, sequence, record, &outs, tracked);
         true
     }
 
@@ -318,6 +334,7 @@ impl NodeCore {
         sequence: u64,
         record: Record,
         outs: &Rc<[Out]>,
+        tracked_out: Option<Out>,
     ) {
         // Where a publisher waits until it is processed, each queue of the spool answers for itself.
         let processed = record.head.ack == AckLevel::Processed;
@@ -387,6 +404,11 @@ impl NodeCore {
             // Admission was checked for every flow before the first copy was handed on.
             let token = if all_unasked || record_is_stored && !out.durable {
                 unasked(token)
+            } else {
+                token
+            };
+            let token = if tracked_out == Some(*out) {
+                tracked(token)
             } else {
                 token
             };

@@ -57,6 +57,8 @@ impl NodeCore {
             (None, None) => return false,
         };
         let sequence = full_sequence(low, settled);
+        self.destination_done(token, None, now);
+        let inflow = &mut self.inflows[id];
         // The queue is in the order of sequences; records that were handed on are older than those that wait.
         let position = inflow
             .queue

@@ -133,6 +133,7 @@ async fn carry_out<M: WireMessage>(egress: Egress, client: Client, progress: Arc
                 body: bytes::Bytes::copy_from_slice(&buffer),
                 time_to_live: None,
                 event_time: header.event_time(),
+                ..Publication::default()
             };
             match publisher.publish(message).await {
                 Ok(()) => progress.carried(),

@@ -19,7 +19,7 @@ impl Policy for Broadcast {
         "broadcast"
     }
 
-    fn choose(&mut self, _meta: &Meta, destinations: &[Destination]) -> Choice {
+    fn choose(&mut self, _meta: &Meta<'_>, destinations: &[Destination]) -> Choice {
         if destinations
             .iter()
             .any(|destination| destination.weight > 0)

@@ -127,7 +127,7 @@ impl Policy for Hash {
         "hash"
     }
 
-    fn choose(&mut self, meta: &Meta, destinations: &[Destination]) -> Choice {
+    fn choose(&mut self, meta: &Meta<'_>, destinations: &[Destination]) -> Choice {
         match rendezvous(
             meta.key_number(),
             destinations.iter().map(|d| (d.id, d.weight)),
@@ -218,6 +218,28 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_destination_added_or_removed_moves_at_most_its_fair_share(
+            weights in proptest::collection::vec(1_u32..20, 1..8),
+            added in 1_u32..20,
+            salt in any::<u64>(),
+        ) {
+            let named = |(place, weight): (usize, &u32)| (destination_id(&format!("{salt}-{place}")), *weight);
+            let before: Vec<(u64, u32)> = weights.iter().enumerate().map(named).collect();
+            let mut after = before.clone();
+            after.push((destination_id(&format!("{salt}-added")), added));
+            let keys = 4_000_u64;
+            // The same keys move when it comes and when it goes.
+            let moved = (0..keys).map(|key| xxh3_64(&key.to_le_bytes())).filter(|key| {
+                let (was, is) = (rendezvous(*key, before.clone()), rendezvous(*key, after.clone()));
+                was != is
+            }).count() as f64;
+            let total: u32 = after.iter().map(|(_, weight)| weight).sum();
+            let share = f64::from(added) / f64::from(total);
+            let sigma = (keys as f64 * share * (1.0 - share)).sqrt();
+            prop_assert!(moved <= keys as f64 * share + 5.0 * sigma, "{moved} of {keys}, the share is {share}");
+        }
+
         #[test]
         fn a_change_moves_only_keys_of_what_changed(
             weights in proptest::collection::vec(0u32..100, 2..8),

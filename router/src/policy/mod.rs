@@ -6,24 +6,47 @@
 
 pub mod contract;
 
+mod bounded_load;
 mod broadcast;
+mod failover;
 mod hash;
+mod least_loaded;
+mod load;
 mod member;
+mod mirror;
 mod round_robin;
+mod seeded;
+mod subset;
 mod weighted;
 
 use std::fmt;
 use std::sync::Arc;
 
+pub use self::bounded_load::{BoundedLoad, LOAD_FACTOR};
 pub use self::broadcast::Broadcast;
 pub use self::contract::{Choice, Destination, Meta, Policy, Scope};
+pub use self::failover::{Failover, PANIC_THRESHOLD};
 pub use self::hash::{Hash, destination_id, rendezvous};
+pub use self::least_loaded::LeastLoaded;
+pub use self::load::Load;
 pub use self::member::MemberChooser;
+pub use self::mirror::Mirror;
 pub use self::round_robin::RoundRobin;
+pub use self::subset::{LabelMatch, Subset, SubsetRule};
 pub use self::weighted::Weighted;
 
 /// The names of the policies that [`PolicyFactory::named`] knows.
-pub const NAMES: [&str; 4] = ["round-robin", "weighted", "hash", "broadcast"];
+pub const NAMES: [&str; 9] = [
+    "round-robin",
+    "weighted",
+    "hash",
+    "broadcast",
+    "subset",
+    "bounded-load",
+    "least-loaded",
+    "failover",
+    "mirror",
+];
 
 fn named(name: &str) -> Option<Make> {
     Some(match name {
@@ -31,6 +54,11 @@ fn named(name: &str) -> Option<Make> {
         "weighted" => Arc::new(|| Box::new(Weighted::new())),
         "hash" => Arc::new(|| Box::new(Hash::new())),
         "broadcast" => Arc::new(|| Box::new(Broadcast::new())),
+        "subset" => Arc::new(|| Box::new(Subset::new(Vec::new(), false))),
+        "bounded-load" => Arc::new(|| Box::new(BoundedLoad::default())),
+        "least-loaded" => Arc::new(|| Box::new(LeastLoaded::new(0))),
+        "failover" => Arc::new(|| Box::new(Failover::default())),
+        "mirror" => Arc::new(|| Box::new(Mirror::default())),
         _ => return None,
     })
 }
@@ -45,7 +73,7 @@ pub struct PolicyFactory {
 }
 
 impl PolicyFactory {
-    /// The policy of this name, one of [`NAMES`].
+    /// The policy of this name, one of [`NAMES`], with its defaults.
     ///
     /// # Errors
     ///
@@ -57,6 +85,30 @@ impl PolicyFactory {
         Ok(Self {
             name: Arc::from(name),
             make,
+        })
+    }
+
+    /// The policy `subset` with these rules.
+    pub fn subset(rules: Vec<SubsetRule>, sticky: bool) -> Self {
+        Self::own("subset", move || {
+            Box::new(Subset::new(rules.clone(), sticky))
+        })
+    }
+
+    /// The policy `bounded-load` with this load factor, at least 1.
+    pub fn bounded_load(factor: f64) -> Self {
+        Self::own("bounded-load", move || Box::new(BoundedLoad::new(factor)))
+    }
+
+    /// The policy `failover` with this panic threshold in percent.
+    pub fn failover(panic_threshold: u32) -> Self {
+        Self::own("failover", move || Box::new(Failover::new(panic_threshold)))
+    }
+
+    /// What this one chooses, with copies to the mirror among the destinations.
+    pub fn mirrored(self) -> Self {
+        Self::own(&self.name.clone(), move || {
+            Box::new(Mirror::new(self.build(), 0))
         })
     }
 

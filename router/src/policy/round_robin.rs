@@ -24,7 +24,7 @@ impl Policy for RoundRobin {
         "round-robin"
     }
 
-    fn choose(&mut self, _meta: &Meta, destinations: &[Destination]) -> Choice {
+    fn choose(&mut self, _meta: &Meta<'_>, destinations: &[Destination]) -> Choice {
         let start = if self.next < destinations.len() {
             self.next
         } else {

@@ -102,7 +102,7 @@ impl Policy for Weighted {
         "weighted"
     }
 
-    fn choose(&mut self, _meta: &Meta, destinations: &[Destination]) -> Choice {
+    fn choose(&mut self, _meta: &Meta<'_>, destinations: &[Destination]) -> Choice {
         if !self.is_for(destinations) {
             self.restart(destinations);
         }
@@ -168,6 +168,59 @@ mod tests {
         assert_eq!(counts(&[80, 20], 1_000_000), [800_000, 200_000]);
         assert_eq!(counts(&[1, 1, 1], 1_000_000), [333_334, 333_333, 333_333]);
         assert_eq!(counts(&[5, 0, 1], 600), [500, 0, 100]);
+    }
+
+    #[test]
+    fn any_thousand_consecutive_messages_split_80_to_20_exactly() {
+        let (mut policy, list) = (Weighted::new(), list(&[80, 20]));
+        let mut last = std::collections::VecDeque::new();
+        let mut second = 0;
+        for _ in 0..20_000 {
+            let Choice::One(index) = policy.choose(&Meta::default(), &list) else {
+                panic!("no choice");
+            };
+            last.push_back(index);
+            second += index;
+            if last.len() > 1_000 {
+                second -= last.pop_front().unwrap_or(0);
+                assert_eq!(second, 200);
+            }
+        }
+    }
+
+    #[test]
+    fn weights_that_change_live_lose_nothing_and_split_each_stretch() {
+        let mut policy = Weighted::new();
+        let (mut counts, mut messages) = ([0_u64; 2], 0);
+        let mut expected = [0.0; 2];
+        let stretches = [
+            ([80, 20], 999),
+            ([50, 50], 333),
+            ([0, 1], 77),
+            ([80, 20], 1_001),
+            ([1, 0], 5),
+        ];
+        for (weights, length) in stretches {
+            for _ in 0..length {
+                let Choice::One(index) = policy.choose(&Meta::default(), &list(&weights)) else {
+                    panic!("no choice");
+                };
+                assert!(weights[index] > 0, "a drained destination was chosen");
+                counts[index] += 1;
+                messages += 1;
+            }
+            let total = f64::from(weights[0] + weights[1]);
+            for (expected, weight) in expected.iter_mut().zip(weights) {
+                *expected += f64::from(length) * f64::from(weight) / total;
+            }
+        }
+        assert_eq!(counts.iter().sum::<u64>(), messages);
+        for (count, expected) in counts.iter().zip(expected) {
+            assert!(
+                (*count as f64 - expected).abs() < stretches.len() as f64,
+                "{counts:?}"
+            );
+        }
     }
 
     #[test]

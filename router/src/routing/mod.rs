@@ -14,7 +14,7 @@ mod table;
 mod template;
 
 pub use self::pattern::{Pattern, PatternError, PatternToken};
-pub use self::route::{Route, RouteDestination, RouteError, RouteTable};
+pub use self::route::{Route, RouteDestination, RouteError, RouteGuards, RouteMirror, RouteTable};
 pub use self::subject::{SUBJECT_BYTES, SUBJECT_TOKENS, Subject, SubjectError};
 pub use self::table::SubjectTable;
 pub use self::template::{Field, RenderError, SubjectTemplate, Template, TemplateError};

@@ -6,6 +6,7 @@ use super::pattern::Pattern;
 use super::subject::Subject;
 use super::table::SubjectTable;
 use crate::policy::{Destination, PolicyFactory, destination_id};
+use crate::resilience::{DestinationGuards, DestinationGuardsConfig, TokenBucketConfig};
 
 /// A rule for the subjects that a pattern matches.
 #[derive(Debug, Clone)]
@@ -20,6 +21,30 @@ pub struct Route {
     pub exclusive: bool,
     /// Whether all messages of a key go to one destination.
     pub sticky: bool,
+    /// Who gets a copy of some messages, besides where they go.
+    pub mirror: Option<RouteMirror>,
+    /// What keeps it and its destinations within what they can do.
+    pub guards: RouteGuards,
+}
+
+/// The guards of a route: whether a message goes on is decided before its policy chooses, and for each destination again.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RouteGuards {
+    /// How many messages may go on.
+    pub limit: Option<TokenBucketConfig>,
+    /// What stands before each destination.
+    pub destination: DestinationGuardsConfig,
+    /// The group for messages that are diverted, or that every destination refuses; none of the route's destinations. Without one
+    /// those fail, and their publishers are told when to come back.
+    pub fallback: Option<String>,
+}
+
+impl RouteGuards {
+    /// Whether something stands before the destinations.
+    #[must_use]
+    pub fn guard_destinations(&self) -> bool {
+        self.destination != DestinationGuardsConfig::default()
+    }
 }
 
 /// A group that a route sends to, with its weight.
@@ -29,6 +54,18 @@ pub struct RouteDestination {
     pub group: String,
     /// Its share among the weights of the route; 0 drains it.
     pub weight: u32,
+    /// Which level of a failover it belongs to: 0 is used first.
+    pub priority: u8,
+}
+
+/// A group that gets copies of some of a route's messages. A copy goes with its message at once or is dropped: nobody waits for
+/// it, and what becomes of it changes nothing for the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteMirror {
+    /// The group's name; none of the route's destinations.
+    pub group: String,
+    /// The share of messages that are copied, in millionths.
+    pub share: u32,
 }
 
 impl Route {
@@ -41,6 +78,8 @@ impl Route {
             destinations: Vec::new(),
             exclusive: false,
             sticky: false,
+            mirror: None,
+            guards: RouteGuards::default(),
         }
     }
 
@@ -50,7 +89,34 @@ impl Route {
         self.destinations.push(RouteDestination {
             group: group.to_string(),
             weight,
+            priority: 0,
         });
+        self
+    }
+
+    /// The level of a failover that the destination added last belongs to; 0 is used first.
+    #[must_use]
+    pub fn priority(mut self, priority: u8) -> Self {
+        if let Some(last) = self.destinations.last_mut() {
+            last.priority = priority;
+        }
+        self
+    }
+
+    /// Copies this share of the messages to a group, between 0 and 1.
+    #[must_use]
+    pub fn mirror(mut self, group: &str, share: f64) -> Self {
+        self.mirror = Some(RouteMirror {
+            group: group.to_string(),
+            share: (share.clamp(0.0, 1.0) * 1e6).round() as u32,
+        });
+        self
+    }
+
+    /// With these guards.
+    #[must_use]
+    pub fn guards(mut self, guards: RouteGuards) -> Self {
+        self.guards = guards;
         self
     }
 
@@ -68,23 +134,47 @@ impl Route {
         self
     }
 
-    /// The policy that chooses: `hash` when the route is sticky, else the one it names.
+    /// The groups it concerns: its destinations in their order, then its mirror, then its fallback.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        let destinations = self.destinations.iter().map(|to| to.group.as_str());
+        destinations
+            .chain(self.mirror.iter().map(|mirror| mirror.group.as_str()))
+            .chain(self.guards.fallback.as_deref())
+    }
+
+    /// The policy that chooses: `hash` when the route is sticky under `weighted`, else the one it names; with copies to the
+    /// mirror if there is one.
     #[must_use]
     pub fn effective_policy(&self) -> PolicyFactory {
-        match PolicyFactory::named("hash") {
-            Ok(hash) if self.sticky => hash,
+        let policy = match PolicyFactory::named("hash") {
+            Ok(hash) if self.sticky && self.policy.name() != "subset" => hash,
             _ => self.policy.clone(),
+        };
+        if self.mirror.is_some() {
+            policy.mirrored()
+        } else {
+            policy
         }
     }
 
-    /// The destinations as a policy sees them, all ready and without members: the caller fills in both.
+    /// The destinations as a policy sees them, and behind them the mirror and the fallback, which it does not choose, all ready and
+    /// without members: the caller fills in both.
     pub fn policy_destinations(&self) -> impl Iterator<Item = Destination> {
-        self.destinations.iter().map(|destination| Destination {
-            id: destination_id(&destination.group),
-            weight: destination.weight,
-            ready: true,
+        let destinations = self.destinations.iter().map(|destination| Destination {
             members: 0,
-        })
+            priority: destination.priority,
+            ..Destination::new(destination_id(&destination.group), destination.weight)
+        });
+        let destinations = destinations.chain(self.mirror.iter().map(|mirror| Destination {
+            members: 0,
+            mirror: mirror.share,
+            ..Destination::new(destination_id(&mirror.group), 0)
+        }));
+        let fallback = self.guards.fallback.iter().map(|group| Destination {
+            members: 0,
+            ..Destination::new(destination_id(group), 0)
+        });
+        destinations.chain(fallback)
     }
 
     fn check(&self) -> Result<(), RouteError> {
@@ -118,6 +208,51 @@ impl Route {
         }
         if self.sticky && self.policy.name() == "broadcast" {
             return Err(RouteError::StickyBroadcast { pattern: pattern() });
+        }
+        self.check_guards()?;
+        if let Some(mirror) = &self.mirror {
+            let problem = if mirror.group.is_empty() {
+                "its group is empty: name it"
+            } else if self.destinations.iter().any(|to| to.group == mirror.group) {
+                "its group is a destination too: a copy would come to who has the message"
+            } else if self.policy.name() == "broadcast" {
+                "broadcast sends to all: make it a destination"
+            } else if mirror.share == 0 || mirror.share > 1_000_000 {
+                "its share is not above 0 and at most 1"
+            } else {
+                return Ok(());
+            };
+            return Err(RouteError::Mirror {
+                pattern: pattern(),
+                problem,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Route {
+    fn check_guards(&self) -> Result<(), RouteError> {
+        let guards = &self.guards;
+        let wrong = |problem: String| RouteError::Guards {
+            pattern: self.pattern.clone(),
+            problem,
+        };
+        if let Err(error) = DestinationGuards::new(&guards.destination, 0) {
+            return Err(wrong(error.to_string()));
+        }
+        if guards.guard_destinations() && self.policy.name() == "broadcast" {
+            let problem = "broadcast sends to all, so no guard of a destination can be heard";
+            return Err(wrong(problem.to_string()));
+        }
+        let Some(fallback) = &guards.fallback else {
+            return Ok(());
+        };
+        let mirror = self.mirror.iter().map(|mirror| &mirror.group);
+        let mut others = self.destinations.iter().map(|to| &to.group).chain(mirror);
+        if fallback.is_empty() || others.any(|group| group == fallback) {
+            let problem = "its fallback is empty, or takes part already: name another group";
+            return Err(wrong(problem.to_string()));
         }
         Ok(())
     }
@@ -206,6 +341,20 @@ pub enum RouteError {
         /// Which of the destinations, from 0.
         index: usize,
     },
+    /// The route's guards are not possible.
+    Guards {
+        /// The route's pattern.
+        pattern: Pattern,
+        /// What is wrong with them.
+        problem: String,
+    },
+    /// The route's mirror is not possible.
+    Mirror {
+        /// The route's pattern.
+        pattern: Pattern,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// Broadcast sends to all: there is nothing to stick to.
     StickyBroadcast {
         /// The route's pattern.
@@ -246,6 +395,10 @@ impl fmt::Display for RouteError {
                     "route '{pattern}': entry {} of 'to' has an empty group: name it",
                     index + 1
                 )
+            }
+            Self::Guards { pattern, problem } => write!(f, "route '{pattern}': {problem}"),
+            Self::Mirror { pattern, problem } => {
+                write!(f, "route '{pattern}': the mirror: {problem}")
             }
             Self::StickyBroadcast { pattern } => {
                 write!(
@@ -308,6 +461,20 @@ mod tests {
             route("a").sticky(true).effective_policy().build().name(),
             "hash"
         );
+        let subset = Route::new(
+            "a".parse().unwrap(),
+            PolicyFactory::named("subset").unwrap(),
+        );
+        assert_eq!(subset.sticky(true).effective_policy().name(), "subset");
+    }
+
+    #[test]
+    fn a_mirror_stands_behind_the_destinations_and_is_copied_to() {
+        let route = route("a").to("g", 1).mirror("shadow", 0.25);
+        assert_eq!(route.groups().collect::<Vec<_>>(), ["g", "shadow"]);
+        let list: Vec<_> = route.policy_destinations().collect();
+        assert_eq!((list[1].weight, list[1].mirror), (0, 250_000));
+        assert_eq!(route.effective_policy().build().name(), "mirror");
     }
 
     #[test]
@@ -352,6 +519,14 @@ mod tests {
                 pattern: pattern.clone()
             }
         );
+        for (mirror, problem) in [
+            (route("a").to("g", 1).mirror("g", 0.5), "destination too"),
+            (route("a").to("g", 1).mirror("h", 0.0), "share"),
+            (route("a").to("g", 1).mirror("", 0.5), "empty"),
+        ] {
+            let error = refused(vec![mirror]).to_string();
+            assert!(error.contains(problem), "{error}");
+        }
         assert!(
             refused(vec![route("a").to("", 1)])
                 .to_string()

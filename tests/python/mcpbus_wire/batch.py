@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from .fields import U32_MAX, Reader, Refused, blob, fixed, u8, varint
-from .frames import BATCH, BODY_MAX, FRAME_TARGET, LARGE, PART, framed
+from .frames import BATCH, BODY_MAX, FRAME_TARGET, LARGE, PART, framed, read_tags
 
 RECORDS_MAX = 1_024
 TABLE_MAX = 4_096
@@ -15,6 +15,8 @@ LEVELS = ("none", "accepted", "stored", "processed")
 
 # Weight of a record beside its body, with which both ends count.
 RECORD_COST = 128
+# The tag of the extension that holds labels: they cost as the body does.
+LABELS = 7
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ class Record:
     extension: bytes = b""
 
     def cost(self):
-        return RECORD_COST + len(self.body)
+        labels = sum(len(value) for tag, value in read_tags(self.extension) if tag == LABELS)
+        return RECORD_COST + labels + len(self.body)
 
 
 @dataclass

@@ -44,7 +44,21 @@ FAILURES = {
     13: "cancelled",
     14: "shed",
     15: "spool_full",
+    16: "limited",
 }
+
+
+class Limited(int):
+    """Failure 16, with the milliseconds after which it is worth trying again."""
+
+    def __new__(cls, after):
+        limited = super().__new__(cls, 16)
+        limited.after = after
+        return limited
+
+
+def failure_field(failure):
+    return u8(failure) + (varint(failure.after) if isinstance(failure, Limited) else b"")
 
 
 def framed(kind, payload):
@@ -270,7 +284,7 @@ class Failed:
     def payload(self):
         if len(self.messages) > FAILURES_MAX:
             raise ValueError(f"{len(self.messages)} failures in one frame")
-        messages = b"".join(varint(sequence) + u8(failure) for sequence, failure in self.messages)
+        messages = b"".join(varint(sequence) + failure_field(failure) for sequence, failure in self.messages)
         return varint(self.sequence) + varint(self.flow) + varint(len(self.messages)) + messages
 
     @classmethod
@@ -281,6 +295,8 @@ class Failed:
             message, failure = reader.varint(), reader.u8()
             if failure not in FAILURES:
                 raise Refused(f"failure {failure}")
+            if failure == 16:
+                failure = Limited(reader.varint(U32_MAX, "retry after"))
             messages.append((message, failure))
         return cls(sequence, flow, messages)
 

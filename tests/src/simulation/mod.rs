@@ -15,6 +15,7 @@
 //! - [`scenario`]: what a seed comes to: nodes, clients, faults
 //! - [`verdict`]: what must be true at the end
 //! - [`isolation`]: a stalled subscription beside one that is not
+//! - [`limited`]: a route whose limit lets messages wait
 //! - [`scarce`]: a budget of credit for fewer messages than there are flows
 //! - `planted`: mistakes on purpose, each of which must be seen
 //! - [`run`]: one seed, many seeds, and the command that replays one
@@ -23,6 +24,7 @@ pub mod client;
 mod consumer;
 mod faults;
 pub mod isolation;
+pub mod limited;
 pub mod pipe;
 #[cfg(all(test, feature = "planted-faults"))]
 mod planted;

@@ -8,7 +8,8 @@ use super::stores::Disk;
 use super::world::{Edge, End, Weather, World};
 use mcpbus::node::{NodeConfig, NodeLimits};
 use mcpbus::policy::PolicyFactory;
-use mcpbus::routing::{Pattern, Route, RouteTable};
+use mcpbus::resilience::{BulkheadConfig, DestinationGuardsConfig, TokenBucketConfig, WhenLimited};
+use mcpbus::routing::{Pattern, Route, RouteGuards, RouteTable};
 use mcpbus_actors::Time;
 use mcpbus_transport::session::SessionConfig;
 use mcpbus_transport::spool::Faults;
@@ -259,17 +260,49 @@ fn routes(shape: &Shape, random: &mut Random) -> RouteTable {
     if !shape.routes {
         return RouteTable::default();
     }
-    let policy = *random.pick(&["weighted", "hash", "round-robin"]);
+    let policy = *random.pick(&[
+        "weighted",
+        "hash",
+        "round-robin",
+        "subset",
+        "bounded-load",
+        "least-loaded",
+        "failover",
+    ]);
     let route = PolicyFactory::named(policy)
         .ok()
         .zip(Pattern::new("r.*").ok())
         .map(|(policy, pattern)| {
-            Route::new(pattern, policy)
+            let level = u8::from(random.one_in(2));
+            let route = Route::new(pattern, policy)
                 .to("v1", 80)
                 .to("v2", 20)
-                .sticky(random.one_in(2))
+                .priority(level)
+                .sticky(random.one_in(2));
+            let route = route.guards(guards(random));
+            // Nobody is in the group of the mirror: what becomes of copies changes nothing for the others.
+            if random.one_in(3) {
+                route.mirror("mirror", 0.5)
+            } else {
+                route
+            }
         });
     RouteTable::new(route.into_iter().collect()).unwrap_or_default()
+}
+
+/// Sometimes a limit that lets messages wait, sometimes a bound on what is in flight at each destination.
+fn guards(random: &mut Random) -> RouteGuards {
+    let max = Duration::from_secs(20);
+    let delay = TokenBucketConfig::new(500.0, 5, WhenLimited::Delay { max });
+    let bulkhead = BulkheadConfig::new(20, 0, Duration::ZERO);
+    RouteGuards {
+        limit: delay.ok().filter(|_| random.one_in(4)),
+        destination: DestinationGuardsConfig {
+            bulkhead: bulkhead.ok().filter(|_| random.one_in(4)),
+            ..DestinationGuardsConfig::default()
+        },
+        fallback: None,
+    }
 }
 
 fn subscriber(shape: &Shape, random: &mut Random, begin: Time, first: bool) -> Vec<(Time, Step)> {

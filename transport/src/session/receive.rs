@@ -4,7 +4,6 @@ use super::error::ProtocolError;
 use super::window::Window;
 use crate::link::LaneId;
 use crate::planted::{Fault, planted};
-use crate::wire::record::RECORD_OVERHEAD;
 use crate::wire::{Failure, FlowAck, Record};
 use bytes::Bytes;
 
@@ -125,11 +124,11 @@ impl ReceiveFlow {
                 what: "a large message began before the last one ended",
             });
         }
-        let needed = self.received_bytes.saturating_add(RECORD_OVERHEAD + length);
+        let piece = std::mem::take(&mut record.body);
+        let needed = self.received_bytes.saturating_add(record.cost() + length);
         if self.received >= self.grant_messages || needed > self.grant_bytes {
             return Err(ProtocolError::CreditExceeded { flow });
         }
-        let piece = std::mem::take(&mut record.body);
         self.begun = Some(Begun {
             record,
             length: length as usize,

@@ -11,6 +11,7 @@
 
 use super::cursor::{Cursor, WireError, put_blob, put_varint};
 use super::frame::{FrameKind, begin_frame, end_frame};
+use super::labels::Labels;
 use super::record::{
     AckLevel, EXTRA_MAX, Extra, Head, ProducerId, Record, ReplyAddress, SUBJECT_MAX,
 };
@@ -48,12 +49,13 @@ const EXTRA_PRIORITY: u8 = 3;
 const EXTRA_TRACE: u8 = 4;
 const EXTRA_REPLY: u8 = 5;
 const EXTRA_REPEAT: u8 = 6;
+const EXTRA_LABELS: u8 = 7;
 
 /// Most bytes of a record beside its body, head and what only some carry: control, sequence, key, length.
 const RECORD_FIELDS: usize = 24;
 /// Most bytes of a deadline.
 const DEADLINE_FIELD: usize = 10;
-/// Most bytes of an extension that is written here.
+/// Most bytes of an extension that is written here, beside its labels.
 const EXTENSION_FIELD: usize = 96;
 /// Most bytes for naming a head: its reference, its first sequence, its index.
 const REFERENCE_FIELDS: usize = 20;
@@ -158,8 +160,8 @@ impl BatchEncoder {
             if record.deadline.is_some() {
                 size += DEADLINE_FIELD;
             }
-            if record.extra.is_some() {
-                size += EXTENSION_FIELD;
+            if let Some(extra) = &record.extra {
+                size += EXTENSION_FIELD + extra.labels.weight() as usize;
             }
             let head = Arc::as_ptr(&record.head);
             let mut new_head = false;
@@ -316,6 +318,9 @@ pub(crate) fn encode_extra(out: &mut BytesMut, extra: &Extra) {
     }
     if extra.repeat {
         field(EXTRA_REPEAT, &[]);
+    }
+    if !extra.labels.is_empty() {
+        field(EXTRA_LABELS, extra.labels.encoded());
     }
     put_blob(out, &fields);
 }
@@ -559,6 +564,9 @@ pub(crate) fn decode_extra(cursor: &mut Cursor) -> Result<Box<Extra>, WireError>
                 });
             }
             EXTRA_REPEAT => extra.repeat = true,
+            EXTRA_LABELS => {
+                extra.labels = Labels::decode(value.take("labels", value.remaining())?)?;
+            }
             // A newer peer may say more; what is not known does not concern this node.
             _ => continue,
         }

@@ -295,7 +295,7 @@ impl Control {
                 put_varint(out, messages.len() as u64);
                 for (sequence, failure) in messages {
                     put_varint(out, *sequence);
-                    out.put_u8(*failure as u8);
+                    failure.encode(out);
                 }
             }
             Self::Pending {
@@ -572,11 +572,7 @@ fn decode_failed(cursor: &mut Cursor) -> Result<Control, WireError> {
     let mut messages = Vec::with_capacity(count as usize);
     for _ in 0..count {
         let sequence = cursor.varint("sequence")?;
-        let code = cursor.u8("failure")?;
-        let failure = Failure::from_u8(code).ok_or(WireError::Invalid {
-            field: "failure",
-            value: u64::from(code),
-        })?;
+        let failure = Failure::decode(cursor)?;
         messages.push((sequence, failure));
     }
     Ok(Control::Failed {

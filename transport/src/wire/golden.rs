@@ -3,6 +3,7 @@
 //! With `MCPBUS_GOLDEN=write` in the environment the test writes the files instead of comparing with them.
 #![allow(clippy::unwrap_used)]
 
+use super::labels::Labels;
 use super::large::{Place, decode_part, encode_part};
 use super::record::{Extra, Failure, ReplyAddress};
 use super::*;
@@ -69,6 +70,7 @@ fn control() -> Vec<Golden> {
         Failure::Cancelled,
         Failure::Shed,
         Failure::SpoolFull,
+        Failure::Limited { retry_after: 1500 },
     ];
     vec![
         (
@@ -257,6 +259,7 @@ fn records() -> Vec<Record> {
             correlation: 5,
         }),
         repeat: true,
+        labels: Labels::new([("version", "v2"), ("canary", "")]).unwrap(),
     };
     vec![
         record(&first, 41, b"one"),

@@ -11,9 +11,11 @@
 //!   same bytes and which starts empty on every new link.
 
 pub mod batch;
+mod class;
 pub mod control;
 pub mod cursor;
 pub mod frame;
+pub mod labels;
 pub mod large;
 pub mod record;
 
@@ -21,6 +23,7 @@ pub use batch::{BatchDecoder, BatchEncoder, BatchHeader};
 pub use control::{Control, FlowAck, GoodbyeCode, Hello, Role};
 pub use cursor::{Cursor, WireError};
 pub use frame::{FrameKind, FrameReader};
+pub use labels::{LabelError, Labels};
 pub use record::{AckLevel, Extra, Failure, Head, ProducerId, Record, ReplyAddress};
 
 /// The oldest wire version this build speaks.

@@ -3,10 +3,13 @@
 //! What the messages of one producer on one subject share stands once, in a [`Head`] that records point
 //! to. A head is interned per lane, so a record costs one control byte and its length beside its body.
 
-use bytes::Bytes;
+use super::cursor::{Cursor, WireError, put_varint};
+use super::labels::Labels;
+use bytes::{BufMut, Bytes, BytesMut};
 use mcpbus_actors::{Key, Time};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Longest subject, in bytes.
 pub const SUBJECT_MAX: usize = 255;
@@ -95,6 +98,11 @@ pub enum Failure {
     Shed = 14,
     /// The spool of the node is full, or its disk is.
     SpoolFull = 15,
+    /// Its route lets no more through at present: a rate limit, an open circuit breaker or a full bulkhead.
+    Limited {
+        /// After how many milliseconds it is worth publishing it again; 0: nobody can say.
+        retry_after: u32,
+    } = 16,
 }
 
 impl Failure {
@@ -116,8 +124,62 @@ impl Failure {
             13 => Self::Cancelled,
             14 => Self::Shed,
             15 => Self::SpoolFull,
+            16 => Self::Limited { retry_after: 0 },
             _ => return None,
         })
+    }
+
+    /// Its number on the wire.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::NoRoute => 1,
+            Self::Rejected => 2,
+            Self::Expired => 3,
+            Self::MaxDeliver => 4,
+            Self::HopLimit => 5,
+            Self::Decode => 6,
+            Self::Access => 7,
+            Self::Quota => 8,
+            Self::Corrupt => 9,
+            Self::Panic => 10,
+            Self::NoSpool => 11,
+            Self::PeerDied => 12,
+            Self::Cancelled => 13,
+            Self::Shed => 14,
+            Self::SpoolFull => 15,
+            Self::Limited { .. } => 16,
+        }
+    }
+
+    pub(super) fn encode(self, out: &mut BytesMut) {
+        out.put_u8(self.number());
+        if let Self::Limited { retry_after } = self {
+            put_varint(out, u64::from(retry_after));
+        }
+    }
+
+    pub(super) fn decode(cursor: &mut Cursor) -> Result<Self, WireError> {
+        let number = cursor.u8("failure")?;
+        match Self::from_u8(number) {
+            Some(Self::Limited { .. }) => Ok(Self::Limited {
+                retry_after: cursor.varint32("retry after")?,
+            }),
+            Some(failure) => Ok(failure),
+            None => Err(WireError::Invalid {
+                field: "failure",
+                value: u64::from(number),
+            }),
+        }
+    }
+
+    /// When it is worth publishing the message again, if that is known.
+    pub fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::Limited { retry_after } if retry_after > 0 => {
+                Some(Duration::from_millis(u64::from(retry_after)))
+            }
+            _ => None,
+        }
     }
 
     /// The name in ledgers, logs and JSON.
@@ -138,13 +200,21 @@ impl Failure {
             Self::Cancelled => "cancelled",
             Self::Shed => "shed",
             Self::SpoolFull => "spool_full",
+            Self::Limited { .. } => "limited",
         }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(after) = self.retry_after() {
+            return write!(
+                f,
+                "limited: its route lets no more through at present; publish it again after {after:?}"
+            );
+        }
         f.write_str(match self {
+            Self::Limited { .. } => "limited: its route lets no more through at present",
             Self::NoRoute => "no_route: nobody is subscribed to its subject",
             Self::Rejected => "rejected: its consumer refused it",
             Self::Expired => "expired: its deadline passed",
@@ -219,6 +289,8 @@ pub struct Extra {
     pub reply: Option<ReplyAddress>,
     /// Whether the sender may have sent it before, to a node that has forgotten it since.
     pub repeat: bool,
+    /// What its publisher says of it, for routes to go by.
+    pub labels: Labels,
 }
 
 impl Extra {
@@ -249,7 +321,8 @@ impl Record {
     /// What it weighs in credit and in memory bounds, in bytes.
     #[inline]
     pub fn cost(&self) -> u64 {
-        RECORD_OVERHEAD + self.body.len() as u64
+        let labels = self.extra.as_ref().map_or(0, |extra| extra.labels.weight());
+        RECORD_OVERHEAD + labels + self.body.len() as u64
     }
 
     /// Whether its deadline has passed.

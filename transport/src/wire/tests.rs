@@ -85,6 +85,7 @@ fn records(plans: &[Plan], heads: &[Arc<Head>]) -> Vec<Record> {
                             correlation: 5,
                         }),
                         repeat: true,
+                        labels: Labels::new([("version", "v2")]).unwrap(),
                     })
                 }),
                 body: Bytes::from(plan.body.clone()),

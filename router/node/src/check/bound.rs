@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use mcpbus::node::{SESSION_OVERHEAD, SPOOL_MEMORY};
+use mcpbus::node::{MIRROR_MEMORY, SESSION_OVERHEAD, SPOOL_MEMORY};
 use mcpbus_actors::channel::Capacity;
 use mcpbus_actors::topology::EdgeBound;
 
@@ -257,6 +257,12 @@ fn node_parts(file: &NodeFile) -> Vec<Part> {
         parts.push(Part {
             what: "the spool: what of its queues is in memory, and its cache".to_owned(),
             bytes: SPOOL_MEMORY,
+        });
+    }
+    if file.routes.iter().any(|route| route.mirror.is_some()) {
+        parts.push(Part {
+            what: "copies for mirrors".to_owned(),
+            bytes: MIRROR_MEMORY,
         });
     }
     if uses_bus {

@@ -66,6 +66,15 @@ impl Picture {
                 });
                 picture.arrow_once(&subject, &group, &label);
             }
+            if let Some(fallback) = &route.guards.fallback {
+                let group = picture.named(&fallback.value, Shape::Group);
+                picture.arrow_once(&subject, &group, "fallback");
+            }
+            if let Some(mirror) = &route.mirror {
+                let group = picture.named(&mirror.group.value, Shape::Group);
+                let label = format!("copies of {}", mirror.share);
+                picture.arrow_once(&subject, &group, &label);
+            }
         }
         for link in &file.links {
             picture.named(&link.value, Shape::Peer);

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::bound::{memory_bound, readable};
-use crate::config::node_file::Policy;
 use crate::config::quantity::format_size;
+use crate::config::route::{Policy, Route};
 use crate::config::{Input, NodeFile, Output, Stage, verify};
 
 /// A few lines per part: the node, its links and routes, each stage with where its messages come from and go to,
@@ -25,27 +25,7 @@ fn write_all(file: &NodeFile, out: &mut String) -> std::fmt::Result {
         writeln!(out, "  links to {}", link.value)?;
     }
     for route in &file.routes {
-        let weighs = matches!(route.policy, Policy::Weighted | Policy::Hash);
-        let to: Vec<String> = route
-            .to
-            .iter()
-            .map(|to| {
-                if weighs {
-                    format!("{} ({})", to.group.value, to.weight)
-                } else {
-                    to.group.value.clone()
-                }
-            })
-            .collect();
-        let sticky = if route.sticky { " sticky" } else { "" };
-        let exclusive = if route.exclusive { ", exclusive" } else { "" };
-        writeln!(
-            out,
-            "  routes {} by {}{sticky} to {}{exclusive}",
-            route.subject.value,
-            route.policy.word(),
-            to.join(", ")
-        )?;
+        writeln!(out, "  {}", route_text(route))?;
     }
     if !file.stages.is_empty() {
         writeln!(out, "stages")?;
@@ -96,6 +76,63 @@ fn write_all(file: &NodeFile, out: &mut String) -> std::fmt::Result {
         writeln!(out, "  {:>10}  {}", readable(part.bytes), part.what)?;
     }
     Ok(())
+}
+
+fn route_text(route: &Route) -> String {
+    let to: Vec<String> = route
+        .to
+        .iter()
+        .map(|to| match route.policy {
+            Policy::Failover => format!("{} ({} at {})", to.group.value, to.weight, to.priority),
+            policy if policy.weighs() => format!("{} ({})", to.group.value, to.weight),
+            _ => to.group.value.clone(),
+        })
+        .collect();
+    let mut text = format!(
+        "routes {} by {}{} to {}",
+        route.subject.value,
+        route.policy.word(),
+        if route.sticky { " sticky" } else { "" },
+        to.join(", ")
+    );
+    let rules = route.rules.len();
+    if rules > 0 {
+        let _infallible = write!(
+            text,
+            " after {rules} rule{}",
+            if rules == 1 { "" } else { "s" }
+        );
+    }
+    if let Some(mirror) = &route.mirror {
+        let _infallible = write!(
+            text,
+            ", {} of them copied to {}",
+            mirror.share, mirror.group.value
+        );
+    }
+    let guards = &route.guards;
+    if let Some(limit) = &guards.limit {
+        let _infallible = write!(
+            text,
+            ", at most {} a second (burst {}, else {})",
+            limit.rate,
+            limit.burst,
+            limit.when.word()
+        );
+    }
+    if guards.breaker.is_some() {
+        text.push_str(", with a breaker for each");
+    }
+    if let Some(concurrency) = guards.concurrency {
+        let _infallible = write!(text, ", at most {concurrency} in flight at each");
+    }
+    if let Some(fallback) = &guards.fallback {
+        let _infallible = write!(text, ", otherwise to {}", fallback.value);
+    }
+    if route.exclusive {
+        text.push_str(", exclusive");
+    }
+    text
 }
 
 fn from(stage: &Stage) -> Option<String> {

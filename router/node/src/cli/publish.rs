@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use mcpbus::AckLevel;
 use mcpbus::client::{
     Client, ClientStats, Publication, PublishError, Publisher, Receipt, ReceiptError,
 };
+use mcpbus::{AckLevel, Labels};
 use mcpbus_actors::{Clock as _, Key, SystemClock};
 
 use super::connection::{ConnectionArguments, connect, duration};
@@ -41,6 +41,9 @@ pub struct Arguments {
     /// The key: order per key is kept, and sticky routes go by it; {N} stands for the line's N-th field.
     #[arg(long, value_parser = template)]
     pub key: Option<Template>,
+    /// A label of every message, for routes to go by; may be given several times.
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
     /// What to wait for: nothing, that the next node has it, that it is on disk, or that it was processed.
     #[arg(long, value_enum, default_value_t = AckArgument::Accepted)]
     pub ack: AckArgument,
@@ -90,6 +93,13 @@ pub fn template(text: &str) -> Result<Template, String> {
     Template::parse(text).map_err(|error| error.to_string())
 }
 
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("a label is NAME=VALUE".to_owned()),
+    }
+}
+
 fn delimiter(text: &str) -> Result<u8, String> {
     match text {
         "\\t" => Ok(b'\t'),
@@ -133,6 +143,13 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             return Exit::Usage;
         }
     };
+    let labels = match Labels::new(arguments.labels.iter().map(|(name, value)| (name, value))) {
+        Ok(labels) => labels,
+        Err(error) => {
+            eprintln!("{error}");
+            return Exit::Usage;
+        }
+    };
     session::block_on(async move {
         let client = match connect(&arguments.connection, "pub").await {
             Ok(client) => client,
@@ -142,6 +159,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         let (sender, printer) = arguments.receipts.then(Printer::start).unzip();
         let reader = Reader {
             plan,
+            labels,
             client: client.clone(),
             ack: arguments.ack.into(),
             max_line: arguments.max_line,
@@ -258,7 +276,10 @@ async fn print_receipts(
         let Some((line, receipt)) = next else { return };
         let outcome = match receipt.await {
             Ok(()) => "ok".to_owned(),
-            Err(ReceiptError::Failed(failure)) => failure.name().to_owned(),
+            Err(ReceiptError::Failed(failure)) => match failure.retry_after() {
+                Some(after) => format!("{} retry_after {}ms", failure.name(), after.as_millis()),
+                None => failure.name().to_owned(),
+            },
             Err(_) => "unknown".to_owned(),
         };
         let mut out = std::io::stdout().lock();
@@ -300,6 +321,7 @@ fn summary(stats: &ClientStats, read: &Read) -> String {
 
 /// Reads lines and publishes them; blocks, so it has its own thread.
 struct Reader {
+    labels: Labels,
     plan: LinePlan,
     client: Client,
     ack: AckLevel,
@@ -345,7 +367,11 @@ impl Reader {
             if !waited {
                 waited = self.wait_for_subscribers(&prepared);
             }
-            match self.publish(&publisher, publication(prepared), splitter.number()) {
+            match self.publish(
+                &publisher,
+                publication(prepared, &self.labels),
+                splitter.number(),
+            ) {
                 Ok(()) => {}
                 // Only this line is concerned, as with one that is too long for the command itself.
                 Err(error @ PublishError::TooLarge { .. }) => {
@@ -398,13 +424,14 @@ impl Reader {
     }
 }
 
-fn publication(prepared: Prepared) -> Publication {
+fn publication(prepared: Prepared, labels: &Labels) -> Publication {
     Publication {
         subject: prepared.subject.as_str().to_owned(),
         key: prepared.key.map(|key| Key::from_bytes(&key)),
         body: prepared.body,
         time_to_live: None,
         event_time: None,
+        labels: labels.clone(),
     }
 }
 
@@ -416,6 +443,8 @@ mod tests {
     fn arguments() {
         assert_eq!(delimiter("\\t"), Ok(b'\t'));
         assert!(delimiter(";;").is_err() && delimiter("é").is_err());
+        assert!(label("a").is_err() && label("=b").is_err());
+        assert_eq!(label("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
         assert!(line_size("0").is_err() && line_size("1GiB").is_err());
         assert_eq!(line_size("1MiB"), Ok(1 << 20));
     }

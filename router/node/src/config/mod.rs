@@ -6,7 +6,7 @@
 //!    environment variables and `--set` flags over it (file < environment < flags).
 //! 2. [`reader`] takes typed values out of the tree and collects every mistake: unknown keys, wrong types, values
 //!    out of bounds. A file with three mistakes reports three.
-//! 3. [`node_file`], [`limits`] and [`stage`] hold the typed result.
+//! 3. [`node_file`], [`route`], [`limits`] and [`stage`] hold the typed result.
 //! 4. [`mod@verify`] looks at what only the whole shows: equal routes, edges nobody reads, cycles, names used twice.
 //!
 //! Invariants: a value of type [`NodeFile`] has passed all four steps, every limit in it is finite, and nothing in
@@ -19,6 +19,7 @@ pub mod node_file;
 pub mod normalise;
 pub mod quantity;
 pub mod reader;
+pub mod route;
 pub mod stage;
 mod stage_kinds;
 pub mod verify;
@@ -28,7 +29,8 @@ use std::path::Path;
 pub use document::{Document, Override};
 pub use limits::Limits;
 pub use mistake::{ConfigError, Mistake, Place, Spotted};
-pub use node_file::{Destination, NodeFile, Policy, Route};
+pub use node_file::NodeFile;
+pub use route::{Destination, Policy, Route};
 pub use stage::{Ack, Input, Output, Stage, StageKind};
 pub use verify::Warning;
 

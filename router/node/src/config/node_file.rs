@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use mcpbus::policy::PolicyFactory;
-use mcpbus::routing::{self, Pattern, RouteTable};
+use mcpbus::routing::{self, RouteTable};
 
 use super::document::Document;
 use super::limits::Limits;
 use super::mistake::{Mistake, Place, Spotted};
 use super::reader::{Mistakes, TableReader};
+use super::route::{self, Route};
 use super::stage::Stage;
 
 /// A verified node file.
@@ -41,19 +41,8 @@ impl NodeFile {
     /// # Errors
     /// [`RouteTableError`]; a file that was read by [`super::load`] gives none.
     pub fn route_table(&self) -> Result<RouteTable, RouteTableError> {
-        let mut routes = Vec::with_capacity(self.routes.len());
-        for route in &self.routes {
-            let pattern = Pattern::new(&route.subject.value).map_err(RouteTableError::Pattern)?;
-            let policy =
-                PolicyFactory::named(route.policy.word()).map_err(RouteTableError::Policy)?;
-            let mut decided = routing::Route::new(pattern, policy)
-                .exclusive(route.exclusive)
-                .sticky(route.sticky);
-            for destination in &route.to {
-                decided = decided.to(&destination.group.value, destination.weight);
-            }
-            routes.push(decided);
-        }
+        let decided = self.routes.iter().map(Route::decided);
+        let routes = decided.collect::<Result<_, _>>()?;
         RouteTable::new(routes).map_err(RouteTableError::Route)
     }
 }
@@ -65,6 +54,8 @@ pub enum RouteTableError {
     Pattern(routing::PatternError),
     /// A policy is unknown.
     Policy(mcpbus::policy::UnknownPolicy),
+    /// A guard cannot be.
+    Guards(mcpbus::resilience::ConfigError),
     /// A route leads nowhere, or two are equal.
     Route(routing::RouteError),
 }
@@ -74,6 +65,7 @@ impl std::fmt::Display for RouteTableError {
         match self {
             Self::Pattern(error) => error.fmt(f),
             Self::Policy(error) => error.fmt(f),
+            Self::Guards(error) => error.fmt(f),
             Self::Route(error) => error.fmt(f),
         }
     }
@@ -108,61 +100,6 @@ pub struct Tls {
     pub identity: Option<PathBuf>,
     /// `trust`: a PEM file with the certificates of the authorities to trust; `trust.pem` of the identity by default.
     pub trust: Option<PathBuf>,
-}
-
-/// `[[route]]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// `subject`: the pattern that it is for.
-    pub subject: Spotted<String>,
-    /// `policy`.
-    pub policy: Policy,
-    /// `to`: the groups among which the policy chooses, at least one.
-    pub to: Vec<Destination>,
-    /// `sticky`: with `weighted`, a key always goes to the same group. False by default.
-    pub sticky: bool,
-    /// `exclusive`: subscribers outside the route's groups get no copy. False by default.
-    pub exclusive: bool,
-}
-
-/// How a route chooses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// One after the other.
-    RoundRobin,
-    /// In proportion to the weights, smoothly.
-    Weighted,
-    /// By the message's key, the same on every node.
-    Hash,
-    /// To all.
-    Broadcast,
-}
-
-/// The words of `policy` and their meanings.
-pub const POLICIES: [(&str, Policy); 4] = [
-    ("round-robin", Policy::RoundRobin),
-    ("weighted", Policy::Weighted),
-    ("hash", Policy::Hash),
-    ("broadcast", Policy::Broadcast),
-];
-
-impl Policy {
-    /// The word in the file.
-    pub fn word(self) -> &'static str {
-        POLICIES
-            .iter()
-            .find(|(_, policy)| *policy == self)
-            .map_or("", |(word, _)| word)
-    }
-}
-
-/// One of a route's destinations.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Destination {
-    /// `group`: the queue group.
-    pub group: Spotted<String>,
-    /// `weight`: its share, 0 to 1,000,000; 1 by default, 0 drains.
-    pub weight: u32,
 }
 
 /// Reads the tree; what cannot be read is reported and replaced by its default, so that all mistakes are found.
@@ -210,7 +147,7 @@ pub(super) fn read(document: &Document, mistakes: &mut Vec<Mistake>) -> NodeFile
     let routes = root
         .tables("route")
         .into_iter()
-        .filter_map(read_route)
+        .filter_map(route::read)
         .collect();
     let limits = root
         .table("limits")
@@ -326,67 +263,4 @@ fn read_link(reader: TableReader<'_>) -> Option<Spotted<String>> {
     }
     reader.finish();
     to
-}
-
-fn read_route(reader: TableReader<'_>) -> Option<Route> {
-    let subject = reader.required_text("subject");
-    if !reader.has("policy") {
-        reader.mistake(
-            "policy",
-            format!("`{}` is missing", reader.path_of("policy")),
-        );
-    }
-    let policy = reader.one_of("policy", &POLICIES);
-    let mut to = Vec::new();
-    for destination in reader.tables("to") {
-        let group = destination.required_text("group");
-        if let Some(Err(problem)) = group.as_ref().map(|group| verify_name(&group.value)) {
-            destination.mistake("group", problem);
-        }
-        let weight = destination
-            .integer("weight", 0..=1_000_000)
-            .and_then(|weight| u32::try_from(weight).ok());
-        let weighs = matches!(policy, Some(Policy::Weighted | Policy::Hash) | None);
-        if weight.is_some() && !weighs {
-            let word = policy.map_or("", Policy::word);
-            destination.mistake(
-                "weight",
-                format!("`weight` has no meaning under the policy `{word}`"),
-            );
-        }
-        destination.finish();
-        if let Some(group) = group {
-            to.push(Destination {
-                group,
-                weight: weight.unwrap_or(1),
-            });
-        }
-    }
-    if to.is_empty() {
-        reader.mistake(
-            "to",
-            format!(
-                "`{}` names no group: the route leads nowhere",
-                reader.path_of("to")
-            ),
-        );
-    } else if to.iter().all(|destination| destination.weight == 0) {
-        reader.mistake("to", "all weights are 0: the route leads nowhere");
-    }
-    let sticky = reader.boolean("sticky");
-    if sticky == Some(true) && !matches!(policy, Some(Policy::Weighted) | None) {
-        reader.mistake(
-            "sticky",
-            "`sticky` belongs to the policy `weighted`; `hash` is always sticky",
-        );
-    }
-    let exclusive = reader.boolean("exclusive").unwrap_or(false);
-    reader.finish();
-    Some(Route {
-        subject: subject?,
-        policy: policy?,
-        to,
-        sticky: sticky.unwrap_or(false),
-        exclusive,
-    })
 }

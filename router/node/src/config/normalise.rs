@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::node_file::{NodeFile, Policy, Route};
+use super::node_file::NodeFile;
 use super::quantity::{format_duration, format_size};
+use super::route::guards::When;
+use super::route::{Pairs, Policy, Route, Rule};
 use super::stage::{Input, Output, Stage, StageKind};
 use crate::stages::aggregate::window::Window;
 use crate::stages::parse::Format;
@@ -95,11 +97,16 @@ pub fn to_json(file: &NodeFile) -> Json {
 }
 
 fn route(route: &Route) -> Json {
-    let weighs = matches!(route.policy, Policy::Weighted | Policy::Hash);
     let to = route.to.iter().map(|to| {
         let mut pairs = vec![("group", Json::from(to.group.value.as_str()))];
-        if weighs {
+        if route.policy.weighs() {
             pairs.push(("weight", Json::from(to.weight)));
+        }
+        if route.policy == Policy::Failover {
+            pairs.push(("priority", Json::from(to.priority)));
+        }
+        if !to.labels.is_empty() {
+            pairs.push(("labels", texts_by_name(&to.labels)));
         }
         object(pairs)
     });
@@ -108,11 +115,70 @@ fn route(route: &Route) -> Json {
         ("policy", Json::from(route.policy.word())),
         ("to", Json::Array(to.collect())),
     ];
-    if route.policy == Policy::Weighted {
+    if !route.rules.is_empty() {
+        let rule = |rule: &Rule| {
+            let mut pairs = Vec::new();
+            if !rule.labels.is_empty() {
+                pairs.push(("labels", texts_by_name(&rule.labels)));
+            }
+            if !rule.keys.is_empty() {
+                pairs.push(("keys", texts(&rule.keys)));
+            }
+            pairs.push(("subset", texts_by_name(&rule.subset)));
+            object(pairs)
+        };
+        let rules = route.rules.iter().map(rule).collect();
+        pairs.push(("rules", Json::Array(rules)));
+    }
+    if route.policy.may_stick() {
         pairs.push(("sticky", Json::from(route.sticky)));
+    }
+    match route.policy {
+        Policy::BoundedLoad => pairs.push(("load_factor", Json::from(route.load_factor))),
+        Policy::Failover => pairs.push(("panic_threshold", Json::from(route.panic_threshold))),
+        _ => {}
+    }
+    if let Some(mirror) = &route.mirror {
+        let mirror = json!({ "group": mirror.group.value, "share": mirror.share });
+        pairs.push(("mirror", mirror));
+    }
+    let guards = &route.guards;
+    if let Some(limit) = &guards.limit {
+        let mut given = vec![
+            ("rate", Json::from(limit.rate)),
+            ("burst", Json::from(limit.burst)),
+            ("when", Json::from(limit.when.word())),
+        ];
+        if limit.when == When::Delay {
+            given.push(("max_wait", duration(limit.max_wait)));
+        }
+        pairs.push(("limit", object(given)));
+    }
+    if let Some(breaker) = &guards.breaker {
+        let breaker = json!({
+            "requestVolumeThreshold": breaker.request_volume_threshold,
+            "errorThresholdPercentage": breaker.error_threshold_percentage,
+            "sleepWindowInMilliseconds": breaker.sleep_window_in_milliseconds,
+        });
+        pairs.push(("breaker", breaker));
+    }
+    if let Some(concurrency) = guards.concurrency {
+        pairs.push(("bulkhead", json!({ "concurrency": concurrency })));
+    }
+    if let Some(fallback) = &guards.fallback {
+        pairs.push(("fallback", Json::from(fallback.value.as_str())));
     }
     pairs.push(("exclusive", Json::from(route.exclusive)));
     object(pairs)
+}
+
+fn texts_by_name(pairs: &Pairs) -> Json {
+    let pairs = pairs.iter();
+    object(
+        pairs
+            .map(|(name, value)| (name.as_str(), Json::from(value.as_str())))
+            .collect(),
+    )
 }
 
 fn stage(stage: &Stage) -> Json {

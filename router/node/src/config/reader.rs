@@ -190,6 +190,34 @@ impl<'a> TableReader<'a> {
         }
     }
 
+    /// A number within `bounds`, whole or not.
+    pub fn number(&self, key: &'static str, bounds: RangeInclusive<f64>) -> Option<f64> {
+        let entry = self.entry(key)?;
+        let number = match &entry.node.value {
+            Value::Integer(number) => Some(*number as f64),
+            Value::Float(number) => Some(*number),
+            Value::Loose(text) => text.replace('_', "").parse().ok(),
+            _ => {
+                self.wrong_type(key, "a number", &entry.node);
+                return None;
+            }
+        };
+        // No number is within no bounds.
+        let number = number.filter(|number| bounds.contains(number));
+        if number.is_none() {
+            self.mistake(
+                key,
+                format!(
+                    "`{}` must lie between {} and {}",
+                    self.path_of(key),
+                    bounds.start(),
+                    bounds.end()
+                ),
+            );
+        }
+        number
+    }
+
     /// A duration within `bounds`.
     pub fn duration(
         &self,

@@ -126,7 +126,7 @@ fn words_and_bounds() {
         ),
         (
             "[[route]]\nsubject = \"a\"\npolicy = \"round-robin\"\nsticky = true\nto = [{group=\"g\"}]",
-            "belongs to the policy",
+            "belongs to the policies",
         ),
         (
             "[[route]]\nsubject = \"a..b\"\npolicy = \"hash\"\nto = [{group=\"g\"}]",

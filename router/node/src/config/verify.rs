@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::mistake::{Mistake, Place, closest};
-use super::node_file::{NodeFile, Policy};
+use super::node_file::NodeFile;
+use super::route::Policy;
 use super::stage::{EdgeBounds, Input, Output, Stage, verify_pattern};
 
 /// Something that is allowed and probably not meant.
@@ -128,12 +129,7 @@ fn verify_routes(file: &NodeFile, mistakes: &mut Vec<Mistake>, warnings: &mut Ve
             }
             seen.push(&destination.group.value);
         }
-        let unordered = match route.policy {
-            Policy::RoundRobin => true,
-            Policy::Weighted => !route.sticky,
-            Policy::Hash | Policy::Broadcast => false,
-        };
-        if unordered && route.to.len() > 1 {
+        if route.is_unordered() && route.to.len() > 1 {
             let way = if route.policy == Policy::Weighted {
                 "`sticky = true` or "
             } else {

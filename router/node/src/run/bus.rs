@@ -87,6 +87,7 @@ pub async fn publish(
             body: outgoing.body,
             time_to_live: None,
             event_time: None,
+            ..Publication::default()
         };
         if let Err(error) = publisher.publish(message).await {
             tracing::error!(port = to.port, "{error}");

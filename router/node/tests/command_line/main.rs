@@ -9,6 +9,7 @@
 //! - [`lines`]: what `pub` and stages make of lines that are no messages
 //! - [`output`]: disks that are full, readers that go away, interruptions
 //! - [`requests`]: requests, and children that die or hang
+//! - [`routes`]: rules by label, mirrors, failover, policies by load
 //! - [`rough`]: a network that loses, delays, doubles and damages datagrams, and cuts
 //! - [`wait`]: waiting for what only shows when one looks
 //!
@@ -23,6 +24,7 @@ mod lines;
 mod output;
 mod requests;
 mod rough;
+mod routes;
 mod slow_reader;
 mod strangers;
 mod support;

@@ -127,7 +127,7 @@ pub(super) fn recover_entries(tag: Bytes) -> Result<Vec<u32>, WireError> {
 /// The tag of a dead letter: why, after how many attempts, and where.
 pub(super) fn dead(failure: Failure, attempts: u16, queue: &str, node: &str) -> Bytes {
     let mut out = BytesMut::new();
-    out.put_u8(failure as u8);
+    out.put_u8(failure.number());
     out.put_u16_le(attempts);
     put_blob(&mut out, queue.as_bytes());
     put_blob(&mut out, &node.as_bytes()[..node.len().min(1024)]);

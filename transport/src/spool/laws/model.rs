@@ -4,7 +4,7 @@ use super::super::contract::{
     Operation, Position, QueueId, Recovered, Store, StoreError, Usage, WallClock,
 };
 use super::super::random::Random;
-use crate::wire::{AckLevel, Extra, Head, ProducerId, Record};
+use crate::wire::{AckLevel, Extra, Head, Labels, ProducerId, Record};
 use bytes::Bytes;
 use mcpbus_actors::{Key, Time};
 use std::collections::{BTreeMap, BTreeSet};
@@ -171,6 +171,7 @@ pub(super) fn record(random: &mut Random, sequence: u64) -> Record {
         trace: Some((u128::MAX, 2, 1)),
         reply: None,
         repeat: false,
+        labels: Labels::new([("version", "v2")]).unwrap_or_default(),
     };
     Record {
         head: Arc::new(head),

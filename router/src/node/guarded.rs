@@ -1,0 +1,248 @@
+//! Guards of routes: whether a message goes on. The order stands in one place, [`NodeCore::choose_destination`]: message guards,
+//! then the policy among the destinations whose guards let messages through, then the fallback. The permit of a destination is taken
+//! when the message is handed on, and settled when its copy has ended.
+//!
+//! A message that has to wait for its turn stays at the front of its flow and keeps its credit; what comes behind it on the
+//! flow waits too, other flows go on. A route without guards costs a comparison.
+
+use super::core::NodeCore;
+use super::decide::RouteChoice;
+use super::destinations::RouteState;
+use super::flow::{Admitted, Blocked, ChosenDestination, InFlowId};
+use crate::policy::{Choice, Meta};
+use crate::resilience::{
+    Admission, DestinationGuards, Headers, MessageGuard, Permit, Refusal, RouteGuard, TokenBucket,
+};
+use mcpbus_actors::Time;
+use mcpbus_transport::wire::{Failure, Record};
+use std::time::Duration;
+
+/// Why a message does not go on now.
+pub(super) enum Held {
+    /// Its turn comes at this time.
+    Until(Time),
+    /// It fails.
+    Refused(Failure),
+}
+
+/// The guards of one route.
+pub(super) struct Guards {
+    limit: Option<TokenBucket>,
+    /// By destination; empty where nothing stands before them.
+    destinations: Vec<DestinationGuards>,
+    /// The place of the fallback among the route's groups.
+    fallback: Option<usize>,
+}
+
+impl Guards {
+    pub(super) fn new(route: &crate::routing::Route) -> Self {
+        let guards = &route.guards;
+        let count = if guards.guard_destinations() {
+            route.destinations.len()
+        } else {
+            0
+        };
+        let guard = |seed: usize| {
+            // The route table has refused what cannot be.
+            DestinationGuards::new(&guards.destination, seed as u64).unwrap_or_default()
+        };
+        let fallback = guards.fallback.as_ref();
+        Self {
+            limit: guards.limit.map(TokenBucket::new),
+            destinations: (0..count).map(guard).collect(),
+            fallback: fallback.map(|_| route.groups().count() - 1),
+        }
+    }
+
+    /// Whether destinations are to hear how messages ended.
+    pub(super) fn guard_destinations(&self) -> bool {
+        !self.destinations.is_empty()
+    }
+
+    /// Whether a destination lets messages through now.
+    pub(super) fn check(&self, destination: usize, now: Time) -> Result<(), Refusal> {
+        let guard = self.destinations.get(destination);
+        guard.map_or(Ok(()), |guard| guard.check(now))
+    }
+
+    /// The right to send a message to a destination; none is needed where nothing stands before it.
+    pub(super) fn permit(
+        &mut self,
+        destination: usize,
+        now: Time,
+    ) -> Result<Option<Permit>, Refusal> {
+        let guard = self.destinations.get_mut(destination);
+        guard.map(|guard| guard.admit(now)).transpose()
+    }
+
+    /// The guards of one destination.
+    pub(super) fn of(&mut self, destination: usize) -> Option<&mut DestinationGuards> {
+        self.destinations.get_mut(destination)
+    }
+}
+
+fn headers(record: &Record, now: Time) -> Headers {
+    Headers {
+        deadline: record.deadline,
+        priority: record.extra.as_ref().map_or(0, |extra| extra.priority),
+        bytes: record.body.len(),
+        ..Headers::new(now)
+    }
+}
+
+fn failure(refusal: Refusal) -> Failure {
+    let after = refusal.retry_after;
+    let millis = after.map_or(0, |after| after.as_nanos().div_ceil(1_000_000).max(1));
+    Failure::Limited {
+        retry_after: u32::try_from(millis).unwrap_or(u32::MAX),
+    }
+}
+
+impl NodeCore {
+    /// Which destination of its route a message goes to. One that has to wait keeps to the first answer and is counted once,
+    /// unless the policy reads the load and its destination is out of reach by now.
+    pub(super) fn choose_destination(
+        &mut self,
+        id: InFlowId,
+        sequence: u64,
+        record: &Record,
+        route: &RouteChoice,
+        now: Time,
+    ) -> Result<Choice, Held> {
+        if let Some(chosen) = self.still_chosen(id, sequence, route) {
+            return Ok(Choice::One(chosen));
+        }
+        let diverted = self.admit_message(id, sequence, record, route.route, now)?;
+        let choice = match diverted {
+            None => {
+                let mut meta = Meta::new(record.key, record.sequence, record.body.len());
+                if let Some(extra) = &record.extra {
+                    meta = meta.labelled(&extra.labels);
+                }
+                self.ask_policy(&meta, route, now)
+            }
+            Some(_) => Choice::None,
+        };
+        let (destination, copy) = match choice {
+            Choice::One(destination) => (destination, None),
+            Choice::Copied { to, copy } => (to, Some(copy)),
+            Choice::All => return Ok(choice),
+            Choice::None => match self.fall_back(route, diverted, now) {
+                None => return Ok(choice),
+                Some(fallback) => (fallback?, None),
+            },
+        };
+        self.inflows[id].chosen_destination = Some(ChosenDestination {
+            sequence,
+            route: route.route,
+            destination,
+            copy,
+            out: None,
+        });
+        self.count_route(route.route, destination);
+        Ok(Choice::One(destination))
+    }
+
+    /// Asks the message guards, once for each message. `Some` diverts it.
+    fn admit_message(
+        &mut self,
+        id: InFlowId,
+        sequence: u64,
+        record: &Record,
+        route: usize,
+        now: Time,
+    ) -> Result<Option<Refusal>, Held> {
+        let Some(limit) = &mut self.route_states[route].guards.limit else {
+            return Ok(None);
+        };
+        let known = self.inflows[id].admitted;
+        let from = match known {
+            Some(known) if (known.sequence, known.route) == (sequence, route) => known.from,
+            _ => match limit.admit(&headers(record, now), now) {
+                Admission::Pass => now,
+                Admission::Until(turn) => turn,
+                Admission::Divert(refusal) => return Ok(Some(refusal)),
+                Admission::Refuse(refusal) => return Err(Held::Refused(failure(refusal))),
+            },
+        };
+        self.inflows[id].admitted = Some(Admitted {
+            sequence,
+            route,
+            from,
+        });
+        if from > now {
+            return Err(Held::Until(from));
+        }
+        Ok(None)
+    }
+
+    /// Where a message goes that is diverted, or that every destination refuses: `None` where none refuses and it can only wait.
+    fn fall_back(
+        &self,
+        route: &RouteChoice,
+        diverted: Option<Refusal>,
+        now: Time,
+    ) -> Option<Result<usize, Held>> {
+        let guards = &self.route_states[route.route].guards;
+        let refusals = route
+            .destinations
+            .iter()
+            .enumerate()
+            .filter_map(|(at, to)| {
+                let asked = to.ready && to.weight > 0;
+                asked.then(|| guards.check(at, now).err()).flatten()
+            });
+        let soonest = refusals.min_by_key(|refusal| refusal.retry_after.unwrap_or(Duration::MAX));
+        let refusal = diverted.or(soonest)?;
+        let fallback = guards.fallback.filter(|at| {
+            let group = route.groups.get(*at);
+            group.is_some_and(Option::is_some)
+        });
+        Some(fallback.ok_or(Held::Refused(failure(refusal))))
+    }
+
+    /// A message that was let through does not go after all.
+    pub(super) fn not_admitted(&mut self, id: InFlowId, sequence: u64, record: &Record, now: Time) {
+        let admitted = self.inflows[id].admitted;
+        if let Some(admitted) = admitted.filter(|admitted| admitted.sequence == sequence) {
+            self.inflows[id].admitted = None;
+            if let Some(limit) = &mut self.route_states[admitted.route].guards.limit {
+                limit.give_back(&headers(record, now), now);
+            }
+        }
+    }
+
+    /// Lets the message at the front of a flow wait for its turn.
+    pub(super) fn wait_for_turn(&mut self, id: InFlowId, turn: Time) {
+        self.inflows[id].blocked = Some(Blocked::Turn);
+        self.turns.insert((turn, id));
+    }
+
+    /// When the next message has its turn, or a guard of a destination changes.
+    pub(super) fn next_guard_timeout(&self) -> Option<Time> {
+        let turn = self.turns.first().map(|(turn, _)| *turn);
+        let guards = self
+            .route_states
+            .iter()
+            .flat_map(|state| &state.guards.destinations);
+        turn.into_iter()
+            .chain(guards.filter_map(RouteGuard::next_timeout))
+            .min()
+    }
+
+    /// Lets those go on whose turn has come.
+    pub(super) fn handle_guard_timeout(&mut self, now: Time) {
+        while let Some((turn, id)) = self.turns.first().copied()
+            && turn <= now
+        {
+            self.turns.remove(&(turn, id));
+            self.schedule(id);
+        }
+        let states = self.route_states.iter_mut();
+        for guard in states.flat_map(|state: &mut RouteState| &mut state.guards.destinations) {
+            if guard.next_timeout().is_some_and(|at| at <= now) {
+                guard.handle_timeout(now);
+            }
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Guards of routes, with real links.
+#![cfg(feature = "quic")]
+#![allow(clippy::unwrap_used)]
+
+use mcpbus::client::{
+    Client, ClientConfig, Delivery, Publication, Receipt, ReceiptError, SubscribeOptions,
+    Subscription,
+};
+use mcpbus::node::{Node, NodeBuilder};
+use mcpbus::policy::PolicyFactory;
+use mcpbus::resilience::{
+    BreakerConfig, BulkheadConfig, DestinationGuardsConfig, TokenBucketConfig, WhenLimited,
+};
+use mcpbus::routing::{Route, RouteGuards, RouteTable};
+use mcpbus::{AckLevel, Failure};
+use std::time::Duration;
+
+const WAIT: Duration = Duration::from_secs(10);
+
+async fn start(groups: &[&str], guards: RouteGuards) -> (Node, Client) {
+    let mut route = Route::new(
+        "tx.*".parse().unwrap(),
+        PolicyFactory::named("weighted").unwrap(),
+    )
+    .guards(guards);
+    for group in groups {
+        route = route.to(group, 1);
+    }
+    let routes = RouteTable::new(vec![route]).unwrap();
+    let node = NodeBuilder::named("node")
+        .configure(|config| config.routes = routes)
+        .start()
+        .await
+        .unwrap();
+    let client = node.client(ClientConfig::default()).await.unwrap();
+    (node, client)
+}
+
+async fn subscribe(client: &Client, group: &str) -> Subscription {
+    let options = SubscribeOptions::default().group(group).max_deliver(1);
+    let mut subscription = client.subscribe("tx.*", options).unwrap();
+    subscription.ready(WAIT).await.unwrap();
+    subscription
+}
+
+/// The next message; a test to which none comes fails instead of waiting for ever.
+async fn next(subscription: &mut Subscription) -> Delivery {
+    let message = tokio::time::timeout(WAIT, subscription.next()).await;
+    message.expect("no message came").unwrap()
+}
+
+async fn publish(client: &Client, count: usize) -> Vec<Receipt> {
+    let publisher = client.publisher(AckLevel::Processed);
+    let mut receipts = Vec::new();
+    for number in 0..count {
+        let message = Publication::new("tx.1", number.to_string());
+        receipts.push(publisher.publish_with_receipt(message).await.unwrap());
+    }
+    receipts
+}
+
+fn limited(result: Result<(), ReceiptError>) -> Duration {
+    match result {
+        Err(ReceiptError::Failed(failure @ Failure::Limited { .. })) => {
+            failure.retry_after().unwrap()
+        }
+        other => panic!("not limited: {other:?}"),
+    }
+}
+
+async fn balanced(node: &Node) {
+    let ledger = node.report().await.unwrap().ledger;
+    assert_eq!(ledger.residual(), 0, "{ledger:?}");
+}
+
+#[tokio::test]
+async fn a_limit_refuses_what_is_too_much_and_says_when_to_come_back() {
+    // One in a hundred seconds: however slow the test is, nothing comes in meanwhile.
+    let limit = TokenBucketConfig::new(0.01, 5, WhenLimited::Reject).unwrap();
+    let guards = RouteGuards {
+        limit: Some(limit),
+        ..RouteGuards::default()
+    };
+    let (node, client) = start(&["v1"], guards).await;
+    let mut v1 = subscribe(&client, "v1").await;
+    let mut receipts = publish(&client, 8).await;
+    let refused = receipts.split_off(5);
+    for receipt in refused {
+        let after = limited(receipt.await);
+        assert!(after > Duration::from_secs(80) && after <= Duration::from_secs(100));
+    }
+    for receipt in receipts {
+        next(&mut v1).await.ack();
+        receipt.await.unwrap();
+    }
+    let ledger = node.report().await.unwrap().ledger;
+    assert_eq!(ledger.dead.get("limited"), Some(&3));
+    balanced(&node).await;
+}
+
+#[tokio::test]
+async fn a_limit_that_delays_lets_all_through_in_order() {
+    let when = WhenLimited::Delay { max: WAIT };
+    let guards = RouteGuards {
+        limit: Some(TokenBucketConfig::new(200.0, 1, when).unwrap()),
+        ..RouteGuards::default()
+    };
+    let (node, client) = start(&["v1"], guards).await;
+    let mut v1 = subscribe(&client, "v1").await;
+    let receipts = publish(&client, 40).await;
+    for number in 0..40 {
+        let message = next(&mut v1).await;
+        assert_eq!(message.body(), number.to_string().as_bytes());
+        message.ack();
+    }
+    for receipt in receipts {
+        receipt.await.unwrap();
+    }
+    balanced(&node).await;
+}
+
+#[tokio::test]
+async fn a_limit_that_diverts_sends_the_rest_to_the_fallback() {
+    let limit = TokenBucketConfig::new(0.01, 2, WhenLimited::Divert).unwrap();
+    let guards = RouteGuards {
+        limit: Some(limit),
+        fallback: Some("spare".into()),
+        ..RouteGuards::default()
+    };
+    let (node, client) = start(&["v1"], guards).await;
+    let mut v1 = subscribe(&client, "v1").await;
+    let mut spare = subscribe(&client, "spare").await;
+    let receipts = publish(&client, 6).await;
+    for number in 0..6 {
+        let to = if number < 2 { &mut v1 } else { &mut spare };
+        let message = next(to).await;
+        assert_eq!(message.body(), number.to_string().as_bytes());
+        message.ack();
+    }
+    for receipt in receipts {
+        receipt.await.unwrap();
+    }
+    balanced(&node).await;
+}
+
+#[tokio::test]
+async fn a_breaker_opens_and_the_fallback_answers() {
+    let breaker = BreakerConfig {
+        request_volume_threshold: 4,
+        sleep_window: Duration::from_secs(3600),
+        ..BreakerConfig::default()
+    };
+    let destination = DestinationGuardsConfig {
+        breaker: Some(breaker),
+        ..DestinationGuardsConfig::default()
+    };
+    for fallback in [true, false] {
+        let guards = RouteGuards {
+            destination,
+            fallback: fallback.then(|| "spare".into()),
+            ..RouteGuards::default()
+        };
+        let (node, client) = start(&["v1"], guards).await;
+        let mut v1 = subscribe(&client, "v1").await;
+        let mut spare = subscribe(&client, "spare").await;
+        for _ in 0..4 {
+            let receipt = publish(&client, 1).await.remove(0);
+            // With one delivery at most this is its end.
+            next(&mut v1).await.retry();
+            let failed = ReceiptError::Failed(Failure::MaxDeliver);
+            assert_eq!(receipt.await, Err(failed));
+            if !fallback {
+                // Outside of the route a group has its share of every message.
+                next(&mut spare).await.ack();
+            }
+        }
+        for receipt in publish(&client, 3).await {
+            if fallback {
+                next(&mut spare).await.ack();
+                receipt.await.unwrap();
+            } else {
+                let after = limited(receipt.await);
+                assert!(after > Duration::from_secs(3000), "{after:?}");
+            }
+        }
+        assert!(v1.try_next().is_none());
+        balanced(&node).await;
+    }
+}
+
+#[tokio::test]
+async fn a_breaker_that_is_open_leaves_the_messages_to_the_other_groups() {
+    let breaker = BreakerConfig {
+        request_volume_threshold: 2,
+        sleep_window: Duration::from_secs(3600),
+        ..BreakerConfig::default()
+    };
+    let guards = RouteGuards {
+        destination: DestinationGuardsConfig {
+            breaker: Some(breaker),
+            ..DestinationGuardsConfig::default()
+        },
+        ..RouteGuards::default()
+    };
+    let (node, client) = start(&["v1", "v2"], guards).await;
+    let mut v1 = subscribe(&client, "v1").await;
+    let mut v2 = subscribe(&client, "v2").await;
+    for number in 0..20 {
+        let receipt = publish(&client, 1).await.remove(0);
+        tokio::select! {
+            message = v1.next() => {
+                message.unwrap().retry();
+                assert!(number < 4, "{number} went to the one that fails");
+                assert!(receipt.await.is_err());
+            }
+            message = v2.next() => {
+                message.unwrap().ack();
+                receipt.await.unwrap();
+            }
+        }
+    }
+    balanced(&node).await;
+}
+
+#[tokio::test]
+async fn a_bulkhead_bounds_what_is_in_flight() {
+    let guards = RouteGuards {
+        destination: DestinationGuardsConfig {
+            bulkhead: Some(BulkheadConfig::new(3, 0, Duration::ZERO).unwrap()),
+            ..DestinationGuardsConfig::default()
+        },
+        ..RouteGuards::default()
+    };
+    let (node, client) = start(&["v1"], guards).await;
+    let mut v1 = subscribe(&client, "v1").await;
+    let mut receipts = publish(&client, 5).await;
+    for refused in receipts.split_off(3) {
+        let result = refused.await;
+        let full = ReceiptError::Failed(Failure::Limited { retry_after: 0 });
+        assert_eq!(result, Err(full));
+    }
+    for receipt in receipts {
+        next(&mut v1).await.ack();
+        receipt.await.unwrap();
+    }
+    // All three are settled, so three more may be there.
+    for receipt in publish(&client, 3).await {
+        next(&mut v1).await.ack();
+        receipt.await.unwrap();
+    }
+    balanced(&node).await;
+}
