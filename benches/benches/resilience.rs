@@ -203,7 +203,7 @@ fn alone(criterion: &mut Criterion<Clock>) {
     group.bench_function("canary", |bencher| {
         bencher.iter(|| {
             source.run(256, |_, subject, now| {
-                let version = if subject % 20 == 0 {
+                let version = if subject.is_multiple_of(20) {
                     Version::Canary
                 } else {
                     Version::Stable
@@ -256,7 +256,7 @@ impl Route {
             return false;
         };
         // Some attempts fail, as they do.
-        let ended = if sequence % 100 == 0 {
+        let ended = if sequence.is_multiple_of(100) {
             Ended::failure(mcpbus::resilience::ErrorClass::Timeout, DONE.latency)
         } else {
             DONE

@@ -78,6 +78,18 @@ fn the_page_has_the_table_of_the_code() {
 }
 
 #[test]
+fn what_a_handler_gives_back_is_worth_another_attempt() {
+    use mcpbus_actors::RetryClass;
+    for (given, class) in [
+        (RetryClass::Transient, ErrorClass::Unavailable),
+        (RetryClass::Overloaded, ErrorClass::Overloaded),
+    ] {
+        assert_eq!(ErrorClass::from(given), class);
+        assert!(class.may_repeat());
+    }
+}
+
+#[test]
 fn a_cause_that_comes_by_two_ways_has_one_class() {
     let all: Vec<&str> = ErrorClass::ALL.into_iter().flat_map(causes).collect();
     let different: BTreeSet<&str> = all.iter().copied().collect();
