@@ -1,62 +1,20 @@
 //! The frames of the control lane.
 
-use super::cursor::{Cursor, WireError, put_blob, put_varint};
+use super::cursor::{Cursor, TEXT_MAX, WireError, put_blob, put_varint, text, truncated};
 use super::frame::{FrameKind, begin_frame, end_frame};
+use super::hello::Hello;
 use super::record::Failure;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::fmt;
 
-/// First bytes of every link.
-const MAGIC: u64 = u64::from_le_bytes(*b"mcpbus\r\n");
 /// Largest control frame, in bytes.
 pub const CONTROL_FRAME_MAX: usize = 256 * 1024;
 /// Longest definition of a flow, in bytes.
 pub const DEFINITION_MAX: usize = 16 * 1024;
 /// Longest payload of a signal, in bytes.
 pub const SIGNAL_MAX: usize = 128 * 1024;
-/// Longest name or reason, in bytes.
-const TEXT_MAX: usize = 1024;
-/// Longest list of extensions in a hello, in bytes.
-const EXTENSIONS_MAX: usize = 4096;
 /// Most entries in one frame that lists flows.
 pub const ENTRIES_MAX: u64 = 4096;
-
-/// What a peer is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Role {
-    /// A publisher, subscriber, requester or responder.
-    Client = 0,
-    /// A router node.
-    Node = 1,
-}
-
-/// First frame of a link: who speaks, which incarnation of the session it wants to go on with, and its limits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hello {
-    /// Oldest and newest wire version it speaks.
-    pub versions: (u8, u8),
-    /// What it is.
-    pub role: Role,
-    /// Who it is; chosen at its first start.
-    pub id: u128,
-    /// Which life of it this is.
-    pub epoch: u64,
-    /// Its name, for people.
-    pub name: String,
-    /// The dialer's number for this session; the acceptor repeats it.
-    pub session: u64,
-    /// The session's incarnation: 0 asks for a new one; the acceptor answers with the one that is valid.
-    pub incarnation: u64,
-    /// Which link of the session this is: rises with each link that the dialer makes; the acceptor repeats it.
-    pub link: u64,
-    /// Most data lanes it will use.
-    pub lanes: u8,
-    /// Largest body it accepts, in bytes.
-    pub message_max: u64,
-    /// Most flows it lets the peer open.
-    pub flows_max: u32,
-}
 
 /// Why a peer says goodbye.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -251,7 +209,7 @@ impl Control {
     pub fn encode(&self, out: &mut BytesMut) {
         let start = begin_frame(out, self.kind());
         match self {
-            Self::Hello(hello) => encode_hello(hello, out),
+            Self::Hello(hello) => hello.encode(out),
             Self::Resume {
                 link,
                 flows,
@@ -347,7 +305,7 @@ impl Control {
     pub fn decode(kind: FrameKind, payload: Bytes) -> Result<Self, WireError> {
         let mut cursor = Cursor::new(payload);
         let frame = match kind {
-            FrameKind::Hello => Self::Hello(decode_hello(&mut cursor)?),
+            FrameKind::Hello => Self::Hello(Hello::decode(&mut cursor)?),
             FrameKind::Resume => {
                 let link = cursor.varint("link")?;
                 let last = cursor.u8("last")? != 0;
@@ -462,78 +420,6 @@ impl Control {
     }
 }
 
-fn encode_hello(hello: &Hello, out: &mut BytesMut) {
-    out.put_u64_le(MAGIC);
-    out.put_u8(hello.versions.0);
-    out.put_u8(hello.versions.1);
-    out.put_u8(hello.role as u8);
-    out.put_u128_le(hello.id);
-    put_varint(out, hello.epoch);
-    put_blob(out, truncated(&hello.name).as_bytes());
-    put_varint(out, hello.session);
-    put_varint(out, hello.incarnation);
-    put_varint(out, hello.link);
-    out.put_u8(hello.lanes);
-    put_varint(out, hello.message_max);
-    put_varint(out, u64::from(hello.flows_max));
-    // No extensions yet.
-    put_blob(out, &[]);
-}
-
-fn decode_hello(cursor: &mut Cursor) -> Result<Hello, WireError> {
-    let magic = cursor.u64("magic")?;
-    if magic != MAGIC {
-        return Err(WireError::Invalid {
-            field: "magic",
-            value: magic,
-        });
-    }
-    let versions = (cursor.u8("oldest version")?, cursor.u8("newest version")?);
-    if versions.0 > versions.1 {
-        return Err(WireError::Invalid {
-            field: "oldest version, above the newest",
-            value: u64::from(versions.0),
-        });
-    }
-    let hello = Hello {
-        versions,
-        role: match cursor.u8("role")? {
-            0 => Role::Client,
-            1 => Role::Node,
-            other => {
-                return Err(WireError::Invalid {
-                    field: "role",
-                    value: u64::from(other),
-                });
-            }
-        },
-        id: cursor.u128("id")?,
-        epoch: cursor.varint("epoch")?,
-        name: text(cursor.blob("name", TEXT_MAX)?),
-        session: cursor.varint("session")?,
-        incarnation: cursor.varint("incarnation")?,
-        link: cursor.varint("link")?,
-        lanes: match cursor.u8("lanes")? {
-            0 => {
-                return Err(WireError::Invalid {
-                    field: "lanes",
-                    value: 0,
-                });
-            }
-            lanes => lanes,
-        },
-        message_max: cursor.varint("message_max")?,
-        flows_max: cursor.varint32("flows_max")?,
-    };
-    // What a newer peer says beyond this does not concern this version.
-    let mut extensions = Cursor::new(cursor.blob("extensions", EXTENSIONS_MAX)?);
-    while extensions.remaining() > 0 {
-        extensions.u8("extension tag")?;
-        extensions.blob("extension value", EXTENSIONS_MAX)?;
-    }
-    Ok(hello)
-}
-
 fn encode_flows(flows: &[FlowAck], out: &mut BytesMut) {
     put_varint(out, flows.len() as u64);
     for ack in flows {
@@ -580,17 +466,4 @@ fn decode_failed(cursor: &mut Cursor) -> Result<Control, WireError> {
         flow,
         messages,
     })
-}
-
-/// Text of a peer is for people only, so what is not UTF-8 is shown as it can be.
-fn text(bytes: Bytes) -> String {
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn truncated(text: &str) -> &str {
-    let mut end = text.len().min(TEXT_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }

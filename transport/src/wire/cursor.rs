@@ -3,6 +3,9 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::fmt;
 
+/// Longest name or reason, in bytes.
+pub(super) const TEXT_MAX: usize = 1024;
+
 /// Why bytes from a peer were refused. The session ends the link; nothing of the frame takes effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -201,4 +204,17 @@ pub fn put_varint(out: &mut BytesMut, mut value: u64) {
 pub fn put_blob(out: &mut BytesMut, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.put_slice(bytes);
+}
+
+/// Text of a peer is for people only, so what is not UTF-8 is shown as it can be.
+pub(super) fn text(bytes: Bytes) -> String {
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+pub(super) fn truncated(text: &str) -> &str {
+    let mut end = text.len().min(TEXT_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }

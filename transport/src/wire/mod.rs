@@ -15,14 +15,16 @@ mod class;
 pub mod control;
 pub mod cursor;
 pub mod frame;
+mod hello;
 pub mod labels;
 pub mod large;
 pub mod record;
 
 pub use batch::{BatchDecoder, BatchEncoder, BatchHeader};
-pub use control::{Control, FlowAck, GoodbyeCode, Hello, Role};
+pub use control::{Control, FlowAck, GoodbyeCode};
 pub use cursor::{Cursor, WireError};
 pub use frame::{FrameKind, FrameReader};
+pub use hello::{Hello, Role};
 pub use labels::{LabelError, Labels};
 pub use record::{AckLevel, Extra, Failure, Head, ProducerId, Record, ReplyAddress};
 

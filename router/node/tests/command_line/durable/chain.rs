@@ -70,7 +70,7 @@ pub(super) struct Chain {
 
 impl Chain {
     pub(super) fn start(folder: &Path) -> Self {
-        let b = Stored::start(folder, file(folder, "b", "64MiB", ""));
+        let b = Stored::start(folder, file(folder, "b", "1GiB", ""));
         let to = b.address.clone();
         Self::with_way(folder, b, &to)
     }
@@ -78,7 +78,7 @@ impl Chain {
     /// A reaches B at `to`, which may be a relay.
     pub(super) fn with_way(folder: &Path, b: Stored, to: &str) -> Self {
         let link = format!("[[link]]\nto = \"{to}\"\n");
-        let a = Stored::start(folder, file(folder, "a", "64MiB", &link));
+        let a = Stored::start(folder, file(folder, "a", "1GiB", &link));
         Self { a, b }
     }
 

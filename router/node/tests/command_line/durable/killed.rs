@@ -12,6 +12,9 @@ use super::subscriber::Subscriber;
 /// Messages of a queue that a node has in memory, at most, and as many are a subscriber's window.
 const WINDOW: u64 = 1_024;
 
+/// How many lines the publisher may be ahead of the subscriber before the next kill.
+const LEAD: u64 = 200_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Victim {
     Publisher,
@@ -80,6 +83,11 @@ fn what_is_stored_outlives_every_process() {
     let (started, mut in_flight) = (Instant::now(), 0);
     let mut killed = Vec::new();
     for (at, victim) in deck(kills, &mut chance).into_iter().enumerate() {
+        // What is published ahead of the subscriber must find room in the spools.
+        let behind = publisher.acknowledged().saturating_sub(LEAD);
+        if behind > 0 {
+            subscriber.wait_for(behind, || chain.said());
+        }
         // One of four comes before anything was printed since the last.
         if chance.below(4) > 0 {
             let bytes = 1 + chance.below(20_000);
