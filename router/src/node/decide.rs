@@ -4,9 +4,12 @@
 //! says when.
 
 use super::core::NodeCore;
-use super::flow::{InFlowId, Purpose};
+
+use super::flow::{Forwarded, InFlowId, Purpose};
 use super::guarded::Held;
+use super::heads::Heads;
 use super::peer::PeerId;
+use super::spool::is_durable;
 use crate::interest::RoutedGroups;
 use crate::policy::{Choice, Destination, MemberChooser, destination_id};
 use crate::protocol::Target;
@@ -75,73 +78,6 @@ pub(super) struct CachedDecision {
     pub(super) heads: Heads,
     pub(super) version: u64,
     pub(super) decision: Rc<Decision>,
-}
-
-/// A head as it is handed on: to whom, and with which ack level.
-#[derive(Clone)]
-pub(super) struct Heads {
-    /// To a client, or to another node for durable subscriptions there.
-    local: Arc<Head>,
-    onward: Arc<Head>,
-    /// The same for those who are not durable: nobody waits for it to be stored there.
-    local_plain: Arc<Head>,
-    onward_plain: Arc<Head>,
-}
-
-impl Heads {
-    fn new(head: &Arc<Head>, from_spool: bool) -> Self {
-        let with = |hops: u8, ack: AckLevel| {
-            if head.hops == hops && head.ack == ack {
-                head.clone()
-            } else {
-                Arc::new(Head {
-                    hops,
-                    ack,
-                    ..Head::clone(head)
-                })
-            }
-        };
-        // What is stored here stays here until the next owner has settled it.
-        let ack = if from_spool {
-            head.ack.max(AckLevel::Stored)
-        } else {
-            head.ack
-        };
-        let plain = if ack == AckLevel::Stored {
-            AckLevel::Accepted
-        } else {
-            ack
-        };
-        let onward = with(head.hops + 1, ack);
-        Self {
-            local: with(head.hops, ack),
-            local_plain: with(head.hops, plain),
-            onward_plain: if plain == ack {
-                onward.clone()
-            } else {
-                with(head.hops + 1, plain)
-            },
-            onward,
-        }
-    }
-
-    fn same(head: &Arc<Head>) -> Self {
-        Self {
-            local: head.clone(),
-            onward: head.clone(),
-            local_plain: head.clone(),
-            onward_plain: head.clone(),
-        }
-    }
-
-    pub(super) fn of(&self, out: &Out) -> &Arc<Head> {
-        match (out.onward, out.durable) {
-            (false, true) => &self.local,
-            (false, false) => &self.local_plain,
-            (true, true) => &self.onward,
-            (true, false) => &self.onward_plain,
-        }
-    }
 }
 
 /// The flows of selections, apart for messages whose publishers wait until they are processed.
@@ -233,18 +169,46 @@ impl NodeCore {
                         verdict => verdict,
                     };
                 }
-                self.decide_targets(id, sequence, &targets, record)
+                self.decide_forward(id, sequence, &targets, record)
             }
         }
     }
 
-    /// The heads to hand messages of `head` on with.
-    pub(super) fn heads(&self, id: InFlowId, head: &Arc<Head>) -> Heads {
-        let address = Arc::as_ptr(head) as usize;
-        self.inflows[id]
-            .decisions
-            .get(&address)
-            .map_or_else(|| Heads::same(head), |cached| cached.heads.clone())
+    /// As [`decide_targets`](Self::decide_targets), once for all messages of a flow where it does not depend on the message.
+    fn decide_forward(
+        &mut self,
+        id: InFlowId,
+        sequence: u64,
+        targets: &[Target],
+        record: &Record,
+    ) -> Verdict {
+        let (version, receipts) = (self.version, record.head.ack == AckLevel::Processed);
+        if let Some(known) = &self.inflows[id].forwarded
+            && (known.version, known.receipts) == (version, receipts)
+        {
+            return Verdict::Go(known.outs.clone());
+        }
+        let verdict = self.decide_targets(id, sequence, targets, record);
+        // A group's member is chosen for each message, and the way to a durable subscription is not only the version's.
+        let is_same_for_all = |target: &Target| {
+            let entry = (target.origin == self.config.id)
+                .then(|| self.local_entries.get(&target.entry))
+                .flatten();
+            let entry = entry.and_then(|entry| self.entries.get(*entry as usize));
+            !is_durable(target.entry) && entry.is_none_or(|entry| entry.group.is_none())
+        };
+        let whole = self.inflows[id].skipped.is_none() && targets.iter().all(is_same_for_all);
+        if let Verdict::Go(outs) = &verdict
+            && whole
+        {
+            let outs = outs.clone();
+            self.inflows[id].forwarded = Some(Forwarded {
+                version,
+                receipts,
+                outs,
+            });
+        }
+        verdict
     }
 
     /// The decision for a head, made now if what is known is out of date. `None` beyond the hop limit.

@@ -107,6 +107,15 @@ pub(super) struct Former {
     pub(super) targets: Rc<[Target]>,
 }
 
+/// Where all messages of a flow go.
+pub(super) struct Forwarded {
+    /// In this version of the node.
+    pub(super) version: u64,
+    /// Those that are settled when they were processed, or others.
+    pub(super) receipts: bool,
+    pub(super) outs: Rc<[Out]>,
+}
+
 /// The flows that messages of one head went by.
 #[derive(Default)]
 pub(super) struct Ways {
@@ -195,6 +204,8 @@ pub(super) struct InFlow {
     pub(super) former: Vec<Former>,
     /// By which flows the messages of each head last went, by head.
     pub(super) ways: HashMap<usize, Ways, FixedState>,
+    /// The ways of its messages, where they are the same for all.
+    pub(super) forwarded: Option<Forwarded>,
     /// What its peer waits for that has asked whether everything has come to its end.
     pub(super) asked: Option<Vec<(PeerId, u32, u64)>>,
     /// Whether targets that are out of reach have been waited for long enough.
@@ -237,6 +248,7 @@ impl InFlow {
             used: (0, Vec::new()),
             former: Vec::new(),
             ways: HashMap::default(),
+            forwarded: None,
             asked: None,
             impatient: false,
             skipped: None,

@@ -40,6 +40,7 @@ mod follow_route;
 mod growth;
 mod guarded;
 mod handle;
+mod heads;
 mod ledger;
 mod lifecycle;
 mod outcome;
