@@ -2,7 +2,7 @@
 
 use super::core::NodeCore;
 use super::decide::Verdict;
-use super::flow::{InFlowId, from_token, full_sequence, is_unasked, number_without_flow};
+use super::flow::{Blocked, InFlowId, from_token, full_sequence, is_unasked, number_without_flow};
 use super::ledger::Outcome;
 use super::peer::PeerId;
 use mcpbus_actors::Time;
@@ -199,6 +199,8 @@ impl NodeCore {
             })
             .collect();
         for id in late {
+            // Where it has to wait all the same it is asked again after as long a time, not at once and for ever.
+            self.inflows[id].blocked = Some(Blocked::Destination { since: now });
             self.inflows[id].impatient = true;
             self.homeless.remove(&id);
             self.schedule(id);
