@@ -430,12 +430,16 @@ impl NodeCore {
             return;
         };
         for target in std::mem::take(&mut spool.withdrawn) {
-            let origin = NodeId(target.origin);
-            let told = self.interest.next_hop(origin).is_some() && !self.interest.is_stale(origin);
-            if told {
+            if self.is_in_reach(target.origin) {
                 self.forget_durable(target);
             }
         }
+    }
+
+    /// Whether what interest knows of a node is what that node has now.
+    fn is_in_reach(&self, origin: u128) -> bool {
+        let origin = NodeId(origin);
+        self.interest.next_hop(origin).is_some() && !self.interest.is_stale(origin)
     }
 
     /// A node has told all it has: remembered entries that it did not name are gone.
@@ -453,7 +457,8 @@ impl NodeCore {
 
     /// Remembered entries of a node that can be reached again and does not name them: they ended while it was away.
     pub(in crate::node) fn reconcile_durable(&mut self, origin: u128) {
-        if self.spool.is_none() || self.interest.is_stale(NodeId(origin)) {
+        // It may be out of reach again by now: changes are heard of one after the other, behind what they say.
+        if self.spool.is_none() || !self.is_in_reach(origin) {
             return;
         }
         let known: Vec<u32> = self
