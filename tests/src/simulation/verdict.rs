@@ -69,8 +69,21 @@ pub fn judge(scenario: &Scenario) -> Vec<String> {
     } else if crashed {
         bounded_loss(scenario, &subscriptions, &messages, &mut wrong);
     } else {
+        let mut untold = Vec::new();
         for (name, sent) in &messages {
-            conserved(scenario, *name, sent, &subscriptions, &mut wrong);
+            let mut missed = Vec::new();
+            conserved(scenario, *name, sent, &subscriptions, &mut missed);
+            // What the guards of a route refuse once the node has taken it over is counted, and its publisher not told.
+            let level = sent.publication.level;
+            let taken_over = matches!(level, Level::None | Level::Accepted);
+            if scenario.shape.routes && taken_over && !missed.is_empty() {
+                untold.push(missed);
+            } else {
+                wrong.append(&mut missed);
+            }
+        }
+        if untold.len() as u64 > refused_untold(scenario, &messages) {
+            wrong.extend(untold.into_iter().flatten());
         }
     }
     ledgers(scenario, crashed, &mut wrong);
@@ -267,6 +280,22 @@ fn conserved(
             wrong.push(format!("request {name:?} was answered {replies} times"));
         }
     }
+}
+
+/// How many messages guards refused whose publishers were not told, by the ledgers of the nodes.
+fn refused_untold(scenario: &Scenario, messages: &[(Name, &Sent)]) -> u64 {
+    let name = Failure::Limited { retry_after: 0 }.name();
+    let ledgers = scenario
+        .world
+        .nodes
+        .iter()
+        .filter_map(|place| Some(place.core.as_ref()?.ledger()));
+    let refused: u64 = ledgers
+        .filter_map(|ledger| ledger.dead.get(name).copied())
+        .sum();
+    let is_told = |sent: &Sent| matches!(sent.result, Some((_, Err(Failure::Limited { .. }))));
+    let told = messages.iter().filter(|(_, sent)| is_told(sent)).count();
+    refused.saturating_sub(told as u64)
 }
 
 /// What counts towards a loss.
