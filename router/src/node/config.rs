@@ -73,6 +73,9 @@ pub struct NodeConfig {
     /// How long messages are held for a node that lost its link, or for an origin that is out of reach
     /// (default 15 s).
     pub hold: Duration,
+    /// How long a way that has changed waits for what is on the old one to come to its end; then order is given up and
+    /// the new way is used (default 15 s).
+    pub reroute: Duration,
 }
 
 impl NodeConfig {
@@ -89,6 +92,7 @@ impl NodeConfig {
             routes: RouteTable::default(),
             resume: Duration::from_secs(10),
             hold: Duration::from_secs(15),
+            reroute: Duration::from_secs(15),
         }
     }
 }

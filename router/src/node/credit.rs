@@ -37,7 +37,8 @@ impl NodeCore {
         self.widen(inflow, FIRST_WINDOW.0, 0, now);
     }
 
-    /// Lets a new flow wait for what remains of the same flow's earlier life, so that order is kept.
+    /// Lets a new flow wait for what remains of an earlier life of flows to the same targets, so that order is kept: the
+    /// mesh may have changed since, and what was one flow then may be several now.
     pub(super) fn follow(&mut self, id: PeerId, inflow: InFlowId) {
         let mut detached = std::mem::take(&mut self.peers[id].detached);
         let node = self.peers[id].session.peer().map(|known| known.id);
@@ -59,7 +60,7 @@ impl NodeCore {
             rest.push(earlier);
             let same = match (&old.purpose, &self.inflows[inflow].purpose) {
                 (Purpose::Forward { targets: old }, Purpose::Forward { targets: new }) => {
-                    old == new
+                    old.iter().any(|target| new.contains(target))
                 }
                 (Purpose::Publish, Purpose::Publish) => true,
                 _ => false,

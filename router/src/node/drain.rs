@@ -198,7 +198,7 @@ impl NodeCore {
             .draining
             .iter()
             .filter_map(|id| self.inflows.get(*id)?.drains_since());
-        waiting.map(|since| since + self.config.hold).min()
+        waiting.map(|since| since + self.config.reroute).min()
     }
 
     /// Flows that have waited too long go on. Messages that came back by a detour may be what they wait for.
@@ -208,7 +208,7 @@ impl NodeCore {
                 continue;
             };
             match inflow.drains_since() {
-                Some(since) if now >= since + self.config.hold => {
+                Some(since) if now >= since + self.config.reroute => {
                     // Whoever has not answered by now is asked again when it matters.
                     for former in std::mem::take(&mut inflow.former) {
                         let peer = self.peers.get_mut(former.peer);
