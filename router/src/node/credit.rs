@@ -54,7 +54,7 @@ impl NodeCore {
             };
             // A flow that is over may have left its place to another one.
             let left_behind = old.peer == id || old.orphan_of.is_some() && old.orphan_of == node;
-            if old.flow.is_some() || !left_behind || old.queue.is_empty() {
+            if old.flow.is_some() || !left_behind || old.is_over() {
                 continue;
             }
             rest.push(earlier);

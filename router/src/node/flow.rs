@@ -180,9 +180,9 @@ pub(super) struct InFlow {
     pub(super) scheduled: bool,
     /// Flows to peers that it was woken for, or handed messages to, in its present turn.
     pub(super) visited: SmallVec<[(PeerId, u32, bool); 4]>,
-    /// Flows that wait until this one is empty.
+    /// Flows that wait while there is something in the queue of this one.
     pub(super) successors: Vec<InFlowId>,
-    /// Flows that must be empty first.
+    /// Flows whose queues must be empty first. What is taken back from a peer may fill them again.
     pub(super) predecessors: Vec<InFlowId>,
     /// What remains of an ended flow.
     pub(super) window: Option<Window>,

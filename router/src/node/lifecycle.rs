@@ -371,7 +371,7 @@ impl NodeCore {
                 .filter(|inflow| inflow.peer == id && inflow.flow.is_none())
                 .is_some_and(|inflow| {
                     inflow.orphan_of = Some(node);
-                    !inflow.queue.is_empty()
+                    !inflow.is_over()
                 })
         });
         if !orphans.is_empty() {

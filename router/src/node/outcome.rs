@@ -157,7 +157,7 @@ impl NodeCore {
             let state = &mut self.inflows[inflow];
             state.flow = None;
             state.window = Some(window);
-            if !state.queue.is_empty() {
+            if !state.is_over() {
                 self.peers[id].detached.push(inflow);
             }
             self.finish_run(inflow);
@@ -169,16 +169,26 @@ impl NodeCore {
         let Some(inflow) = self.inflows.get_mut(id) else {
             return;
         };
+        let over = inflow.is_over() && !inflow.scheduled;
         if inflow.queue.is_empty() && !inflow.successors.is_empty() {
-            for successor in std::mem::take(&mut inflow.successors) {
+            let successors = std::mem::take(&mut inflow.successors);
+            for &successor in &successors {
                 // It may be gone, and another flow in its place; that one does not wait for this.
-                if let Some(waiting) = self.inflows.get_mut(successor) {
+                let Some(waiting) = self.inflows.get_mut(successor) else {
+                    continue;
+                };
+                if over {
                     waiting.predecessors.retain(|earlier| *earlier != id);
                 }
-                self.schedule(successor);
+                if matches!(waiting.blocked, Some(Blocked::Predecessor)) {
+                    self.schedule(successor);
+                }
+            }
+            if !over {
+                self.inflows[id].successors = successors;
             }
         }
-        if self.inflows[id].is_over() && !self.inflows[id].scheduled {
+        if over {
             self.homeless.remove(&id);
             self.return_credit(id, (0, 0));
             self.inflows.remove(id);

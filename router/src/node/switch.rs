@@ -89,12 +89,18 @@ impl NodeCore {
         if inflow.asked.is_some() {
             self.answer_drain(id);
         }
+        let inflow = &self.inflows[id];
+        let mut earlier = inflow.predecessors.iter();
+        let waits = earlier.any(|earlier| {
+            let earlier = self.inflows.get(*earlier);
+            earlier.is_some_and(|earlier| !earlier.queue.is_empty())
+        });
         let inflow = &mut self.inflows[id];
         let since = match inflow.blocked.take() {
             Some(Blocked::Destination { since } | Blocked::Drain { since }) => since,
             _ => now,
         };
-        if !inflow.predecessors.is_empty() {
+        if waits {
             inflow.blocked = Some(Blocked::Predecessor);
             return;
         }

@@ -56,6 +56,8 @@ pub struct Subscribed {
     pub wanted: Subscription,
     /// When every reachable node knew of it.
     pub ready: Option<Time>,
+    /// When it was last: a client that was given up subscribes anew.
+    pub confirmed: Option<Time>,
     /// When the client ended it.
     pub ended: Option<Time>,
     /// When another client took it over.
@@ -241,6 +243,7 @@ impl Client {
                 let subscribed = Subscribed {
                     wanted,
                     ready: None,
+                    confirmed: None,
                     ended: None,
                     taken: None,
                     deliveries: Vec::new(),

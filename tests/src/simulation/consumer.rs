@@ -75,6 +75,9 @@ impl Client {
                         record.sequence
                     ));
                 }
+                if std::env::var("DBG").is_ok() {
+                    eprintln!("{now:?} client {} sub {number} got {message:?}", self.id);
+                }
                 let subscribed = &mut self.subscriptions[number];
                 let index = subscribed.deliveries.len();
                 subscribed.deliveries.push(Delivery {
@@ -164,6 +167,7 @@ impl Client {
             Ok(Signal::Ready { subscription }) => {
                 if let Some(subscribed) = self.subscriptions.get_mut(subscription as usize) {
                     subscribed.ready = subscribed.ready.or(Some(now));
+                    subscribed.confirmed = Some(now);
                 }
             }
             Ok(Signal::Refused {

@@ -61,7 +61,7 @@ pub fn judge(scenario: &Scenario) -> Vec<String> {
         // What was damaged on a disk comes again from its owner, if that still has it: behind what was not.
         let damaged = scenario.shape.corrupt;
         if !moves && !overtaken && !reborn && !damaged {
-            order(subscription, &sent, &mut wrong);
+            order(subscription, &sent, crashed, &mut wrong);
         }
     }
     if scenario.shape.durable {
@@ -118,7 +118,12 @@ fn copies(subscribed: &Subscribed, name: Name) -> impl Iterator<Item = &Delivery
 }
 
 /// Messages of one publisher, subject and key come in the order in which they were sent; a repeat may come later.
-fn order(subscription: &Named<'_>, sent: &BTreeMap<Name, &Sent>, wrong: &mut Vec<String>) {
+fn order(
+    subscription: &Named<'_>,
+    sent: &BTreeMap<Name, &Sent>,
+    crashed: bool,
+    wrong: &mut Vec<String>,
+) {
     let (client, number, subscribed) = subscription;
     let mut last: BTreeMap<(usize, &str, Option<u64>, bool), usize> = BTreeMap::new();
     let mut seen = BTreeSet::new();
@@ -136,7 +141,11 @@ fn order(subscription: &Named<'_>, sent: &BTreeMap<Name, &Sent>, wrong: &mut Vec
                 message.publication.subject
             ));
         }
-        if !seen.insert(name) {
+        // What was published before it subscribed, or had to subscribe anew, comes to it only where a publisher repeats
+        // what a dead node had.
+        let since = subscribed.confirmed.filter(|at| *at <= delivery.at);
+        let is_repeat = crashed && since.is_none_or(|since| message.at < since);
+        if !seen.insert(name) || is_repeat {
             continue;
         }
         let stream = (
