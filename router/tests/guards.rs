@@ -9,9 +9,10 @@ use mcpbus::client::{
 use mcpbus::node::{Node, NodeBuilder};
 use mcpbus::policy::PolicyFactory;
 use mcpbus::resilience::{
-    BreakerConfig, BulkheadConfig, DestinationGuardsConfig, TokenBucketConfig, WhenLimited,
+    BreakerConfig, BulkheadConfig, DeadlineConfig, DestinationGuardsConfig, KeyedLimitsConfig,
+    OutlierConfig, RefusalReason, TokenBucketConfig, WhenFull, WhenLimited,
 };
-use mcpbus::routing::{Route, RouteGuards, RouteTable};
+use mcpbus::routing::{LimitKey, Route, RouteGuards, RouteLimit, RouteTable};
 use mcpbus::{AckLevel, Failure};
 use std::time::Duration;
 
@@ -78,7 +79,7 @@ async fn a_limit_refuses_what_is_too_much_and_says_when_to_come_back() {
     // One in a hundred seconds: however slow the test is, nothing comes in meanwhile.
     let limit = TokenBucketConfig::new(0.01, 5, WhenLimited::Reject).unwrap();
     let guards = RouteGuards {
-        limit: Some(limit),
+        limit: Some(limit.into()),
         ..RouteGuards::default()
     };
     let (node, client) = start(&["v1"], guards).await;
@@ -102,7 +103,7 @@ async fn a_limit_refuses_what_is_too_much_and_says_when_to_come_back() {
 async fn a_limit_that_delays_lets_all_through_in_order() {
     let when = WhenLimited::Delay { max: WAIT };
     let guards = RouteGuards {
-        limit: Some(TokenBucketConfig::new(200.0, 1, when).unwrap()),
+        limit: Some(TokenBucketConfig::new(200.0, 1, when).unwrap().into()),
         ..RouteGuards::default()
     };
     let (node, client) = start(&["v1"], guards).await;
@@ -123,7 +124,7 @@ async fn a_limit_that_delays_lets_all_through_in_order() {
 async fn a_limit_that_diverts_sends_the_rest_to_the_fallback() {
     let limit = TokenBucketConfig::new(0.01, 2, WhenLimited::Divert).unwrap();
     let guards = RouteGuards {
-        limit: Some(limit),
+        limit: Some(limit.into()),
         fallback: Some("spare".into()),
         ..RouteGuards::default()
     };
@@ -248,5 +249,93 @@ async fn a_bulkhead_bounds_what_is_in_flight() {
         next(&mut v1).await.ack();
         receipt.await.unwrap();
     }
+    balanced(&node).await;
+}
+
+#[tokio::test]
+async fn a_limit_per_identity_takes_nothing_from_others() {
+    let each = TokenBucketConfig::new(0.01, 2, WhenLimited::Reject).unwrap();
+    let keyed = KeyedLimitsConfig::new(each, 100, WhenFull::Refuse).unwrap();
+    let guards = RouteGuards {
+        limit: Some(RouteLimit::Each(LimitKey::Identity, keyed)),
+        ..RouteGuards::default()
+    };
+    let (node, client) = start(&["v1"], guards).await;
+    let mut v1 = subscribe(&client, "v1").await;
+    for name in ["one", "two"] {
+        let config = ClientConfig {
+            name: name.into(),
+            ..ClientConfig::default()
+        };
+        let publisher = node.client(config).await.unwrap();
+        let mut receipts = publish(&publisher, 3).await;
+        limited(receipts.remove(2).await);
+        for receipt in receipts {
+            next(&mut v1).await.ack();
+            receipt.await.unwrap();
+        }
+    }
+    balanced(&node).await;
+}
+
+#[tokio::test]
+async fn a_route_gives_deadlines_and_refuses_what_has_too_little_time() {
+    let hour = Duration::from_secs(3600);
+    let guards = RouteGuards {
+        deadline: Some(DeadlineConfig {
+            default_ttl: Some(hour),
+            max_ttl: Some(hour),
+            min_remaining: hour / 2,
+        }),
+        ..RouteGuards::default()
+    };
+    let (node, client) = start(&["v1"], guards).await;
+    let mut v1 = subscribe(&client, "v1").await;
+    let publisher = client.publisher(AckLevel::Processed);
+    let hurried = Publication::new("tx.1", "hurried").time_to_live(Duration::from_secs(60));
+    let hurried = publisher.publish_with_receipt(hurried).await.unwrap();
+    assert_eq!(hurried.await, Err(ReceiptError::Failed(Failure::Expired)));
+    let patient = [
+        Publication::new("tx.1", "none"),
+        Publication::new("tx.1", "long").time_to_live(100 * hour),
+    ];
+    for publication in patient {
+        let receipt = publisher.publish_with_receipt(publication).await.unwrap();
+        let message = next(&mut v1).await;
+        assert!(message.deadline().is_some());
+        message.ack();
+        receipt.await.unwrap();
+    }
+    balanced(&node).await;
+}
+
+#[tokio::test]
+async fn a_group_that_fails_is_left_out() {
+    let guards = RouteGuards {
+        outlier: Some(OutlierConfig::default()),
+        ..RouteGuards::default()
+    };
+    let (node, client) = start(&["v1", "v2"], guards).await;
+    let mut v1 = subscribe(&client, "v1").await;
+    let mut v2 = subscribe(&client, "v2").await;
+    let mut failed = 0;
+    for _ in 0..40 {
+        let receipt = publish(&client, 1).await.remove(0);
+        tokio::select! {
+            message = v1.next() => {
+                message.unwrap().retry();
+                assert!(receipt.await.is_err());
+                failed += 1;
+            }
+            message = v2.next() => {
+                message.unwrap().ack();
+                receipt.await.unwrap();
+            }
+        }
+    }
+    assert_eq!(failed, 5);
+    let routes = node.report().await.unwrap().routes;
+    assert_eq!(routes[0].refuses, Some(RefusalReason::Ejected));
+    assert_eq!(routes[1].refuses, None);
     balanced(&node).await;
 }

@@ -77,6 +77,8 @@ pub struct NodeCore {
     pub(super) nothing: Rc<Decision>,
     /// What is kept of each route.
     pub(super) route_states: Vec<RouteState>,
+    /// Whether a guard goes by when messages came.
+    pub(super) notes_arrivals: bool,
     pub(super) mirrored: Mirrored,
     /// Flows whose front message has its turn later.
     pub(super) turns: BTreeSet<(Time, InFlowId)>,
@@ -123,7 +125,9 @@ impl NodeCore {
             hold: config.hold,
             ..Limits::default()
         };
-        let route_states = config.routes.routes().iter().map(RouteState::new).collect();
+        let routes = config.routes.routes();
+        let route_states = routes.iter().map(RouteState::new).collect();
+        let notes_arrivals = routes.iter().any(|route| route.guards.need_arrivals());
         let mut node = Self {
             interest: Interest::new(NodeId(config.id), config.epoch, limits),
             peers: Slab::new(),
@@ -147,6 +151,7 @@ impl NodeCore {
             decisions_version: 0,
             nothing: Self::no_decision(),
             route_states,
+            notes_arrivals,
             mirrored: Mirrored::default(),
             turns: BTreeSet::new(),
             subscriptions: 0,

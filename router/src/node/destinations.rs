@@ -5,11 +5,11 @@
 use super::core::NodeCore;
 use super::decide::{Decision, GroupMembers, NO_MEMBER, Out, RouteChoice, Selection};
 use super::flow::{InFlowId, Tracked, from_token, is_tracked, token, token_without_flow};
-use super::guarded::Guards;
 use super::ledger::Outcome;
 use super::peer::PeerId;
+use super::route_guards::Guards;
 use crate::policy::{Choice, Destination, Load, Meta, Policy};
-use crate::resilience::{Ended, Refusal, RouteGuard};
+use crate::resilience::{Ended, Refusal};
 use crate::routing::Route;
 use foldhash::fast::FixedState;
 use mcpbus_actors::Time;
@@ -126,18 +126,19 @@ impl NodeCore {
 
     /// Asks the policy, with what it reads of the load; destinations whose guards let nothing through are drained for it.
     pub(super) fn ask_policy(&mut self, meta: &Meta<'_>, route: &RouteChoice, now: Time) -> Choice {
-        let state = &self.route_states[route.route];
+        let state = &mut self.route_states[route.route];
         if !state.keeps_load() {
-            let policy = &mut self.route_states[route.route].policy;
-            return policy.choose(meta, &route.destinations);
+            return state.policy.choose(meta, &route.destinations);
         }
+        state.guards.begin(now);
+        let state = &self.route_states[route.route];
         let known = route.destinations.iter().zip(&route.groups);
         let destinations: SmallVec<[Destination; 8]> = known
             .zip(&state.loads)
             .enumerate()
             .map(|(at, ((destination, group), load))| Destination {
                 weight: match state.guards.check(at, now) {
-                    Ok(()) => destination.weight,
+                    Ok(()) => state.guards.weight(at, &route.destinations),
                     Err(_) => 0,
                 },
                 healthy: !state.reads_load || self.is_reachable(group.as_ref()),
@@ -316,13 +317,9 @@ impl NodeCore {
                 None => load.given_back(),
             }
         }
-        if let (Some(guards), Some(permit)) = (state.guards.of(tracked.destination), tracked.permit)
-        {
-            match ended {
-                Some(ended) => guards.ended(permit, ended, now),
-                None => guards.give_back(permit, now),
-            }
-        }
+        state
+            .guards
+            .ended(tracked.destination, tracked.permit, ended, now);
     }
 
     /// A link is down: what waits for it may have to go elsewhere, where policies read the load.

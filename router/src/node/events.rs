@@ -85,7 +85,7 @@ impl NodeCore {
                 first,
                 mut records,
             } => {
-                self.arrived(id, flow, first, &mut records);
+                self.arrived(id, flow, first, &mut records, now);
                 self.peers[id].session.recycle(records);
             }
             Event::Credit { flow } => {

@@ -1,5 +1,6 @@
 //! A flow of messages from a peer, and what waits on it.
 
+use super::arrivals::Arrivals;
 use super::decide::{CachedDecision, Out};
 use super::growth::Growth;
 use super::peer::PeerId;
@@ -85,6 +86,8 @@ pub(super) struct Admitted {
     pub(super) sequence: u64,
     pub(super) route: usize,
     pub(super) from: Time,
+    /// The deadline that it has on the route.
+    pub(super) deadline: Option<Time>,
 }
 
 /// A message at a destination whose load is kept up.
@@ -174,6 +177,8 @@ pub(super) struct InFlow {
     pub(super) chosen_destination: Option<ChosenDestination>,
     /// What the guards have said of the message at the front of the queue.
     pub(super) admitted: Option<Admitted>,
+    /// When its messages came, where a guard asks for it.
+    pub(super) arrivals: Arrivals,
     /// Messages whose destinations are to hear how they ended, by the sequence in their tokens.
     pub(super) tracked: BTreeMap<u64, Tracked>,
     pub(super) blocked: Option<Blocked>,
@@ -232,6 +237,7 @@ impl InFlow {
             chosen: None,
             chosen_destination: None,
             admitted: None,
+            arrivals: Arrivals::default(),
             tracked: BTreeMap::new(),
             blocked: None,
             scheduled: false,

@@ -7,15 +7,14 @@
 
 use super::core::NodeCore;
 use super::decide::RouteChoice;
-use super::destinations::RouteState;
 use super::flow::{Admitted, Blocked, ChosenDestination, InFlowId};
 use crate::policy::{Choice, Meta};
-use crate::resilience::{
-    Admission, DestinationGuards, Headers, MessageGuard, Permit, Refusal, RouteGuard, TokenBucket,
-};
+use crate::resilience::{Admission, Headers, MessageGuard, Refusal, RefusalReason};
+use crate::routing::LimitKey;
 use mcpbus_actors::Time;
 use mcpbus_transport::wire::{Failure, Record};
 use std::time::Duration;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Why a message does not go on now.
 pub(super) enum Held {
@@ -25,72 +24,10 @@ pub(super) enum Held {
     Refused(Failure),
 }
 
-/// The guards of one route.
-pub(super) struct Guards {
-    limit: Option<TokenBucket>,
-    /// By destination; empty where nothing stands before them.
-    destinations: Vec<DestinationGuards>,
-    /// The place of the fallback among the route's groups.
-    fallback: Option<usize>,
-}
-
-impl Guards {
-    pub(super) fn new(route: &crate::routing::Route) -> Self {
-        let guards = &route.guards;
-        let count = if guards.guard_destinations() {
-            route.destinations.len()
-        } else {
-            0
-        };
-        let guard = |seed: usize| {
-            // The route table has refused what cannot be.
-            DestinationGuards::new(&guards.destination, seed as u64).unwrap_or_default()
-        };
-        let fallback = guards.fallback.as_ref();
-        Self {
-            limit: guards.limit.map(TokenBucket::new),
-            destinations: (0..count).map(guard).collect(),
-            fallback: fallback.map(|_| route.groups().count() - 1),
-        }
-    }
-
-    /// Whether destinations are to hear how messages ended.
-    pub(super) fn guard_destinations(&self) -> bool {
-        !self.destinations.is_empty()
-    }
-
-    /// Whether a destination lets messages through now.
-    pub(super) fn check(&self, destination: usize, now: Time) -> Result<(), Refusal> {
-        let guard = self.destinations.get(destination);
-        guard.map_or(Ok(()), |guard| guard.check(now))
-    }
-
-    /// The right to send a message to a destination; none is needed where nothing stands before it.
-    pub(super) fn permit(
-        &mut self,
-        destination: usize,
-        now: Time,
-    ) -> Result<Option<Permit>, Refusal> {
-        let guard = self.destinations.get_mut(destination);
-        guard.map(|guard| guard.admit(now)).transpose()
-    }
-
-    /// The guards of one destination.
-    pub(super) fn of(&mut self, destination: usize) -> Option<&mut DestinationGuards> {
-        self.destinations.get_mut(destination)
-    }
-}
-
-fn headers(record: &Record, now: Time) -> Headers {
-    Headers {
-        deadline: record.deadline,
-        priority: record.extra.as_ref().map_or(0, |extra| extra.priority),
-        bytes: record.body.len(),
-        ..Headers::new(now)
-    }
-}
-
 fn failure(refusal: Refusal) -> Failure {
+    if refusal.reason == RefusalReason::Expired {
+        return Failure::Expired;
+    }
     let after = refusal.retry_after;
     let millis = after.map_or(0, |after| after.as_nanos().div_ceil(1_000_000).max(1));
     Failure::Limited {
@@ -152,28 +89,70 @@ impl NodeCore {
         route: usize,
         now: Time,
     ) -> Result<Option<Refusal>, Held> {
-        let Some(limit) = &mut self.route_states[route].guards.limit else {
+        if self.route_states[route].guards.message.is_empty() {
             return Ok(None);
-        };
+        }
         let known = self.inflows[id].admitted;
         let from = match known {
             Some(known) if (known.sequence, known.route) == (sequence, route) => known.from,
-            _ => match limit.admit(&headers(record, now), now) {
-                Admission::Pass => now,
-                Admission::Until(turn) => turn,
-                Admission::Divert(refusal) => return Ok(Some(refusal)),
-                Admission::Refuse(refusal) => return Err(Held::Refused(failure(refusal))),
-            },
+            _ => {
+                let headers = self.headers(id, sequence, record, route, now);
+                let guards = &mut self.route_states[route].guards.message;
+                let from = match guards.admit(&headers, now) {
+                    Admission::Pass => now,
+                    Admission::Until(turn) => turn,
+                    Admission::Divert(refusal) => return Ok(Some(refusal)),
+                    Admission::Refuse(refusal) => return Err(Held::Refused(failure(refusal))),
+                };
+                self.inflows[id].admitted = Some(Admitted {
+                    sequence,
+                    route,
+                    from,
+                    deadline: guards.deadline(&headers, now),
+                });
+                from
+            }
         };
-        self.inflows[id].admitted = Some(Admitted {
-            sequence,
-            route,
-            from,
-        });
         if from > now {
             return Err(Held::Until(from));
         }
         Ok(None)
+    }
+
+    /// What the guards of a route read of a message.
+    fn headers(
+        &self,
+        id: InFlowId,
+        sequence: u64,
+        record: &Record,
+        route: usize,
+        now: Time,
+    ) -> Headers {
+        let inflow = &self.inflows[id];
+        let limit_key = match self.route_states[route].guards.limit_key {
+            None => 0,
+            Some(LimitKey::Key) => record.key.map_or(0, |key| key.value()),
+            Some(LimitKey::Subject) => xxh3_64(record.head.subject.as_bytes()),
+            Some(LimitKey::Identity) => {
+                let peer = self.peers.get(inflow.peer);
+                peer.map_or(0, |peer| xxh3_64(peer.name().as_bytes()))
+            }
+        };
+        Headers {
+            deadline: record.deadline,
+            priority: record.extra.as_ref().map_or(0, |extra| extra.priority),
+            bytes: record.body.len(),
+            limit_key,
+            ..Headers::new(inflow.arrivals.of(sequence).unwrap_or(now))
+        }
+    }
+
+    /// Gives a message the deadline that it has on its route.
+    pub(super) fn assign_deadline(&self, id: InFlowId, sequence: u64, record: &mut Record) {
+        let admitted = self.inflows[id].admitted;
+        if let Some(admitted) = admitted.filter(|admitted| admitted.sequence == sequence) {
+            record.deadline = admitted.deadline;
+        }
     }
 
     /// Where a message goes that is diverted, or that every destination refuses: `None` where none refuses and it can only wait.
@@ -189,7 +168,7 @@ impl NodeCore {
             .iter()
             .enumerate()
             .filter_map(|(at, to)| {
-                let asked = to.ready && to.weight > 0;
+                let asked = to.ready && guards.weight(at, &route.destinations) > 0;
                 asked.then(|| guards.check(at, now).err()).flatten()
             });
         let soonest = refusals.min_by_key(|refusal| refusal.retry_after.unwrap_or(Duration::MAX));
@@ -206,9 +185,9 @@ impl NodeCore {
         let admitted = self.inflows[id].admitted;
         if let Some(admitted) = admitted.filter(|admitted| admitted.sequence == sequence) {
             self.inflows[id].admitted = None;
-            if let Some(limit) = &mut self.route_states[admitted.route].guards.limit {
-                limit.give_back(&headers(record, now), now);
-            }
+            let headers = self.headers(id, sequence, record, admitted.route, now);
+            let guards = &mut self.route_states[admitted.route].guards.message;
+            guards.give_back(&headers, now);
         }
     }
 
@@ -221,13 +200,9 @@ impl NodeCore {
     /// When the next message has its turn, or a guard of a destination changes.
     pub(super) fn next_guard_timeout(&self) -> Option<Time> {
         let turn = self.turns.first().map(|(turn, _)| *turn);
-        let guards = self
-            .route_states
-            .iter()
-            .flat_map(|state| &state.guards.destinations);
-        turn.into_iter()
-            .chain(guards.filter_map(RouteGuard::next_timeout))
-            .min()
+        let guards = self.route_states.iter();
+        let guards = guards.filter_map(|state| state.guards.next_timeout());
+        turn.into_iter().chain(guards).min()
     }
 
     /// Lets those go on whose turn has come.
@@ -238,11 +213,8 @@ impl NodeCore {
             self.turns.remove(&(turn, id));
             self.schedule(id);
         }
-        let states = self.route_states.iter_mut();
-        for guard in states.flat_map(|state: &mut RouteState| &mut state.guards.destinations) {
-            if guard.next_timeout().is_some_and(|at| at <= now) {
-                guard.handle_timeout(now);
-            }
+        for state in &mut self.route_states {
+            state.guards.handle_timeout(now);
         }
     }
 }

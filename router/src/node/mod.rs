@@ -8,11 +8,11 @@
 //! | `core` | the state, its times, the ledger |
 //! | `lifecycle`, `events` | links, sessions and peers; what sessions report |
 //! | `subscribe` | subscriptions, and what the mesh tells of others' |
-//! | `credit`, `flow` | flows from peers and their windows |
+//! | `credit`, `flow`, `arrivals` | flows from peers, their windows, when their messages came |
 //! | `growth`, `reclaim` | how far windows grow; what is taken back for those that wait |
 //! | `decide`, `follow_route`, `ways` | from a subject to entries; routes of other nodes; from entries to flows |
 //! | `destinations` | which destination of a route a policy chooses, their loads, copies for mirrors |
-//! | `guarded` | whether a message goes on: the guards of routes |
+//! | `guarded`, `route_guards` | whether a message goes on; the guards of a route |
 //! | `switch` | hands messages on as far as credit reaches |
 //! | `drain`, `outcome`, `take_back` | order when ways change; how messages end; what a gone peer left |
 //! | `spool` | what is on the disk: durable subscriptions, what waits for them, dead letters |
@@ -27,6 +27,7 @@
 //! - what a peer's flow left behind keeps its order before what comes on the same flow in the peer's next life;
 //! - the ledger's residual is 0 whenever the node is asked.
 
+mod arrivals;
 mod config;
 mod core;
 mod credit;
@@ -49,6 +50,7 @@ mod peer;
 mod reclaim;
 mod registry;
 mod report;
+mod route_guards;
 mod spool;
 mod subscribe;
 mod switch;

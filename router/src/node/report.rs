@@ -3,11 +3,13 @@
 use super::core::NodeCore;
 use super::ledger::NodeLedger;
 use super::spool::{Spool, SpoolLedger};
+use crate::policy::Destination;
+use crate::resilience::{CanaryState, RefusalReason};
 use mcpbus_actors::Time;
 use mcpbus_transport::wire::Role;
 
 /// A picture of a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NodeReport {
     /// The node's name.
     pub name: String,
@@ -75,7 +77,7 @@ pub struct PeerReport {
 }
 
 /// One destination of a route.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RouteReport {
     /// The pattern of the route.
     pub pattern: String,
@@ -85,11 +87,17 @@ pub struct RouteReport {
     pub messages: u64,
     /// Copies for a mirror that could not go at once.
     pub dropped: u64,
+    /// Its weight now: for a canary its share.
+    pub weight: u32,
+    /// Why its guards let nothing through at present.
+    pub refuses: Option<RefusalReason>,
+    /// Where it stands, if it is a canary that has begun.
+    pub canary: Option<CanaryState>,
 }
 
 impl NodeCore {
     /// A picture of the node now.
-    pub fn report(&self, _now: Time) -> NodeReport {
+    pub fn report(&self, now: Time) -> NodeReport {
         let peers = self.peers.iter().map(|(_, peer)| {
             let mut report = PeerReport {
                 name: peer.name().to_owned(),
@@ -122,10 +130,15 @@ impl NodeCore {
             .zip(&self.route_states)
             .flat_map(|(route, state)| {
                 let mirror = route.mirror.as_ref().map(|mirror| mirror.group.as_str());
+                let known: Vec<Destination> = route.policy_destinations().collect();
                 route
                     .groups()
                     .zip(&state.given)
-                    .map(move |(group, count)| RouteReport {
+                    .enumerate()
+                    .map(move |(at, (group, count))| RouteReport {
+                        weight: state.guards.weight(at, &known),
+                        refuses: state.guards.check(at, now).err().map(|r| r.reason),
+                        canary: state.guards.canary(at),
                         pattern: route.pattern.to_string(),
                         group: group.to_string(),
                         messages: *count,

@@ -19,7 +19,14 @@ const TURN: usize = 256;
 
 impl NodeCore {
     /// Records came on a flow.
-    pub(super) fn arrived(&mut self, id: PeerId, flow: u32, first: u64, records: &mut Vec<Record>) {
+    pub(super) fn arrived(
+        &mut self,
+        id: PeerId,
+        flow: u32,
+        first: u64,
+        records: &mut Vec<Record>,
+        now: Time,
+    ) {
         let Some(&inflow) = self.peers[id].incoming.get(&flow) else {
             return;
         };
@@ -29,6 +36,11 @@ impl NodeCore {
         let node = self.config.id;
         let state = &mut self.inflows[inflow];
         let replies = matches!(state.purpose, Purpose::Replies);
+        if self.notes_arrivals && matches!(state.purpose, Purpose::Publish) {
+            let waiting = state.queue.front().map_or(first, |(front, _)| *front);
+            let last = first + (records.len() as u64).saturating_sub(1);
+            state.arrivals.note(last, waiting, now);
+        }
         state.share.given_for = 0;
         for (index, mut record) in records.drain(..).enumerate() {
             if let Some(reply) = record.extra.as_mut().and_then(|extra| extra.reply.as_mut()) {
@@ -170,9 +182,10 @@ impl NodeCore {
 
     /// Moves the message at the front of a flow; `false` if there is none or it has to wait.
     pub(super) fn step(&mut self, id: InFlowId, since: Time, now: Time) -> bool {
-        let Some((sequence, record)) = self.inflows[id].queue.pop_front() else {
+        let Some((sequence, mut record)) = self.inflows[id].queue.pop_front() else {
             return false;
         };
+        self.assign_deadline(id, sequence, &mut record);
         if record.expired(now) {
             self.end(
                 id,
@@ -252,6 +265,7 @@ impl NodeCore {
                 }
             },
         };
+        self.assign_deadline(id, sequence, &mut record);
         if let Some(former) = self.still_draining(id, &record, &outs) {
             self.wait_for_drain(id, (sequence, record), outs, former, since);
             return false;

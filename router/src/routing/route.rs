@@ -1,12 +1,11 @@
 //! The routes of a node: which groups share the messages of a subject, and by which policy.
 
-use std::fmt;
-
+use super::guards::RouteGuards;
 use super::pattern::Pattern;
+use super::route_error::RouteError;
 use super::subject::Subject;
 use super::table::SubjectTable;
 use crate::policy::{Destination, PolicyFactory, destination_id};
-use crate::resilience::{DestinationGuards, DestinationGuardsConfig, TokenBucketConfig};
 
 /// A rule for the subjects that a pattern matches.
 #[derive(Debug, Clone)]
@@ -25,26 +24,6 @@ pub struct Route {
     pub mirror: Option<RouteMirror>,
     /// What keeps it and its destinations within what they can do.
     pub guards: RouteGuards,
-}
-
-/// The guards of a route: whether a message goes on is decided before its policy chooses, and for each destination again.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct RouteGuards {
-    /// How many messages may go on.
-    pub limit: Option<TokenBucketConfig>,
-    /// What stands before each destination.
-    pub destination: DestinationGuardsConfig,
-    /// The group for messages that are diverted, or that every destination refuses; none of the route's destinations. Without one
-    /// those fail, and their publishers are told when to come back.
-    pub fallback: Option<String>,
-}
-
-impl RouteGuards {
-    /// Whether something stands before the destinations.
-    #[must_use]
-    pub fn guard_destinations(&self) -> bool {
-        self.destination != DestinationGuardsConfig::default()
-    }
 }
 
 /// A group that a route sends to, with its weight.
@@ -209,7 +188,7 @@ impl Route {
         if self.sticky && self.policy.name() == "broadcast" {
             return Err(RouteError::StickyBroadcast { pattern: pattern() });
         }
-        self.check_guards()?;
+        self.guards.check(self)?;
         if let Some(mirror) = &self.mirror {
             let problem = if mirror.group.is_empty() {
                 "its group is empty: name it"
@@ -226,33 +205,6 @@ impl Route {
                 pattern: pattern(),
                 problem,
             });
-        }
-        Ok(())
-    }
-}
-
-impl Route {
-    fn check_guards(&self) -> Result<(), RouteError> {
-        let guards = &self.guards;
-        let wrong = |problem: String| RouteError::Guards {
-            pattern: self.pattern.clone(),
-            problem,
-        };
-        if let Err(error) = DestinationGuards::new(&guards.destination, 0) {
-            return Err(wrong(error.to_string()));
-        }
-        if guards.guard_destinations() && self.policy.name() == "broadcast" {
-            let problem = "broadcast sends to all, so no guard of a destination can be heard";
-            return Err(wrong(problem.to_string()));
-        }
-        let Some(fallback) = &guards.fallback else {
-            return Ok(());
-        };
-        let mirror = self.mirror.iter().map(|mirror| &mirror.group);
-        let mut others = self.destinations.iter().map(|to| &to.group).chain(mirror);
-        if fallback.is_empty() || others.any(|group| group == fallback) {
-            let problem = "its fallback is empty, or takes part already: name another group";
-            return Err(wrong(problem.to_string()));
         }
         Ok(())
     }
@@ -307,110 +259,6 @@ impl RouteTable {
         &self.routes
     }
 }
-
-/// Why routes cannot be used together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RouteError {
-    /// Two routes have this pattern.
-    PatternTwice {
-        /// The pattern.
-        pattern: Pattern,
-    },
-    /// The route has no destination.
-    NoDestination {
-        /// The route's pattern.
-        pattern: Pattern,
-    },
-    /// All weights of the route are 0.
-    NoWeight {
-        /// The route's pattern.
-        pattern: Pattern,
-    },
-    /// The route names a group twice.
-    GroupTwice {
-        /// The route's pattern.
-        pattern: Pattern,
-        /// The group.
-        group: String,
-    },
-    /// A destination of the route has an empty name.
-    EmptyGroup {
-        /// The route's pattern.
-        pattern: Pattern,
-        /// Which of the destinations, from 0.
-        index: usize,
-    },
-    /// The route's guards are not possible.
-    Guards {
-        /// The route's pattern.
-        pattern: Pattern,
-        /// What is wrong with them.
-        problem: String,
-    },
-    /// The route's mirror is not possible.
-    Mirror {
-        /// The route's pattern.
-        pattern: Pattern,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// Broadcast sends to all: there is nothing to stick to.
-    StickyBroadcast {
-        /// The route's pattern.
-        pattern: Pattern,
-    },
-}
-
-impl fmt::Display for RouteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::PatternTwice { pattern } => {
-                write!(
-                    f,
-                    "two routes have the subject '{pattern}': merge them, or make one more specific"
-                )
-            }
-            Self::NoDestination { pattern } => {
-                write!(
-                    f,
-                    "route '{pattern}': 'to' is empty: name at least one group"
-                )
-            }
-            Self::NoWeight { pattern } => {
-                write!(
-                    f,
-                    "route '{pattern}': the weights sum to 0: give at least one group a weight above 0"
-                )
-            }
-            Self::GroupTwice { pattern, group } => {
-                write!(
-                    f,
-                    "route '{pattern}': group '{group}' stands in 'to' twice: keep one and add the weights"
-                )
-            }
-            Self::EmptyGroup { pattern, index } => {
-                write!(
-                    f,
-                    "route '{pattern}': entry {} of 'to' has an empty group: name it",
-                    index + 1
-                )
-            }
-            Self::Guards { pattern, problem } => write!(f, "route '{pattern}': {problem}"),
-            Self::Mirror { pattern, problem } => {
-                write!(f, "route '{pattern}': the mirror: {problem}")
-            }
-            Self::StickyBroadcast { pattern } => {
-                write!(
-                    f,
-                    "route '{pattern}': broadcast cannot be sticky, it sends to all: remove 'sticky'"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for RouteError {}
 
 #[cfg(test)]
 mod tests {

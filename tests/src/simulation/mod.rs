@@ -15,11 +15,13 @@
 //! - [`scenario`]: what a seed comes to: nodes, clients, faults
 //! - [`verdict`]: what must be true at the end
 //! - [`isolation`]: a stalled subscription beside one that is not
+//! - [`canary`]: a new version that fails gets nothing any more
 //! - [`limited`]: a route whose limit lets messages wait
 //! - [`scarce`]: a budget of credit for fewer messages than there are flows
 //! - `planted`: mistakes on purpose, each of which must be seen
 //! - [`run`]: one seed, many seeds, and the command that replays one
 
+pub mod canary;
 pub mod client;
 mod consumer;
 mod faults;

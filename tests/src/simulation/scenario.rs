@@ -8,8 +8,11 @@ use super::stores::Disk;
 use super::world::{Edge, End, Weather, World};
 use mcpbus::node::{NodeConfig, NodeLimits};
 use mcpbus::policy::PolicyFactory;
-use mcpbus::resilience::{BulkheadConfig, DestinationGuardsConfig, TokenBucketConfig, WhenLimited};
-use mcpbus::routing::{Pattern, Route, RouteGuards, RouteTable};
+use mcpbus::resilience::{
+    AdaptiveConfig, BulkheadConfig, CanaryConfig, DestinationGuardsConfig, LeakyBucketConfig,
+    OutlierConfig, TokenBucketConfig, WhenLimited,
+};
+use mcpbus::routing::{Pattern, Route, RouteCanary, RouteGuards, RouteLimit, RouteTable};
 use mcpbus_actors::Time;
 use mcpbus_transport::session::SessionConfig;
 use mcpbus_transport::spool::Faults;
@@ -279,7 +282,11 @@ fn routes(shape: &Shape, random: &mut Random) -> RouteTable {
                 .to("v2", 20)
                 .priority(level)
                 .sticky(random.one_in(2));
-            let route = route.guards(guards(random));
+            let mut guards = guards(random);
+            if matches!(route.policy.name(), "round-robin" | "failover") {
+                guards.canary = None;
+            }
+            let route = route.guards(guards);
             // Nobody is in the group of the mirror: what becomes of copies changes nothing for the others.
             if random.one_in(3) {
                 route.mirror("mirror", 0.5)
@@ -290,18 +297,35 @@ fn routes(shape: &Shape, random: &mut Random) -> RouteTable {
     RouteTable::new(route.into_iter().collect()).unwrap_or_default()
 }
 
-/// Sometimes a limit that lets messages wait, sometimes a bound on what is in flight at each destination.
+/// Sometimes a limit that lets messages wait, sometimes bounds on what is in flight at each destination, sometimes a canary.
 fn guards(random: &mut Random) -> RouteGuards {
     let max = Duration::from_secs(20);
     let delay = TokenBucketConfig::new(500.0, 5, WhenLimited::Delay { max });
+    let even = LeakyBucketConfig::new(500.0, WhenLimited::Delay { max });
     let bulkhead = BulkheadConfig::new(20, 0, Duration::ZERO);
+    let limit = match random.below(8) {
+        0 | 1 => delay.ok().map(RouteLimit::from),
+        2 => even.ok().map(RouteLimit::from),
+        _ => None,
+    };
+    let canary = RouteCanary {
+        group: "v2".into(),
+        config: CanaryConfig {
+            steps: vec![5, 50],
+            min_step_time: Duration::from_secs(1),
+            ..CanaryConfig::default()
+        },
+    };
     RouteGuards {
-        limit: delay.ok().filter(|_| random.one_in(4)),
+        limit,
         destination: DestinationGuardsConfig {
             bulkhead: bulkhead.ok().filter(|_| random.one_in(4)),
+            adaptive: random.one_in(6).then(AdaptiveConfig::default),
             ..DestinationGuardsConfig::default()
         },
-        fallback: None,
+        outlier: random.one_in(4).then(OutlierConfig::default),
+        canary: Some(canary).filter(|_| random.one_in(4)),
+        ..RouteGuards::default()
     }
 }
 

@@ -259,6 +259,14 @@ fn node_parts(file: &NodeFile) -> Vec<Part> {
             bytes: SPOOL_MEMORY,
         });
     }
+    let tables = file.routes.iter().filter_map(|route| route.decided().ok());
+    let tables: u64 = tables.map(|route| route.guards.memory_bound()).sum();
+    if tables > 0 {
+        parts.push(Part {
+            what: "tables of limits (limit.keys)".to_owned(),
+            bytes: tables,
+        });
+    }
     if file.routes.iter().any(|route| route.mirror.is_some()) {
         parts.push(Part {
             what: "copies for mirrors".to_owned(),

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::bound::{memory_bound, readable};
 use crate::config::quantity::format_size;
+use crate::config::route::guards::Per;
 use crate::config::route::{Policy, Route};
 use crate::config::{Input, NodeFile, Output, Stage, verify};
 
@@ -114,11 +115,34 @@ fn route_text(route: &Route) -> String {
     if let Some(limit) = &guards.limit {
         let _infallible = write!(
             text,
-            ", at most {} a second (burst {}, else {})",
+            ", at most {} a second{} ({}, else {})",
             limit.rate,
-            limit.burst,
+            match limit.per {
+                Per::Route => String::new(),
+                per => format!(" per {}", per.word()),
+            },
+            if limit.even {
+                "evenly spaced".to_owned()
+            } else {
+                format!("burst {}", limit.burst)
+            },
             limit.when.word()
         );
+    }
+    for (word, is_there) in [
+        ("deadlines", guards.deadline.is_some()),
+        ("load shedding", guards.shed.is_some()),
+        ("outlier detection", guards.outlier.is_some()),
+        ("adaptive concurrency for each", guards.adaptive.is_some()),
+    ] {
+        if is_there {
+            let _infallible = write!(text, ", with {word}");
+        }
+    }
+    if let Some((group, canary)) = &guards.canary {
+        let steps: Vec<String> = canary.steps.iter().map(u32::to_string).collect();
+        let steps = steps.join(", ");
+        let _infallible = write!(text, ", {} as a canary at {steps} %", group.value);
     }
     if guards.breaker.is_some() {
         text.push_str(", with a breaker for each");

@@ -7,14 +7,15 @@ use serde_json::{Map, Value as Json, json};
 
 use super::node_file::NodeFile;
 use super::quantity::{format_duration, format_size};
-use super::route::guards::When;
+use super::route::guard_settings;
+use super::route::guards::{Per, WHEN_FULLS, When};
 use super::route::{Pairs, Policy, Route, Rule};
 use super::stage::{Input, Output, Stage, StageKind};
 use crate::stages::aggregate::window::Window;
 use crate::stages::parse::Format;
 use crate::stages::write::LineFormat;
 
-fn duration(duration: Duration) -> Json {
+pub(super) fn duration(duration: Duration) -> Json {
     Json::from(format_duration(duration))
 }
 
@@ -146,11 +147,20 @@ fn route(route: &Route) -> Json {
     if let Some(limit) = &guards.limit {
         let mut given = vec![
             ("rate", Json::from(limit.rate)),
-            ("burst", Json::from(limit.burst)),
             ("when", Json::from(limit.when.word())),
         ];
+        if !limit.even {
+            given.push(("burst", Json::from(limit.burst)));
+        }
         if limit.when == When::Delay {
             given.push(("max_wait", duration(limit.max_wait)));
+        }
+        given.push(("even", Json::from(limit.even)));
+        given.push(("per", Json::from(limit.per.word())));
+        if limit.per != Per::Route {
+            let full = WHEN_FULLS.iter().find(|(_, full)| *full == limit.when_full);
+            given.push(("keys", Json::from(limit.keys)));
+            given.push(("when_full", Json::from(full.map(|(word, _)| *word))));
         }
         pairs.push(("limit", object(given)));
     }
@@ -165,6 +175,7 @@ fn route(route: &Route) -> Json {
     if let Some(concurrency) = guards.concurrency {
         pairs.push(("bulkhead", json!({ "concurrency": concurrency })));
     }
+    pairs.extend(guard_settings::normalised(guards));
     if let Some(fallback) = &guards.fallback {
         pairs.push(("fallback", Json::from(fallback.value.as_str())));
     }

@@ -304,6 +304,32 @@ impl<'a> TableReader<'a> {
         }
     }
 
+    /// A list of whole numbers within `bounds`.
+    pub fn integers(&self, key: &'static str, bounds: RangeInclusive<u64>) -> Option<Vec<u64>> {
+        let entry = self.entry(key)?;
+        let within = |number: Option<u64>| number.filter(|number| bounds.contains(number));
+        let numbers: Option<Vec<u64>> = match &entry.node.value {
+            Value::Array(items) => items
+                .iter()
+                .map(|item| match item.value {
+                    Value::Integer(number) => within(u64::try_from(number).ok()),
+                    _ => None,
+                })
+                .collect(),
+            Value::Loose(text) => text
+                .split(',')
+                .map(|part| within(part.trim().parse().ok()))
+                .collect(),
+            _ => None,
+        };
+        if numbers.is_none() {
+            let (path, low, high) = (self.path_of(key), bounds.start(), bounds.end());
+            let problem = format!("`{path}` must be a list of whole numbers from {low} to {high}");
+            self.mistake(key, problem);
+        }
+        numbers
+    }
+
     /// A table of free keys with string values, in the order of the file; numbers and booleans are taken as text.
     pub fn text_map(&self, key: &'static str) -> Vec<(Spotted<String>, Spotted<String>)> {
         let Some(entry) = self.entry(key) else {

@@ -1,13 +1,15 @@
-//! The guards of a route: `limit`, `breaker`, `bulkhead`, `fallback`.
+//! The guards of a route: `deadline`, `shed`, `limit`, `outlier`, `breaker`, `bulkhead`, `adaptive`, `canary`, `fallback`.
 
 use std::time::Duration;
 
 use mcpbus::resilience::{
-    BreakerConfig, BulkheadConfig, ConfigError, DestinationGuardsConfig, TokenBucketConfig,
-    WhenLimited,
+    AdaptiveConfig, BreakerConfig, BulkheadConfig, CanaryConfig, ConfigError, DeadlineConfig,
+    DestinationGuardsConfig, KeyedLimitsConfig, LeakyBucketConfig, OutlierConfig, ShedConfig,
+    TokenBucketConfig, WhenFull, WhenLimited,
 };
-use mcpbus::routing::RouteGuards;
+use mcpbus::routing::{LimitKey, RouteCanary, RouteGuards, RouteLimit};
 
+use super::guard_settings as settings;
 use super::{Destination, Mirror, Policy};
 use crate::config::mistake::Spotted;
 use crate::config::node_file::verify_name;
@@ -16,12 +18,22 @@ use crate::config::reader::TableReader;
 /// The guards of one route.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Guards {
+    /// `deadline`.
+    pub deadline: Option<DeadlineConfig>,
+    /// `shed`.
+    pub shed: Option<ShedConfig>,
     /// `limit`.
     pub limit: Option<Limit>,
     /// `breaker`.
     pub breaker: Option<Breaker>,
+    /// `outlier`.
+    pub outlier: Option<OutlierConfig>,
     /// `bulkhead.concurrency`: messages in flight at each group at most.
     pub concurrency: Option<u32>,
+    /// `adaptive`.
+    pub adaptive: Option<AdaptiveConfig>,
+    /// `canary`, and its group.
+    pub canary: Option<(Spotted<String>, CanaryConfig)>,
     /// `fallback`: the group for what is diverted, or refused by every group.
     pub fallback: Option<Spotted<String>>,
 }
@@ -37,7 +49,58 @@ pub struct Limit {
     pub when: When,
     /// `max_wait`: under `delay`, how long a message may wait for its turn. 1 s by default.
     pub max_wait: Duration,
+    /// `even`: messages are evenly spaced, a leaky bucket; otherwise a token bucket. False by default.
+    pub even: bool,
+    /// `per`: what has a limit of its own. The route by default.
+    pub per: Per,
+    /// `keys`: how many limits are kept at most, where there are several. 10,000 by default.
+    pub keys: usize,
+    /// `when_full`: what happens to those beyond them. `share` by default.
+    pub when_full: WhenFull,
 }
+
+/// What has a limit of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Per {
+    /// The route.
+    #[default]
+    Route,
+    /// Each client or node that messages come from.
+    Identity,
+    /// Each subject.
+    Subject,
+    /// Each key.
+    Key,
+}
+
+/// The words of `limit.per`.
+pub const PERS: [(&str, Per); 4] = [
+    ("route", Per::Route),
+    ("identity", Per::Identity),
+    ("subject", Per::Subject),
+    ("key", Per::Key),
+];
+
+impl Per {
+    /// The word in the file.
+    pub fn word(self) -> &'static str {
+        let known = PERS.iter().find(|(_, per)| *per == self);
+        known.map_or("", |(word, _)| word)
+    }
+
+    fn key(self) -> Option<LimitKey> {
+        match self {
+            Self::Route => None,
+            Self::Identity => Some(LimitKey::Identity),
+            Self::Subject => Some(LimitKey::Subject),
+            Self::Key => Some(LimitKey::Key),
+        }
+    }
+}
+
+/// The words of `limit.when_full`.
+pub const WHEN_FULLS: [(&str, WhenFull); 2] =
+    [("share", WhenFull::Share), ("refuse", WhenFull::Refuse)];
 
 /// What happens to a message above the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -88,16 +151,7 @@ impl Guards {
     /// # Errors
     /// A number that cannot be; a file that was read gives none.
     pub fn decided(&self) -> Result<RouteGuards, ConfigError> {
-        let limit = self.limit.map(|limit| {
-            let when = match limit.when {
-                When::Reject => WhenLimited::Reject,
-                When::Delay => WhenLimited::Delay {
-                    max: limit.max_wait,
-                },
-                When::Divert => WhenLimited::Divert,
-            };
-            TokenBucketConfig::new(limit.rate, limit.burst, when)
-        });
+        let limit = self.limit.as_ref().map(Limit::decided);
         let breaker = self.breaker.map(|breaker| BreakerConfig {
             request_volume_threshold: breaker.request_volume_threshold,
             error_threshold_percentage: breaker.error_threshold_percentage,
@@ -108,16 +162,47 @@ impl Guards {
             .concurrency
             .map(|most| BulkheadConfig::new(most, 0, Duration::ZERO));
         Ok(RouteGuards {
+            deadline: self.deadline,
+            shed: self.shed,
             limit: limit.transpose()?,
+            outlier: self.outlier,
             destination: DestinationGuardsConfig {
                 breaker,
                 bulkhead: bulkhead.transpose()?,
-                adaptive: None,
+                adaptive: self.adaptive,
             },
+            canary: self.canary.as_ref().map(|(group, config)| RouteCanary {
+                group: group.value.clone(),
+                config: config.clone(),
+            }),
             fallback: self.fallback.as_ref().map(|group| group.value.clone()),
         })
     }
 }
+
+impl Limit {
+    fn decided(&self) -> Result<RouteLimit, ConfigError> {
+        let when = match self.when {
+            When::Reject => WhenLimited::Reject,
+            When::Delay => WhenLimited::Delay { max: self.max_wait },
+            When::Divert => WhenLimited::Divert,
+        };
+        if self.even {
+            return Ok(LeakyBucketConfig::new(self.rate, when)?.into());
+        }
+        let each = TokenBucketConfig::new(self.rate, self.burst, when)?;
+        Ok(match self.per.key() {
+            None => each.into(),
+            Some(key) => {
+                let keyed = KeyedLimitsConfig::new(each, self.keys, self.when_full)?;
+                RouteLimit::Each(key, keyed)
+            }
+        })
+    }
+}
+
+/// The guards that need destinations of which one is heard.
+const OF_DESTINATIONS: [&str; 5] = ["breaker", "bulkhead", "adaptive", "outlier", "canary"];
 
 pub(super) fn read(
     reader: &TableReader<'_>,
@@ -139,14 +224,29 @@ pub(super) fn read(
             reader.mistake("fallback", problem);
         }
     }
-    for key in ["breaker", "bulkhead"] {
+    for key in OF_DESTINATIONS {
         if reader.has(key) && policy == Some(Policy::Broadcast) {
             let problem = format!("`broadcast` sends to every group: no `{key}` can be heard");
             reader.mistake(key, problem);
         }
     }
-    let guards = Guards {
+    let refusing = [
+        "limit", "shed", "breaker", "bulkhead", "adaptive", "outlier",
+    ];
+    if fallback.is_some() && !refusing.iter().any(|key| reader.has(key)) {
+        reader.mistake(
+            "fallback",
+            format!(
+                "nothing goes there: the route has none of {}",
+                refusing.map(|key| format!("`{key}`")).join(", ")
+            ),
+        );
+    }
+    Guards {
+        deadline: settings::deadline(reader),
+        shed: settings::shed(reader),
         limit: read_limit(reader, fallback.is_some()),
+        outlier: settings::outlier(reader),
         breaker: read_breaker(reader),
         concurrency: reader.table("bulkhead").and_then(|bulkhead| {
             let most = bulkhead.integer("concurrency", 1..=1_000_000);
@@ -156,21 +256,10 @@ pub(super) fn read(
             bulkhead.finish();
             most.and_then(|most| u32::try_from(most).ok())
         }),
+        adaptive: settings::adaptive(reader),
+        canary: settings::canary(reader, to, policy),
         fallback,
-    };
-    let none = guards.limit.is_none() && guards.breaker.is_none() && guards.concurrency.is_none();
-    if none
-        && guards.fallback.is_some()
-        && !["limit", "breaker", "bulkhead"]
-            .iter()
-            .any(|key| reader.has(key))
-    {
-        reader.mistake(
-            "fallback",
-            "nothing is diverted there: the route has no `limit`, `breaker` or `bulkhead`",
-        );
     }
-    guards
 }
 
 fn read_limit(reader: &TableReader<'_>, has_fallback: bool) -> Option<Limit> {
@@ -194,12 +283,37 @@ fn read_limit(reader: &TableReader<'_>, has_fallback: bool) -> Option<Limit> {
     if limit.has("max_wait") && when != When::Delay {
         limit.mistake("max_wait", "`max_wait` belongs to `when = \"delay\"`");
     }
+    let even = limit.boolean("even").unwrap_or(false);
+    let per = limit.one_of("per", &PERS).unwrap_or_default();
+    if even && limit.has("burst") {
+        limit.mistake("burst", "with `even = true` there are no bursts");
+    }
+    if even && per != Per::Route {
+        limit.mistake(
+            "per",
+            "`even = true` spaces the messages of the whole route",
+        );
+    }
+    let keys = limit.integer("keys", 1..=1_000_000);
+    let when_full = limit.one_of("when_full", &WHEN_FULLS);
+    for key in ["keys", "when_full"] {
+        if limit.has(key) && per == Per::Route {
+            limit.mistake(key, format!("`{key}` belongs to a limit `per` something"));
+        }
+    }
+    if per != Per::Route && when == When::Delay {
+        limit.mistake("when", "a limit `per` something cannot delay: a waiting message holds back those behind it, whosever they are");
+    }
     limit.finish();
     Some(Limit {
         rate: rate?,
         burst: burst.unwrap_or(1),
         when,
         max_wait: max_wait.unwrap_or(Duration::from_secs(1)),
+        even,
+        per,
+        keys: keys.map_or(10_000, |keys| keys as usize),
+        when_full: when_full.unwrap_or(WhenFull::Share),
     })
 }
 

@@ -9,6 +9,7 @@ use super::mistake::{Mistake, Place, Spotted};
 use super::node_file::{RouteTableError, verify_name};
 use super::reader::TableReader;
 
+pub mod guard_settings;
 pub mod guards;
 
 /// Names with their values, as in the file.
@@ -35,7 +36,7 @@ pub struct Route {
     pub mirror: Option<Mirror>,
     /// `exclusive`: subscribers outside the route's groups get no copy. False by default.
     pub exclusive: bool,
-    /// `limit`, `breaker`, `bulkhead` and `fallback`.
+    /// What keeps it and its groups within what they can do, from `deadline` to `fallback`.
     pub guards: Guards,
 }
 

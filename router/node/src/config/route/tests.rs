@@ -95,13 +95,17 @@ fn guards_are_read_and_written_again() {
     for guards in [
         "limit = {rate = 2.5, burst = 5, when = \"divert\"}\nbreaker = {requestVolumeThreshold = 3}\nbulkhead = {concurrency = 7}\nfallback = \"spare\"",
         "limit = {rate = 10, when = \"delay\", max_wait = \"3s\"}",
+        "limit = {rate = 10, when = \"delay\", even = true}\ndeadline = {default = \"2s\", max = \"1m\", min_remaining = \"5ms\"}",
+        "limit = {rate = 10, per = \"identity\", keys = 50, when_full = \"refuse\"}\nshed = {target = \"50ms\"}",
+        "limit = {rate = 10}\nadaptive = {most = 10}\noutlier = {consecutive_failures = 3, interval = \"1s\"}",
+        "limit = {rate = 10}\ncanary = {group = \"g\", steps = [10, 100], min_step_time = \"10s\"}",
     ] {
         let route = format!(
-            "[[route]]\nsubject = \"a\"\npolicy = \"hash\"\nto = [{{group = \"g\"}}]\n{guards}\n"
+            "[[route]]\nsubject = \"a\"\npolicy = \"hash\"\nto = [{{group = \"g\"}}, {{group = \"h\"}}]\n{guards}\n"
         );
         let (file, _) = read(&route);
         let limit = file.routes[0].guards.limit.unwrap();
-        let wanted = if guards.contains("delay") {
+        let wanted = if guards.contains("rate = 10") {
             (10.0, 1)
         } else {
             (2.5, 5)
@@ -110,8 +114,9 @@ fn guards_are_read_and_written_again() {
         let again = normalise::to_toml(&file);
         let (same, _) = read(&again);
         assert_eq!(normalise::to_toml(&same), again);
-        assert_eq!(same.routes[0].guards.limit, file.routes[0].guards.limit);
-        assert!(file.routes[0].decided().is_ok());
+        let decided = |file: &NodeFile| file.routes[0].decided().unwrap().guards;
+        assert_eq!(decided(&same), decided(&file));
+        assert_ne!(decided(&file), mcpbus::routing::RouteGuards::default());
     }
 }
 
@@ -190,13 +195,79 @@ fn mistakes_have_their_place_and_reason() {
         (
             of(
                 "hash",
+                &format!("{one}\nlimit = {{rate = 1, even = true, burst = 2}}"),
+            ),
+            "there are no bursts",
+        ),
+        (
+            of(
+                "hash",
+                &format!("{one}\nlimit = {{rate = 1, per = \"key\", when = \"delay\"}}"),
+            ),
+            "cannot delay",
+        ),
+        (
+            of("hash", &format!("{one}\nlimit = {{rate = 1, keys = 5}}")),
+            "edge.toml:5:27: `keys` belongs to a limit `per` something",
+        ),
+        (
+            of("hash", &format!("{one}\ndeadline = {{}}")),
+            "`deadline` needs `default`, `max` or `min_remaining`",
+        ),
+        (
+            of(
+                "hash",
+                &format!("{one}\ndeadline = {{default = \"2m\", max = \"1m\"}}"),
+            ),
+            "no message would ever have the default",
+        ),
+        (
+            of(
+                "hash",
+                &format!("{one}\nadaptive = {{least = 10, most = 5}}"),
+            ),
+            "there is no limit between them",
+        ),
+        (
+            of("hash", &format!("{one}\ncanary = {{group = \"x\"}}")),
+            "edge.toml:5:19: the group `x` is none of those in `to`",
+        ),
+        (
+            of("hash", &format!("{one}\ncanary = {{group = \"g\"}}")),
+            "the weights of the groups beside the canary's sum to 0",
+        ),
+        (
+            of("round-robin", &format!("{one}\ncanary = {{group = \"g\"}}")),
+            "`round-robin` does not go by weights",
+        ),
+        (
+            of(
+                "hash",
+                &format!("{one}\ncanary = {{group = \"g\", steps = [50, 20]}}"),
+            ),
+            "each above the one before",
+        ),
+        (
+            of(
+                "hash",
+                &format!("{one}\ncanary = {{group = \"g\", steps = [500]}}"),
+            ),
+            "must be a list of whole numbers from 1 to 100",
+        ),
+        (
+            of("hash", &format!("{one}\noutlier = {{consecutive_failure = 3}}")),
+            "did you mean `consecutive_failures`?",
+        ),
+        (
+            of(
+                "hash",
                 &format!("{one}\nlimit = {{rate = 1, max_wait = \"1s\"}}"),
             ),
             "`max_wait` belongs to",
         ),
         (
             of("hash", &format!("{one}\nfallback = \"h\"")),
-            "nothing is diverted there",
+            "nothing goes there",
         ),
         (
             of(
