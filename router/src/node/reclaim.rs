@@ -197,9 +197,11 @@ impl NodeCore {
         let before = inflow.credit;
         let told = session.revoke(flow, kept.0, kept.1);
         let (peer, mut waits) = (inflow.peer, inflow.share.asked);
-        if !told {
+        let given_for = inflow.share.given_for;
+        if !told && !moves(kept, given_for.max(waits)) {
             // It never heard of what it was given, so it does not ask again.
-            waits = waits.max(std::mem::take(&mut inflow.share.given_for));
+            waits = waits.max(given_for);
+            (inflow.share.asked, inflow.share.given_for) = (waits, 0);
         }
         // Nor does one that asked and was left to wait for what is held.
         self.stand_in_line(id, waits, now);

@@ -255,7 +255,10 @@ fn mistakes_have_their_place_and_reason() {
             "must be a list of whole numbers from 1 to 100",
         ),
         (
-            of("hash", &format!("{one}\noutlier = {{consecutive_failure = 3}}")),
+            of(
+                "hash",
+                &format!("{one}\noutlier = {{consecutive_failure = 3}}"),
+            ),
             "did you mean `consecutive_failures`?",
         ),
         (
