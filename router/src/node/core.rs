@@ -2,13 +2,14 @@
 
 use super::config::NodeConfig;
 use super::decide::{Decision, EntryIndex, EntryState};
-use super::destinations::{Mirrored, RouteState};
+use super::destinations::Mirrored;
 use super::disk::Carrier;
 use super::flow::{InFlow, InFlowId};
 use super::ledger::{NodeLedger, Outcome};
 use super::peer::{Peer, PeerId};
 use super::reclaim::Reclaim;
 use super::registry::PeerRegistry;
+use super::route_state::{RouteId, RouteState};
 use super::spool::{DURABLE, Spool, SpoolLedger};
 use super::telemetry::Telemetry;
 use crate::interest::{Interest, Limits, NodeId};
@@ -76,7 +77,10 @@ pub struct NodeCore {
     pub(super) decisions_version: u64,
     pub(super) nothing: Rc<Decision>,
     /// What is kept of each route.
-    pub(super) route_states: Vec<RouteState>,
+    /// The routes in use, and replaced ones that messages are still under way for.
+    pub(super) route_states: Slab<RouteState>,
+    /// By place in the route table.
+    pub(super) current_routes: Vec<RouteId>,
     /// Whether a guard goes by when messages came.
     pub(super) notes_arrivals: bool,
     pub(super) mirrored: Mirrored,
@@ -125,9 +129,12 @@ impl NodeCore {
             hold: config.hold,
             ..Limits::default()
         };
-        let routes = config.routes.routes();
-        let route_states = routes.iter().map(RouteState::new).collect();
-        let notes_arrivals = routes.iter().any(|route| route.guards.need_arrivals());
+        let mut route_states = Slab::new();
+        let routes = config.routes.routes().iter();
+        let current_routes = routes
+            .map(|route| route_states.insert(RouteState::new(route)))
+            .collect();
+        let notes_arrivals = config.routes.need_arrivals();
         let mut node = Self {
             interest: Interest::new(NodeId(config.id), config.epoch, limits),
             peers: Slab::new(),
@@ -151,6 +158,7 @@ impl NodeCore {
             decisions_version: 0,
             nothing: Self::no_decision(),
             route_states,
+            current_routes,
             notes_arrivals,
             mirrored: Mirrored::default(),
             turns: BTreeSet::new(),
@@ -215,7 +223,7 @@ impl NodeCore {
     /// How many messages each group of each route was given; then its mirror and its fallback, where there are any.
     pub fn routed(&self) -> Vec<Vec<u64>> {
         let given = |state: &RouteState| state.given.clone();
-        self.route_states.iter().map(given).collect()
+        self.current_states().map(given).collect()
     }
 
     /// The routes of this node.

@@ -9,6 +9,7 @@ use super::flow::{Forwarded, InFlowId, Purpose};
 use super::guarded::Held;
 use super::heads::Heads;
 use super::peer::PeerId;
+use super::route_state::RouteId;
 use super::spool::is_durable;
 use crate::interest::RoutedGroups;
 use crate::policy::{Choice, Destination, MemberChooser, destination_id};
@@ -43,8 +44,8 @@ pub(super) struct EntryState {
 /// A route that an entry stands for.
 #[derive(Clone, Debug)]
 pub(super) enum EntryRoute {
-    /// A route of this node, by its index.
-    Here(usize),
+    /// A route of this node.
+    Here(RouteId),
     /// A route of the entry's origin.
     There(Arc<RoutedGroups>),
 }
@@ -101,8 +102,8 @@ pub(super) struct GroupMembers {
 }
 
 pub(super) struct RouteChoice {
-    /// Its index among the routes of the node.
-    pub(super) route: usize,
+    /// The route.
+    pub(super) route: RouteId,
     pub(super) destinations: Vec<Destination>,
     /// The members of each destination, where it has any.
     pub(super) groups: Vec<Option<GroupMembers>>,
@@ -260,7 +261,8 @@ impl NodeCore {
             .for_each_match(&subject, |entry| entries.push(*entry));
         entries.sort_unstable();
         entries.dedup();
-        let route = self.config.routes.find(&subject).map(|(index, _)| index);
+        let route = self.config.routes.find(&subject);
+        let route = route.and_then(|(index, _)| self.current_routes.get(index).copied());
         if let Some(known) = self.decisions.get(&(route, entries.clone())) {
             return known.clone();
         }
@@ -269,7 +271,7 @@ impl NodeCore {
         decision
     }
 
-    pub(super) fn make_decision(&self, route: Option<usize>, entries: &[EntryIndex]) -> Decision {
+    pub(super) fn make_decision(&self, route: Option<RouteId>, entries: &[EntryIndex]) -> Decision {
         let mut plain = Vec::new();
         let mut groups: Vec<(Arc<str>, Vec<EntryIndex>)> = Vec::new();
         for &index in entries {
@@ -290,13 +292,7 @@ impl NodeCore {
             let position = groups.iter().position(|(known, _)| &**known == name)?;
             Some(self.group_members(groups.remove(position).1))
         };
-        let choice = route.and_then(|index| {
-            self.config
-                .routes
-                .routes()
-                .get(index)
-                .map(|route| (index, route))
-        });
+        let choice = route.and_then(|id| Some((id, &self.route_states.get(id)?.route)));
         let route = choice.map(|(index, route)| {
             let groups: Vec<_> = route.groups().map(&mut take).collect();
             let destinations = route

@@ -7,10 +7,8 @@ use super::decide::{Decision, GroupMembers, NO_MEMBER, Out, RouteChoice, Selecti
 use super::flow::{InFlowId, Tracked, from_token, is_tracked, token, token_without_flow};
 use super::ledger::Outcome;
 use super::peer::PeerId;
-use super::route_guards::Guards;
-use crate::policy::{Choice, Destination, Load, Meta, Policy};
+use crate::policy::{Choice, Destination, Meta};
 use crate::resilience::{Ended, Refusal};
-use crate::routing::Route;
 use foldhash::fast::FixedState;
 use mcpbus_actors::Time;
 use mcpbus_transport::wire::{AckLevel, Head, Record};
@@ -24,42 +22,6 @@ use std::sync::Arc;
 pub const MIRROR_MEMORY: u64 = 4 << 20;
 /// Most heads of copies that are remembered.
 const HEADS_MAX: usize = 8192;
-
-/// What a node keeps of one route.
-pub(super) struct RouteState {
-    policy: Box<dyn Policy>,
-    /// Messages that each group was given; for the mirror copies.
-    pub(super) given: Vec<u64>,
-    /// Copies for the mirror that were dropped.
-    pub(super) dropped: u64,
-    /// Whether the policy reads the load.
-    reads_load: bool,
-    /// By group; empty where nobody is to hear how messages end.
-    loads: Vec<Load>,
-    pub(super) guards: Guards,
-}
-
-impl RouteState {
-    pub(super) fn new(route: &Route) -> Self {
-        let policy = route.effective_policy().build();
-        let groups = route.groups().count();
-        let guards = Guards::new(route);
-        let reads_load = policy.reads_load();
-        let keeps_load = reads_load || guards.guard_destinations();
-        Self {
-            loads: vec![Load::new(); if keeps_load { groups } else { 0 }],
-            reads_load,
-            guards,
-            policy,
-            given: vec![0; groups],
-            dropped: 0,
-        }
-    }
-
-    fn keeps_load(&self) -> bool {
-        !self.loads.is_empty()
-    }
-}
 
 /// By address of a head and whether its copies go to another node: that head, and that of the copies.
 type Heads = HashMap<(usize, bool), (Arc<Head>, Arc<Head>), FixedState>;
@@ -117,8 +79,8 @@ impl NodeCore {
     pub(super) fn unchoose(&mut self, id: InFlowId) {
         self.inflows[id].chosen = None;
         if let Some(chosen) = self.inflows[id].chosen_destination.take() {
-            let given = &mut self.route_states[chosen.route].given;
-            if let Some(given) = given.get_mut(chosen.destination) {
+            let state = self.route_states.get_mut(chosen.route);
+            if let Some(given) = state.and_then(|state| state.given.get_mut(chosen.destination)) {
                 *given = given.saturating_sub(1);
             }
         }
@@ -207,15 +169,20 @@ impl NodeCore {
         if chosen.sequence != sequence || (chosen.copy.is_none() && chosen.out.is_none()) {
             return Ok(None);
         }
-        let guards = &mut self.route_states[chosen.route].guards;
-        let permit = guards.permit(chosen.destination, now)?;
+        let state = &mut self.route_states[chosen.route];
+        // Who replaced a route does not know what it sends.
+        let out = chosen.out.filter(|_| state.replaced.is_none());
+        let permit = match out {
+            Some(_) => state.guards.permit(chosen.destination, now)?,
+            None => None,
+        };
         self.inflows[id].chosen_destination = None;
         if let Some(copy) = chosen.copy
             && !self.mirror(id, record, chosen.route, copy)
         {
             self.route_states[chosen.route].dropped += 1;
         }
-        if chosen.out.is_some() {
+        if out.is_some() {
             let loads = &mut self.route_states[chosen.route].loads;
             if let Some(load) = loads.get_mut(chosen.destination) {
                 load.started();
@@ -227,11 +194,12 @@ impl NodeCore {
                 permit,
             };
             let (_, low) = from_token(token(id, sequence));
+            self.route_states[chosen.route].tracked += 1;
             if let Some(earlier) = self.inflows[id].tracked.insert(low, tracked) {
                 self.settle_load(earlier, None, now);
             }
         }
-        Ok(chosen.out)
+        Ok(out)
     }
 
     /// Hands a copy to a mirror, if it can go at once.
@@ -304,27 +272,28 @@ impl NodeCore {
     }
 
     fn settle_load(&mut self, tracked: Tracked, outcome: Option<Outcome>, now: Time) {
-        let state = &mut self.route_states[tracked.route];
         let took = now.saturating_since(tracked.since);
         let ended = match outcome {
             Some(Outcome::Delivered) => Some(Ended::success(took)),
             Some(Outcome::Failed(failure)) => Some(Ended::failure(failure.into(), took)),
             Some(Outcome::Shed(_)) | None => None,
         };
-        if let Some(load) = state.loads.get_mut(tracked.destination) {
+        let (route, destination, permit) = self.present_place(tracked);
+        let Some(state) = self.route_states.get_mut(route) else {
+            return;
+        };
+        if let Some(load) = state.loads.get_mut(destination) {
             match ended {
                 Some(_) => load.ended(took, now),
                 None => load.given_back(),
             }
         }
-        state
-            .guards
-            .ended(tracked.destination, tracked.permit, ended, now);
+        state.guards.ended(destination, permit, ended, now);
     }
 
     /// A link is down: what waits for it may have to go elsewhere, where policies read the load.
     pub(super) fn reconsider_waiting(&mut self, peer: PeerId) {
-        if !self.route_states.iter().any(|state| state.reads_load) {
+        if !self.route_states.iter().any(|(_, state)| state.reads_load) {
             return;
         }
         let Some(state) = self.peers.get(peer) else {

@@ -8,14 +8,17 @@
 
 use super::core::NodeCore;
 use super::decide::Out;
-use super::flow::{Blocked, Chosen, Former, InFlowId};
+use super::flow::{Blocked, Chosen, Former, InFlowId, Ways};
 use super::peer::{Peer, PeerId};
 use crate::protocol::{Signal, Target};
+use foldhash::fast::FixedState;
 use mcpbus_actors::Time;
 use mcpbus_transport::planted::{Fault, planted};
 use mcpbus_transport::wire::Record;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
 
 impl NodeCore {
     /// The flow that must be passed on before a message may go these ways.
@@ -32,11 +35,9 @@ impl NodeCore {
                 let Some(state) = self.peers.get(peer) else {
                     continue;
                 };
-                let Some(targets) = state
-                    .outgoing
-                    .get(&flow)
-                    .and_then(|out| out.targets.clone())
-                else {
+                let out = state.outgoing.get(&flow);
+                let known = out.and_then(|out| Some((out.targets.clone()?, out.routed)));
+                let Some((targets, routed)) = known else {
                     continue;
                 };
                 let (position, ..) = state.session.sent(flow);
@@ -48,7 +49,16 @@ impl NodeCore {
                     flow,
                     position,
                     targets,
+                    routed,
                 });
+            }
+            let former = &inflow.former;
+            let is_former = |way: &mut (PeerId, u32)| {
+                let mut former = former.iter();
+                former.any(|former| (former.peer, former.flow) == *way)
+            };
+            for ways in inflow.ways.values_mut() {
+                ways.undrained.retain(is_former);
             }
         }
         if inflow.former.is_empty() {
@@ -58,7 +68,13 @@ impl NodeCore {
         let is_new = |out: &&Out| {
             out.onward && !ways.is_some_and(|ways| ways.contains((out.peer, out.flow)))
         };
-        if !outs.iter().any(|out| is_new(&out)) {
+        let routed = |out: &Out| {
+            let peer = self.peers.get(out.peer);
+            let flow = peer.and_then(|peer| peer.outgoing.get(&out.flow));
+            flow.is_some_and(|flow| flow.routed)
+        };
+        let routed = inflow.former.iter().any(|former| former.routed) || outs.iter().any(routed);
+        if !routed && !outs.iter().any(|out| is_new(&out)) {
             return None;
         }
         let peers = &self.peers;
@@ -68,17 +84,28 @@ impl NodeCore {
                 .is_some_and(|peer| !peer.passed_on(former.flow, former.position))
         });
         let blocking = inflow.former.iter().find(|former| {
-            outs.iter()
-                .filter(is_new)
-                .filter(|out| (out.peer, out.flow) != (former.peer, former.flow))
-                .any(|out| {
-                    let targets = peers
-                        .get(out.peer)
-                        .and_then(|peer| peer.outgoing.get(&out.flow)?.targets.as_ref());
-                    targets.is_some_and(|targets| {
-                        targets.iter().any(|target| former.targets.contains(target))
-                    })
-                })
+            let way = (former.peer, former.flow);
+            let others = outs.iter().filter(|out| (out.peer, out.flow) != way);
+            // Who else decides now may choose whom that route has chosen.
+            let is_left = others.clone().count() == outs.len()
+                && went_before(&inflow.ways, way, &record.head.subject);
+            if is_left && former.routed {
+                return true;
+            }
+            let flow = |out: &Out| peers.get(out.peer)?.outgoing.get(&out.flow);
+            let begins = |out: &Out| {
+                let way = (out.peer, out.flow);
+                let goes_on = ways.is_some_and(|ways| ways.present.contains(&way));
+                !goes_on && flow(out).is_some_and(|to| to.routed)
+            };
+            if is_left && outs.iter().any(begins) {
+                return true;
+            }
+            others.filter(is_new).any(|out| {
+                let shares = |target: &Target| former.targets.contains(target);
+                let targets = flow(out).and_then(|to| to.targets.as_ref());
+                targets.is_some_and(|targets| targets.iter().any(shares))
+            })
         });
         let (peer, flow, position) = blocking
             .filter(|_| !planted(Fault::OrderOnWayChange))
@@ -228,12 +255,17 @@ impl NodeCore {
     }
 
     /// A message goes this way.
-    pub(super) fn note_used(&mut self, id: InFlowId, head: usize, out: &Out) {
+    pub(super) fn note_used(&mut self, id: InFlowId, head: usize, subject: &str, out: &Out) {
         let (inflow, way) = (&mut self.inflows[id], (out.peer, out.flow));
         if !inflow.used.1.contains(&way) {
             inflow.used.1.push(way);
         }
-        inflow.ways.entry(head).or_default().note(way, self.version);
+        let ways = inflow.ways.entry(head);
+        let ways = ways.or_insert_with(|| Ways {
+            subject: xxh3_64(subject.as_bytes()),
+            ..Ways::default()
+        });
+        ways.note(way, self.version);
     }
 
     /// A peer counts anew what it is sent.
@@ -268,6 +300,13 @@ impl NodeCore {
     }
 }
 
+/// Whether messages of a subject went by a way.
+fn went_before(ways: &HashMap<usize, Ways, FixedState>, way: (PeerId, u32), subject: &str) -> bool {
+    let subject = xxh3_64(subject.as_bytes());
+    let mut of_subject = ways.values().filter(|ways| ways.subject == subject);
+    of_subject.any(|ways| ways.undrained.contains(&way))
+}
+
 impl Peer {
     /// Whether what was sent on a flow up to `position` has come to its end, as far as is known.
     fn passed_on(&self, flow: u32, position: u64) -> bool {
@@ -281,6 +320,6 @@ impl Peer {
             .as_ref()
             .is_none_or(|targets| targets.iter().all(ends_there));
         let settled = self.session.sent(flow).2 >= position;
-        settled && (last || out.drained >= position)
+        settled && (last && !out.routed || out.drained >= position)
     }
 }

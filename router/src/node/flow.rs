@@ -108,6 +108,8 @@ pub(super) struct Former {
     /// Up to here the flow must be passed on before its targets are reached in another way.
     pub(super) position: u64,
     pub(super) targets: Rc<[Target]>,
+    /// Whether one of them is a route of another node: nobody here knows whom that has chosen.
+    pub(super) routed: bool,
 }
 
 /// Where all messages of a flow go.
@@ -122,11 +124,15 @@ pub(super) struct Forwarded {
 /// The flows that messages of one head went by.
 #[derive(Default)]
 pub(super) struct Ways {
+    /// Hash of their subject: several heads may have one.
+    pub(super) subject: u64,
     /// In which version of the node.
     pub(super) version: u64,
     pub(super) present: SmallVec<[(PeerId, u32); 2]>,
     /// In the version before, of those in which there were such messages.
     pub(super) before: SmallVec<[(PeerId, u32); 2]>,
+    /// All those that may still have such messages.
+    pub(super) undrained: SmallVec<[(PeerId, u32); 2]>,
 }
 
 impl Ways {
@@ -143,6 +149,9 @@ impl Ways {
         }
         if !self.present.contains(&way) {
             self.present.push(way);
+        }
+        if !self.undrained.contains(&way) {
+            self.undrained.push(way);
         }
     }
 }

@@ -20,6 +20,13 @@ impl NodeCore {
         }
     }
 
+    /// Whether a target is a route of another node.
+    pub(super) fn is_route(&self, target: &Target) -> bool {
+        let entry = self.remote_entries.get(&(target.origin, target.entry));
+        let entry = entry.and_then(|index| self.entries.get(*index as usize));
+        entry.is_some_and(|entry| entry.route.is_some())
+    }
+
     /// What a route of this node decides for messages of another one, which has served everybody else itself.
     pub(super) fn route_decision(&self, subject: &str, route: usize) -> Decision {
         let mut entries: Vec<EntryIndex> = Vec::new();

@@ -201,7 +201,7 @@ impl NodeCore {
     pub(super) fn next_guard_timeout(&self) -> Option<Time> {
         let turn = self.turns.first().map(|(turn, _)| *turn);
         let guards = self.route_states.iter();
-        let guards = guards.filter_map(|state| state.guards.next_timeout());
+        let guards = guards.filter_map(|(_, state)| state.guards.next_timeout());
         turn.into_iter().chain(guards).min()
     }
 
@@ -213,7 +213,7 @@ impl NodeCore {
             self.turns.remove(&(turn, id));
             self.schedule(id);
         }
-        for state in &mut self.route_states {
+        for (_, state) in &mut self.route_states {
             state.guards.handle_timeout(now);
         }
     }

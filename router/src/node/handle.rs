@@ -6,12 +6,14 @@ use super::disk::{self, Source};
 use super::ledger::NodeLedger;
 use super::registry::{PeerEntry, PeerRegistry};
 use super::report::NodeReport;
+use super::routes::{RoutesChanged, SetRoutesError};
 use super::spool::DeadLetter;
 use crate::client::{Client, ClientConfig, ConnectError};
 use crate::dial::memory::MemoryDial;
 use crate::dial::{Backoff, Dial};
 use crate::random;
 use crate::reactor::Reactor;
+use crate::routing::RouteTable;
 use mcpbus_actors::SystemClock;
 use mcpbus_transport::bridge::Hub;
 use mcpbus_transport::identity::PeerIdentity;
@@ -65,6 +67,10 @@ enum Command {
     DeadLetters(u64, usize, oneshot::Sender<Vec<DeadLetter>>),
     Discard(u64),
     Replay(Box<DeadLetter>, oneshot::Sender<bool>),
+    SetRoutes(
+        RouteTable,
+        oneshot::Sender<Result<RoutesChanged, SetRoutesError>>,
+    ),
     Leave,
 }
 
@@ -284,6 +290,20 @@ impl Node {
         self.commands.send(command).await.is_ok() && answered.await.unwrap_or(false)
     }
 
+    /// Replaces all routes of the node while messages flow: nothing is lost, doubled or reordered. Messages that wait are decided
+    /// by the new routes; what was sent to another node's or this node's old route ends by that. Guards with the same settings
+    /// keep what they know. Dropping the future does not take the change back.
+    ///
+    /// # Errors
+    ///
+    /// [`SetRoutesError`]; the routes are as they were.
+    pub async fn set_routes(&self, routes: RouteTable) -> Result<RoutesChanged, SetRoutesError> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.commands.send(Command::SetRoutes(routes, answer)).await;
+        sent.map_err(|_| SetRoutesError::Gone)?;
+        answered.await.unwrap_or(Err(SetRoutesError::Gone))
+    }
+
     /// Waits until the node holds nothing, at most `wait`; then tells its peers that it leaves, and ends. Returns the
     /// final ledger.
     pub async fn shutdown(self, wait: Duration) -> Option<NodeLedger> {
@@ -366,6 +386,9 @@ async fn run(
             }
             Command::Replay(letter, answer) => {
                 let _ = answer.send(hub.with(|core, now| core.replay_dead_letter(&letter, now)));
+            }
+            Command::SetRoutes(routes, answer) => {
+                let _ = answer.send(hub.with(|core, now| core.set_routes(routes, now)));
             }
             Command::Leave => break,
         }

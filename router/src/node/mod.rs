@@ -12,6 +12,7 @@
 //! | `growth`, `reclaim` | how far windows grow; what is taken back for those that wait |
 //! | `decide`, `follow_route`, `ways` | from a subject to entries; routes of other nodes; from entries to flows |
 //! | `destinations` | which destination of a route a policy chooses, their loads, copies for mirrors |
+//! | `routes`, `route_state` | the routes, and how they change while messages flow; what is kept of one |
 //! | `guarded`, `route_guards` | whether a message goes on; the guards of a route |
 //! | `switch` | hands messages on as far as credit reaches |
 //! | `drain`, `outcome`, `take_back` | order when ways change; how messages end; what a gone peer left |
@@ -51,6 +52,8 @@ mod reclaim;
 mod registry;
 mod report;
 mod route_guards;
+mod route_state;
+mod routes;
 mod spool;
 mod subscribe;
 mod switch;
@@ -65,4 +68,5 @@ pub use handle::{Node, NodeBuilder, StartError};
 pub use ledger::{FailureName, NodeLedger};
 pub use registry::{PeerEntry, PeerRegistry};
 pub use report::{NodeReport, PeerReport, QueueReport, RouteReport, SpoolReport};
+pub use routes::{REPLACED_ROUTES, RoutesChanged, SetRoutesError};
 pub use spool::{DeadLetter, SPOOL_MEMORY, SpoolLedger};

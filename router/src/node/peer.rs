@@ -94,6 +94,8 @@ pub(super) struct OutFlow {
     pub(super) subscription: Option<u32>,
     /// The targets it leads to, where it leads to a node.
     pub(super) targets: Option<Rc<[Target]>>,
+    /// Whether one of them is a route of that node, which passes messages on to whom it chooses.
+    pub(super) routed: bool,
     /// Up to here the node has said that everything has come to its end, also beyond it.
     pub(super) drained: u64,
     /// Up to where the node was last asked that, until it has answered.

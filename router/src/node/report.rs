@@ -122,33 +122,28 @@ impl NodeCore {
                 .sum();
             report
         });
-        let routes = self
-            .config
-            .routes
-            .routes()
-            .iter()
-            .zip(&self.route_states)
-            .flat_map(|(route, state)| {
-                let mirror = route.mirror.as_ref().map(|mirror| mirror.group.as_str());
-                let known: Vec<Destination> = route.policy_destinations().collect();
-                route
-                    .groups()
-                    .zip(&state.given)
-                    .enumerate()
-                    .map(move |(at, (group, count))| RouteReport {
-                        weight: state.guards.weight(at, &known),
-                        refuses: state.guards.check(at, now).err().map(|r| r.reason),
-                        canary: state.guards.canary(at),
-                        pattern: route.pattern.to_string(),
-                        group: group.to_string(),
-                        messages: *count,
-                        dropped: if mirror == Some(group) {
-                            state.dropped
-                        } else {
-                            0
-                        },
-                    })
-            });
+        let routes = self.current_states().flat_map(|state| {
+            let route = &state.route;
+            let mirror = route.mirror.as_ref().map(|mirror| mirror.group.as_str());
+            let known: Vec<Destination> = route.policy_destinations().collect();
+            route
+                .groups()
+                .zip(&state.given)
+                .enumerate()
+                .map(move |(at, (group, count))| RouteReport {
+                    weight: state.guards.weight(at, &known),
+                    refuses: state.guards.check(at, now).err().map(|r| r.reason),
+                    canary: state.guards.canary(at),
+                    pattern: route.pattern.to_string(),
+                    group: group.to_string(),
+                    messages: *count,
+                    dropped: if mirror == Some(group) {
+                        state.dropped
+                    } else {
+                        0
+                    },
+                })
+        });
         NodeReport {
             name: self.config.name.clone(),
             ledger: self.ledger(),

@@ -77,6 +77,39 @@ impl Guards {
         }
     }
 
+    /// Takes over what is the same in the guards of a route that this one replaces; `moved` are the places of the groups that
+    /// remain, there and here.
+    pub(super) fn take_over(
+        &mut self,
+        old: &mut Self,
+        (route, replaced): (&Route, &Route),
+        moved: &[(usize, usize)],
+    ) {
+        if route.guards.destination == replaced.guards.destination {
+            for &(from, to) in moved {
+                let (old, new) = (&mut old.destinations, &mut self.destinations);
+                if let (Some(old), Some(new)) = (old.get_mut(from), new.get_mut(to)) {
+                    std::mem::swap(old, new);
+                }
+            }
+        }
+        if route.guards.outlier == replaced.guards.outlier
+            && let Some(mut outliers) = old.outliers.take()
+        {
+            let ids = route
+                .destinations
+                .iter()
+                .map(|to| destination_id(&to.group));
+            outliers.set_destinations(&ids.collect::<Vec<_>>());
+            self.outliers = Some(outliers);
+        }
+        if route.guards.canary == replaced.guards.canary
+            && let (Some(old), Some(new)) = (&mut old.canary, &mut self.canary)
+        {
+            (new.canary, new.due) = (old.canary.take(), old.due.take());
+        }
+    }
+
     /// Whether destinations are to hear how messages ended.
     pub(super) fn guard_destinations(&self) -> bool {
         self.hears

@@ -5,7 +5,7 @@ use super::decide::{EntryRoute, EntryState, Member, member_id};
 use super::peer::{OutFlow, PeerId, Subscription};
 use super::spool::{Attached, DURABLE, Spool, is_durable};
 use super::take_back::Takers;
-use crate::interest::{Change, Entry, EntryId, Neighbour, NodeId, ROUTE_GROUPS, RoutedGroups};
+use crate::interest::{Change, Entry, EntryId, Neighbour, NodeId};
 use crate::policy::MemberChooser;
 use crate::protocol::{Definition, Signal, SubscribeRefusal, Target};
 use crate::routing::{Pattern, Subject};
@@ -494,50 +494,6 @@ impl NodeCore {
                 state.ready = true;
                 self.tell(peer, &Signal::Ready { subscription });
             }
-        }
-    }
-
-    /// Tells the mesh of this node's routes, so that nodes without a route for a subject send its messages here, once,
-    /// instead of to each group.
-    pub(super) fn announce_routes(&mut self) {
-        for (index, route) in self.config.routes.routes().iter().enumerate() {
-            if route.groups().count() > ROUTE_GROUPS {
-                tracing::warn!(
-                    pattern = %route.pattern,
-                    limit = ROUTE_GROUPS,
-                    "a route with more groups is followed for what is published at this node only"
-                );
-                continue;
-            }
-            let groups = route.groups().map(Arc::from).collect();
-            let number = self.next_entry;
-            let entry = Entry {
-                pattern: route.pattern.clone(),
-                group: None,
-                members: 0,
-                route: Some(Arc::new(RoutedGroups {
-                    groups,
-                    exclusive: route.exclusive,
-                })),
-            };
-            if let Err(error) = self.interest.local_set(EntryId(number), entry) {
-                tracing::warn!(%error, "a route is not announced");
-                continue;
-            }
-            self.next_entry = self.next_entry.wrapping_add(1) & !DURABLE;
-            let entry = self.entries.insert(EntryState {
-                target: Target {
-                    origin: self.config.id,
-                    entry: number,
-                },
-                pattern: route.pattern.clone(),
-                group: None,
-                members: 0,
-                route: Some(EntryRoute::Here(index)),
-                local: Vec::new(),
-                chooser: MemberChooser::new(),
-            });
-            self.local_entries.insert(number, entry as u32);
         }
     }
 }

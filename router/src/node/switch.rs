@@ -401,7 +401,7 @@ impl NodeCore {
                 copy.head = heads.of(out).clone();
             }
             if out.onward {
-                self.note_used(id, head, out);
+                self.note_used(id, head, &copy.head.subject, out);
             }
             let Some(peer) = self.peers.get_mut(out.peer) else {
                 continue;

@@ -162,13 +162,15 @@ impl NodeCore {
                 self.peers.get_mut(peer)?.session.open_flow(definition)?
             }
         };
-        let state = self.peers.get_mut(peer)?;
         let targets = key.0.clone();
+        let routed = targets.iter().any(|target| self.is_route(target));
+        let state = self.peers.get_mut(peer)?;
         state.forwards.insert(key, flow);
         state.outgoing.insert(
             flow,
             OutFlow {
                 targets: Some(targets),
+                routed,
                 ..OutFlow::default()
             },
         );

@@ -69,6 +69,8 @@ type Make = Arc<dyn Fn() -> Box<dyn Policy> + Send + Sync>;
 #[derive(Clone)]
 pub struct PolicyFactory {
     name: Arc<str>,
+    /// What makes it different from others of its name; `None` for a policy of the user's own.
+    options: Option<Arc<str>>,
     make: Make,
 }
 
@@ -84,38 +86,54 @@ impl PolicyFactory {
         })?;
         Ok(Self {
             name: Arc::from(name),
+            options: Some(Arc::from("")),
             make,
         })
     }
 
     /// The policy `subset` with these rules.
     pub fn subset(rules: Vec<SubsetRule>, sticky: bool) -> Self {
+        let options = format!("{rules:?} {sticky}");
         Self::own("subset", move || {
             Box::new(Subset::new(rules.clone(), sticky))
         })
+        .with_options(options)
     }
 
     /// The policy `bounded-load` with this load factor, at least 1.
     pub fn bounded_load(factor: f64) -> Self {
         Self::own("bounded-load", move || Box::new(BoundedLoad::new(factor)))
+            .with_options(factor.to_string())
     }
 
     /// The policy `failover` with this panic threshold in percent.
     pub fn failover(panic_threshold: u32) -> Self {
         Self::own("failover", move || Box::new(Failover::new(panic_threshold)))
+            .with_options(panic_threshold.to_string())
     }
 
     /// What this one chooses, with copies to the mirror among the destinations.
     pub fn mirrored(self) -> Self {
-        Self::own(&self.name.clone(), move || {
-            Box::new(Mirror::new(self.build(), 0))
-        })
+        let (name, options) = (self.name.clone(), self.options.clone());
+        let mirrored = Self::own(&name, move || Box::new(Mirror::new(self.build(), 0)));
+        match options {
+            Some(options) => mirrored.with_options(format!("{options} mirrored")),
+            None => mirrored,
+        }
+    }
+
+    fn with_options(self, options: String) -> Self {
+        Self {
+            options: Some(options.into()),
+            ..self
+        }
     }
 
     /// A policy of the user's own. `make` is called once per route and shard.
     pub fn own(name: &str, make: impl Fn() -> Box<dyn Policy> + Send + Sync + 'static) -> Self {
         Self {
             name: Arc::from(name),
+            options: None,
             make: Arc::new(make),
         }
     }
@@ -130,6 +148,18 @@ impl PolicyFactory {
     #[must_use]
     pub fn build(&self) -> Box<dyn Policy> {
         (self.make)()
+    }
+}
+
+/// Two are equal if they make the same policy: by name and options, those of the user's own if one is a clone of the other.
+impl PartialEq for PolicyFactory {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+            && match (&self.options, &other.options) {
+                (Some(one), Some(other)) => one == other,
+                (None, None) => Arc::ptr_eq(&self.make, &other.make),
+                _ => false,
+            }
     }
 }
 

@@ -8,7 +8,7 @@ use super::table::SubjectTable;
 use crate::policy::{Destination, PolicyFactory, destination_id};
 
 /// A rule for the subjects that a pattern matches.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     /// The subjects it decides about.
     pub pattern: Pattern,
@@ -257,6 +257,12 @@ impl RouteTable {
     #[must_use]
     pub fn routes(&self) -> &[Route] {
         &self.routes
+    }
+
+    /// Whether a guard of one of them goes by when a message came.
+    #[must_use]
+    pub fn need_arrivals(&self) -> bool {
+        self.routes.iter().any(|route| route.guards.need_arrivals())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::world::{End, What, World};
 use mcpbus::node::NodeCore;
+use mcpbus::routing::RouteTable;
 use mcpbus_transport::bridge::LinkHandle;
 use mcpbus_transport::link::LaneId;
 use std::time::Duration;
@@ -62,6 +63,22 @@ impl World {
             self.schedule(after, What::Down { link: id, side });
             self.pump(end);
         }
+    }
+
+    /// A node gets other routes.
+    ///
+    /// # Errors
+    ///
+    /// It does not take them.
+    pub fn set_routes(&mut self, node: usize, routes: RouteTable) -> Result<(), String> {
+        // One that starts again later has them from then on.
+        self.nodes[node].config.routes = routes.clone();
+        let mut result = Ok(());
+        self.with_node(node, |core, now| {
+            result = core.set_routes(routes, now).map(|_| ());
+        });
+        self.note(node as u64 | 1 << 51);
+        result.map_err(|error| error.to_string())
     }
 
     /// A node dies with all it holds, and comes back after a while.

@@ -50,6 +50,7 @@ fn play(scenario: &mut Scenario) -> Result<(), String> {
             Fault::Crash(node, away) => scenario.world.crash(node, away),
             Fault::Restart(client) => scenario.world.restart_client(client),
             Fault::Disk(node, faults) => scenario.world.set_disk_faults(node, faults),
+            Fault::Routes(node, routes) => scenario.world.set_routes(node, routes)?,
             Fault::Corrupt(node) => scenario.world.corrupt(node),
         }
     }

@@ -39,7 +39,7 @@ pub struct Scenario {
 }
 
 /// A fault.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Fault {
     /// The newest link of an edge is cut.
     Cut(usize),
@@ -51,6 +51,8 @@ pub enum Fault {
     Disk(usize, Faults),
     /// Messages on a node's disk are damaged.
     Corrupt(usize),
+    /// A node gets other routes, while messages flow.
+    Routes(usize, RouteTable),
 }
 
 /// Subjects of ordinary messages; nobody listens to the last.
@@ -186,6 +188,9 @@ pub fn draw(shape: &Shape, seed: u64) -> Scenario {
             Fault::Restart(client),
         ));
     }
+    if shape.edits.1 > 0 {
+        edits(shape, &mut random, begin, &mut faults);
+    }
     faults.sort_by_key(|(at, _)| *at);
     let mut node_links: Vec<usize> = faults
         .iter()
@@ -215,6 +220,20 @@ pub fn draw(shape: &Shape, seed: u64) -> Scenario {
         done_by: last + Duration::from_secs(patience),
         homes,
         budget,
+    }
+}
+
+/// Nodes get other routes to the same groups. The first node always has one, so that at no time each group has its own copy.
+fn edits(shape: &Shape, random: &mut Random, begin: Time, faults: &mut Vec<(Time, Fault)>) {
+    for _ in 0..random.between(shape.edits.0, shape.edits.1) {
+        let node = random.below(shape.nodes as u64) as usize;
+        let at = begin + random.micros(700_000, 2_400_000);
+        let routes = if node > 0 && random.one_in(4) {
+            RouteTable::default()
+        } else {
+            routes(shape, random)
+        };
+        faults.push((at, Fault::Routes(node, routes)));
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Shape {
     pub restarts: (u64, u64),
     /// Whether subscribers are on the last node and publishers on the first.
     pub apart: bool,
+    /// Fewest and most times that a node gets other routes.
+    pub edits: (u64, u64),
 }
 
 const CALM: Shape = Shape {
@@ -66,6 +68,7 @@ const CALM: Shape = Shape {
     short_hold: false,
     restarts: (0, 0),
     apart: false,
+    edits: (0, 0),
 };
 
 const CHAIN: &[(usize, usize)] = &[(0, 1), (2, 1)];
@@ -127,6 +130,16 @@ pub const SHAPES: &[Shape] = &[
         routes: true,
         slow: true,
         cuts: (0, 3),
+        ..CALM
+    },
+    Shape {
+        name: "routes_edited",
+        nodes: 3,
+        links: CHAIN,
+        routes: true,
+        slow: true,
+        cuts: (0, 2),
+        edits: (3, 40),
         ..CALM
     },
     Shape {

@@ -26,6 +26,7 @@ scenarios! {
     triangle 500
     ring 500
     routes 500
+    routes_edited 500
     requests 500
     churn 500
     crash_middle 500

@@ -15,6 +15,7 @@ pub mod line_plan;
 mod logging;
 pub mod output;
 pub mod publish;
+mod reload;
 pub mod reply;
 pub mod request;
 mod run;

@@ -1,19 +1,23 @@
 //! `mcpbus run`: the node or topology that a file describes.
 
+use std::future::Future;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
 use super::connection::{credentials, duration};
+use super::reload::{self, Source};
 use super::{Exit, files, session};
 use crate::config::NodeFile;
-use crate::run::{self, Event, RunEnd, RunError};
+use crate::run::{self, Event, RunEnd, RunError, Started};
 
 /// Run the node or topology that a file describes: listeners, links to other nodes, routes, built-in stages.
 ///
 /// A file whose stages come to an end, and on which nobody can connect, ends by itself. Others run until Ctrl-C, which
-/// drains what is under way. At the end the ledger is printed to standard error.
+/// drains what is under way. SIGHUP reads the file again: its routes may have changed, and take effect while messages flow.
+/// At the end the ledger is printed to standard error.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The node file (TOML); `mcpbus check FILE` looks at it without running it.
@@ -38,10 +42,15 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     for warning in &warnings {
         eprintln!("{}: warning: {warning}", arguments.file.display());
     }
-    session::block_on_threads(run_file(file, arguments.idle_exit))
+    let source = Source {
+        path: arguments.file.clone(),
+        set: arguments.set.clone(),
+        input: arguments.input.clone(),
+    };
+    session::block_on_threads(run_file(file, source, arguments.idle_exit))
 }
 
-async fn run_file(file: NodeFile, idle_exit: Option<Duration>) -> Exit {
+async fn run_file(mut file: NodeFile, source: Source, idle_exit: Option<Duration>) -> Exit {
     // What is heard from here on ends the run, also while it starts.
     let interrupted = session::interrupted();
     tokio::pin!(interrupted);
@@ -79,19 +88,7 @@ async fn run_file(file: NodeFile, idle_exit: Option<Duration>) -> Exit {
         Some(address) => eprintln!("ready: {} listens on {address}", file.name),
         None => eprintln!("ready: {}", file.name),
     }
-    let idle = idle_exit.map(|idle| started.idle(idle));
-    let idle = async {
-        match idle {
-            Some(idle) => idle.await,
-            None => std::future::pending().await,
-        }
-    };
-    let event = tokio::select! {
-        event = started.event() => Some(event),
-        () = idle => None,
-        () = &mut interrupted => None,
-        () = started.over() => None,
-    };
+    let event = go_on(&started, &mut file, &source, idle_exit, interrupted).await;
     let again = session::interrupted_again();
     let end = tokio::select! {
         end = started.end() => end,
@@ -101,6 +98,33 @@ async fn run_file(file: NodeFile, idle_exit: Option<Duration>) -> Exit {
         }
     };
     finish(&end, event)
+}
+
+/// Until something ends the run: an event, a time without messages, a signal, or that there is nothing more to do.
+async fn go_on(
+    started: &Started,
+    file: &mut NodeFile,
+    source: &Source,
+    idle_exit: Option<Duration>,
+    mut interrupted: Pin<&mut impl Future<Output = ()>>,
+) -> Option<Event> {
+    let mut hangups = session::Hangups::new();
+    let idle = async {
+        match idle_exit {
+            Some(idle) => started.idle(idle).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(idle);
+    loop {
+        tokio::select! {
+            event = started.event() => return Some(event),
+            () = &mut idle => return None,
+            () = &mut interrupted => return None,
+            () = started.over() => return None,
+            () = hangups.next() => reload::reload(source, file, started).await,
+        }
+    }
 }
 
 fn finish(end: &RunEnd, event: Option<Event>) -> Exit {

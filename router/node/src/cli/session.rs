@@ -47,6 +47,26 @@ pub(super) async fn interrupted() {
     }
 }
 
+/// Hears SIGHUP, which asks for a file to be read again.
+pub(super) struct Hangups(Option<tokio::signal::unix::Signal>);
+
+impl Hangups {
+    pub(super) fn new() -> Self {
+        Self(signal(SignalKind::hangup()).ok())
+    }
+
+    /// Completes at the next one; never where signals cannot be heard. Cancel safe.
+    pub(super) async fn next(&mut self) {
+        let heard = match &mut self.0 {
+            Some(signals) => signals.recv().await,
+            None => None,
+        };
+        if heard.is_none() {
+            std::future::pending().await
+        }
+    }
+}
+
 /// How close two signals may be that mean one: a wrapper such as `timeout` passes on what the terminal sends as well.
 const ONE_SIGNAL: std::time::Duration = std::time::Duration::from_millis(500);
 

@@ -8,7 +8,7 @@ use mcpbus::client::{
     Client, ClientConfig, ClientStats, ConnectError, SubscribeError, SubscribeOptions,
 };
 use mcpbus::identity::Credentials;
-use mcpbus::node::{self, Node, NodeBuilder, NodeLedger};
+use mcpbus::node::{self, Node, NodeBuilder, NodeLedger, RoutesChanged, SetRoutesError};
 use mcpbus_actors::topology::{self, Report, Running};
 use mcpbus_actors::{Clock as _, SystemClock};
 use tokio::sync::watch;
@@ -91,6 +91,29 @@ pub struct Started {
     drain: Duration,
     listens: bool,
 }
+
+/// A running file did not get other routes.
+#[derive(Debug)]
+pub enum ReloadError {
+    /// It runs no node: it neither listens nor has links or routes.
+    NoNode,
+    /// The routes cannot be.
+    Routes(RouteTableError),
+    /// The node did not take them.
+    Node(SetRoutesError),
+}
+
+impl fmt::Display for ReloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoNode => f.write_str("the file runs no node, so it has no routes"),
+            Self::Routes(error) => error.fmt(f),
+            Self::Node(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ReloadError {}
 
 /// What a run has come to.
 #[derive(Debug, Default)]
@@ -202,6 +225,17 @@ impl Started {
     /// Where the node listens.
     pub fn address(&self) -> Option<SocketAddr> {
         self.node.as_ref().and_then(Node::address)
+    }
+
+    /// Gives the node the routes of a file that was read again.
+    ///
+    /// # Errors
+    ///
+    /// [`ReloadError`]; the routes are as they were.
+    pub async fn set_routes(&self, file: &NodeFile) -> Result<RoutesChanged, ReloadError> {
+        let node = self.node.as_ref().ok_or(ReloadError::NoNode)?;
+        let routes = file.route_table().map_err(ReloadError::Routes)?;
+        node.set_routes(routes).await.map_err(ReloadError::Node)
     }
 
     async fn connect_inputs(

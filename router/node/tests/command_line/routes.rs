@@ -238,3 +238,39 @@ fn a_mistake_in_a_route_is_named_with_its_line() {
         "{said}"
     );
 }
+
+#[test]
+fn routes_change_while_messages_flow_when_the_file_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let route = |weights: (u32, u32)| {
+        file(&format!(
+            "policy = \"weighted\"\nto = [{{group = \"v1\", weight = {}}}, {{group = \"v2\", weight = {}}}]",
+            weights.0, weights.1
+        ))
+    };
+    let (node, address) = node(folder.path(), &route((1, 0)));
+    let path = folder.path().join("router.toml");
+    let one = in_group(folder.path(), &address, "v1");
+    let two = in_group(folder.path(), &address, "v2");
+    let processed = ["--ack", "processed"];
+    publish(folder.path(), &address, 0..100, &processed);
+    let reload = |text: &str, said: &str| {
+        fs::write(&path, text).unwrap();
+        node.hang_up();
+        node.wait_for(said);
+    };
+    reload(&route((0, 1)), "1 changed");
+    publish(folder.path(), &address, 100..200, &processed);
+    // Nothing of what is wrong takes effect.
+    reload(&route((0, 0)), "as they were");
+    let other = format!("{}[limits]\nsessions = 9\n", route((1, 0)));
+    reload(&other, "`sessions = 9` is different");
+    publish(folder.path(), &address, 200..300, &processed);
+    let more = "[[route]]\nsubject = \"other\"\npolicy = \"hash\"\nto = [{group = \"v1\"}]\n";
+    reload(&format!("{}{more}", route((1, 0))), "1 added, 1 changed");
+    publish(folder.path(), &address, 300..400, &processed);
+    let (one, two) = (all_numbers(&one.stopped()), all_numbers(&two.stopped()));
+    assert_eq!(one, (0..100).chain(300..400).collect::<Vec<_>>());
+    assert_eq!(two, (100..300).collect::<Vec<_>>());
+    assert_eq!(node.stopped().number("residual"), 0);
+}

@@ -226,6 +226,11 @@ impl Running {
         self.signal(rustix::process::Signal::INT);
     }
 
+    /// Asks it to read its file again.
+    pub(crate) fn hang_up(&self) {
+        self.signal(rustix::process::Signal::HUP);
+    }
+
     /// As `kill -9` does; it is gone when this returns.
     pub(crate) fn kill(mut self) -> Vec<u8> {
         self.child.kill().unwrap();
