@@ -30,6 +30,10 @@ pub enum Fault {
     OrderOnWayChange,
     /// A way is taken for empty when the next node has passed on what was on it.
     DrainedEarly,
+    /// A route that is replaced is forgotten with what is under way for it.
+    ReplacedForgotten,
+    /// Another node decides now, and what the former one has is not waited for.
+    DeciderChangeIsNoChange,
     /// What remains of a peer's earlier life does not go first.
     OrphanOrder,
     /// Only the first of several flows is woken when there is credit.
@@ -84,6 +88,8 @@ impl Fault {
         Self::CopyCountedTwice,
         Self::OrderOnWayChange,
         Self::DrainedEarly,
+        Self::ReplacedForgotten,
+        Self::DeciderChangeIsNoChange,
         Self::OrphanOrder,
         Self::StarvedFlow,
         Self::GroupTwice,

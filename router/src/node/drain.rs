@@ -87,7 +87,8 @@ impl NodeCore {
             let way = (former.peer, former.flow);
             let others = outs.iter().filter(|out| (out.peer, out.flow) != way);
             // Who else decides now may choose whom that route has chosen.
-            let is_left = others.clone().count() == outs.len()
+            let is_left = !planted(Fault::DeciderChangeIsNoChange)
+                && others.clone().count() == outs.len()
                 && went_before(&inflow.ways, way, &record.head.subject);
             if is_left && former.routed {
                 return true;

@@ -14,6 +14,7 @@ use crate::policy::MemberChooser;
 use crate::protocol::Target;
 use crate::routing::{Route, RouteTable};
 use mcpbus_actors::Time;
+use mcpbus_transport::planted::{Fault, planted};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -127,6 +128,9 @@ impl NodeCore {
         self.config.routes = routes;
         self.version += 1;
         self.choose_anew();
+        if planted(Fault::ReplacedForgotten) {
+            self.forget_replaced(now);
+        }
         self.settle(now);
         Ok(changed)
     }
@@ -178,7 +182,11 @@ impl NodeCore {
         for id in flows {
             let inflow = &self.inflows[id];
             let chosen = inflow.chosen_destination.map(|chosen| chosen.route);
-            if chosen.is_some_and(|route| self.route_states[route].replaced.is_some()) {
+            let is_replaced = |route| {
+                let state = self.route_states.get(route);
+                state.is_none_or(|state| state.replaced.is_some())
+            };
+            if chosen.is_some_and(is_replaced) {
                 self.unchoose(id);
             }
             let routed = matches!(
@@ -210,7 +218,9 @@ impl NodeCore {
             let replaced = state.replaced.as_ref();
             let known = state.entry.is_none_or(|entry| !used.contains(&entry));
             let heard = |replaced: &Replaced| state.entry.is_none() || now >= replaced.at + hold;
-            state.tracked == 0 && known && replaced.is_some_and(heard)
+            let forgets = replaced.is_some() && planted(Fault::ReplacedForgotten);
+            let heard = forgets || known && replaced.is_some_and(heard);
+            state.tracked == 0 && heard
         };
         let states = self.route_states.iter();
         let ids: Vec<RouteId> = states

@@ -20,6 +20,8 @@ const FAULTS: &[(Fault, &str, u64)] = &[
     (Fault::CopyCountedTwice, "two_nodes", 1),
     (Fault::OrderOnWayChange, "churn", 330),
     (Fault::DrainedEarly, "churn_line", 400),
+    (Fault::ReplacedForgotten, "routes_edited", 1),
+    (Fault::DeciderChangeIsNoChange, "routes_edited", 1),
     (Fault::OrphanOrder, "crash_middle", 58),
     (Fault::StarvedFlow, "two_nodes", 13),
     (Fault::GroupTwice, "two_nodes", 1),
