@@ -28,56 +28,33 @@ impl NodeCore {
         record: &Record,
         outs: &[Out],
     ) -> Option<(PeerId, u32)> {
-        let inflow = &mut self.inflows[id];
-        if inflow.used.0 != self.version {
-            inflow.used.0 = self.version;
-            for (peer, flow) in std::mem::take(&mut inflow.used.1) {
-                let Some(state) = self.peers.get(peer) else {
-                    continue;
-                };
-                let out = state.outgoing.get(&flow);
-                let known = out.and_then(|out| Some((out.targets.clone()?, out.routed)));
-                let Some((targets, routed)) = known else {
-                    continue;
-                };
-                let (position, ..) = state.session.sent(flow);
-                inflow
-                    .former
-                    .retain(|former| (former.peer, former.flow) != (peer, flow));
-                inflow.former.push(Former {
-                    peer,
-                    flow,
-                    position,
-                    targets,
-                    routed,
-                });
-            }
-            let former = &inflow.former;
-            let is_former = |way: &mut (PeerId, u32)| {
-                let mut former = former.iter();
-                former.any(|former| (former.peer, former.flow) == *way)
+        let inflow = &self.inflows[id];
+        // Whom a stored message is for was decided when it was stored, so the way may change without anything else.
+        if inflow.used.0 != self.version || inflow.spool.is_some() {
+            let head = Arc::as_ptr(&record.head) as usize;
+            let ways = inflow.ways.get(&head);
+            let known = |out: &Out| {
+                let way = (out.peer, out.flow);
+                !out.onward || ways.is_some_and(|ways| ways.contains(way, self.version))
             };
-            for ways in inflow.ways.values_mut() {
-                ways.undrained.retain(is_former);
+            if inflow.used.0 != self.version || !outs.iter().all(known) {
+                self.used_before(id);
             }
         }
+        let (inflow, peers, version) = (&mut self.inflows[id], &self.peers, self.version);
         if inflow.former.is_empty() {
             return None;
         }
         let ways = inflow.ways.get(&(Arc::as_ptr(&record.head) as usize));
         let is_new = |out: &&Out| {
-            out.onward && !ways.is_some_and(|ways| ways.contains((out.peer, out.flow)))
+            out.onward && !ways.is_some_and(|ways| ways.contains((out.peer, out.flow), version))
         };
-        let routed = |out: &Out| {
-            let peer = self.peers.get(out.peer);
-            let flow = peer.and_then(|peer| peer.outgoing.get(&out.flow));
-            flow.is_some_and(|flow| flow.routed)
-        };
-        let routed = inflow.former.iter().any(|former| former.routed) || outs.iter().any(routed);
-        if !routed && !outs.iter().any(|out| is_new(&out)) {
+        let flow = |out: &Out| peers.get(out.peer)?.outgoing.get(&out.flow);
+        let routed = |out: &Out| flow(out).is_some_and(|to| to.routed);
+        let mut former = inflow.former.iter();
+        if !former.any(|former| former.routed) && !outs.iter().any(|out| is_new(&out)) {
             return None;
         }
-        let peers = &self.peers;
         inflow.former.retain(|former| {
             peers
                 .get(former.peer)
@@ -93,13 +70,7 @@ impl NodeCore {
             if is_left && former.routed {
                 return true;
             }
-            let flow = |out: &Out| peers.get(out.peer)?.outgoing.get(&out.flow);
-            let begins = |out: &Out| {
-                let way = (out.peer, out.flow);
-                let goes_on = ways.is_some_and(|ways| ways.present.contains(&way));
-                !goes_on && flow(out).is_some_and(|to| to.routed)
-            };
-            if is_left && outs.iter().any(begins) {
+            if is_left && outs.iter().filter(is_new).any(routed) {
                 return true;
             }
             others.filter(is_new).any(|out| {
@@ -113,6 +84,41 @@ impl NodeCore {
             .map(|former| (former.peer, former.flow, former.position))?;
         self.ask_to_drain(peer, flow, position);
         Some((peer, flow))
+    }
+
+    /// Something has changed: the flows that a flow used until now are its former ones, up to what was sent on them.
+    fn used_before(&mut self, id: InFlowId) {
+        let inflow = &mut self.inflows[id];
+        inflow.used.0 = self.version;
+        for (peer, flow) in std::mem::take(&mut inflow.used.1) {
+            let Some(state) = self.peers.get(peer) else {
+                continue;
+            };
+            let out = state.outgoing.get(&flow);
+            let known = out.and_then(|out| Some((out.targets.clone()?, out.routed)));
+            let Some((targets, routed)) = known else {
+                continue;
+            };
+            let (position, ..) = state.session.sent(flow);
+            inflow
+                .former
+                .retain(|former| (former.peer, former.flow) != (peer, flow));
+            inflow.former.push(Former {
+                peer,
+                flow,
+                position,
+                targets,
+                routed,
+            });
+        }
+        let former = &inflow.former;
+        let is_former = |way: &mut (PeerId, u32)| {
+            let mut former = former.iter();
+            former.any(|former| (former.peer, former.flow) == *way)
+        };
+        for ways in inflow.ways.values_mut() {
+            ways.undrained.retain(is_former);
+        }
     }
 
     /// Asks a node whether what went to it on a flow has come to its end, once it has settled all of that itself.

@@ -136,9 +136,9 @@ pub(super) struct Ways {
 }
 
 impl Ways {
-    /// Whether messages went this way before anything changed: then it is no change to go it again.
-    pub(super) fn contains(&self, way: (PeerId, u32)) -> bool {
-        self.present.contains(&way) || self.before.contains(&way)
+    /// Whether messages went this way when they last went, before anything changed: then it is no change to go it again.
+    pub(super) fn contains(&self, way: (PeerId, u32), version: u64) -> bool {
+        self.present.contains(&way) || self.version == version && self.before.contains(&way)
     }
 
     /// A message goes this way.
