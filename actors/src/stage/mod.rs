@@ -18,6 +18,7 @@ mod dead_letter;
 mod input;
 mod output;
 mod outputs;
+mod pool;
 mod port;
 mod role;
 pub mod steps;
@@ -31,10 +32,11 @@ pub use dead_letter::{DeadLetter, DeadLetterLimits, DeadLetters};
 pub(crate) use input::{Held, Leases};
 pub use input::{Input, Lease};
 pub(crate) use output::MAX_BATCH;
-pub use output::{AnyOutlet, Out, OutWays, Outlet, Ways};
+pub use output::{AnyOutlet, Out, OutWays, Outlet, Prompt, Shared, Ways};
 pub use outputs::Outputs;
 #[doc(hidden)]
 pub use outputs::{Connect, Declare};
+pub(crate) use pool::{DispatchStage, WorkerStage};
 pub use port::Port;
 pub use role::{
     Aggregator, ByKey, Consumer, Fold, FromIterator, Owned, Processor, Producer, RoundRobin, Route,

@@ -381,7 +381,7 @@ impl Topology {
         Outlet::<O>::declare(&mut Declare::new(self, stage), 1)
     }
 
-    fn add<S: Stage>(
+    pub(super) fn add<S: Stage>(
         &mut self,
         name: &str,
         role: Role,

@@ -2,6 +2,7 @@
 //!
 //! * [`Topology`] is the builder; its ports are used once each, so wrong wiring does not compile.
 //! * [`Plan`] is the topology as data: text, Mermaid, Graphviz, JSON, memory bound.
+//! * [`Workers`] says how many workers a pool has, and in which order their outputs come.
 //! * [`Running`] is a started topology: drain, stop, pause, report, ledger.
 //! * [`Topology::start_part`] starts some of its stages and gives out the [`Boundary`] edges, for placing the rest elsewhere.
 //!
@@ -18,6 +19,7 @@ mod fusion;
 mod part;
 mod plan;
 mod planning;
+mod pool;
 mod port;
 mod report;
 mod running;
@@ -32,6 +34,7 @@ pub use builder::Topology;
 pub use check::CheckError;
 pub use fusion::Fusion;
 pub use plan::{EdgePlan, End, Placement, Plan, Role, StagePlan};
+pub use pool::{PoolOrder, Workers};
 pub use port::{Feedback, IntoPorts, Ports};
 pub use report::{EdgeReport, Report, StageReport};
 pub use running::{Observer, RunError, Running};

@@ -3,11 +3,15 @@
 //! - `outlet`: one output, its batch, and when it is full
 //! - `out`: where a handler writes
 //! - `ways`: several outputs of one type, chosen by number
+//! - `shared`: one output that several edges share, each message going to whichever takes it first
+//! - `prompt`: one output that is sent after each message
 //! - `alike`: which headers agree, told by a number
 
 mod alike;
 mod out;
 mod outlet;
+mod prompt;
+mod shared;
 mod ways;
 
 use std::task::Context as TaskContext;
@@ -16,6 +20,8 @@ use super::DeadLetters;
 use crate::channel::Closed;
 pub use out::Out;
 pub use outlet::Outlet;
+pub use prompt::Prompt;
+pub use shared::Shared;
 pub use ways::{OutWays, Ways};
 
 /// About the most outputs that a turn collects before it flushes.

@@ -22,6 +22,8 @@ pub struct Outlet<T: Message> {
     full_at: Mark,
     pub(in crate::stage) emitted: u64,
     pub(in crate::stage) max_bytes: usize,
+    /// The most outputs that are collected before they should be sent.
+    max_messages: usize,
     pub(in crate::stage) edge: Option<EdgeSender<T>>,
     pub(in crate::stage) accepted: Option<crate::telemetry::AcceptedCounter>,
 }
@@ -38,6 +40,7 @@ impl<T: Message> Default for Outlet<T> {
             full_at: Batch::<T>::mark_of(MAX_BATCH),
             emitted: 0,
             max_bytes: usize::MAX,
+            max_messages: MAX_BATCH,
             edge: None,
             accepted: None,
         }
@@ -77,11 +80,32 @@ impl<T: Message> Outlet<T> {
         taken
     }
 
+    /// As it is, but full with one output: a turn then ends after each handler call that emitted something. Right where
+    /// handlers take long, because what they emit waits for the end of the turn.
+    pub(in crate::stage) fn prompt(mut self) -> Self {
+        self.max_messages = 1;
+        self.renew();
+        self
+    }
+
+    /// Collects no more bytes than so many before they should be sent.
+    pub(super) fn limit_bytes(&mut self, bytes: Option<usize>) {
+        self.max_bytes = bytes.unwrap_or(usize::MAX);
+        self.renew();
+    }
+
+    /// Notes that outputs left its front.
+    pub(super) fn sent(&mut self) {
+        self.alike = Alike::NONE;
+        self.mark = self.pending.mark();
+        self.renew();
+    }
+
     /// The most outputs that are collected, as far as their type tells their bytes.
     pub(super) fn most(&self) -> usize {
         match Batch::<T>::EACH {
-            0 => MAX_BATCH,
-            each => (self.max_bytes / each).clamp(1, MAX_BATCH),
+            0 => self.max_messages,
+            each => (self.max_bytes / each).clamp(1, self.max_messages),
         }
     }
 

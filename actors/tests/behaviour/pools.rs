@@ -1,0 +1,370 @@
+//! Worker pools: several workers for one stage.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use mcpbus_actors::channel::Capacity;
+use mcpbus_actors::stage::{Context, Input, Out, Processor};
+use mcpbus_actors::supervisor::RestartPolicy;
+use mcpbus_actors::topology::{Placement, PoolOrder, Report, Topology, Workers};
+use mcpbus_actors::{Key, Message, Outcome, Reason};
+use proptest::prelude::*;
+
+use crate::{PLACEMENTS, assert_at_rest, collector};
+
+/// Only for tests that would otherwise hang when they fail.
+const GIVE_UP: Duration = Duration::from_secs(20);
+
+/// Where workers wait for each other, so that a test sees how many work at once without any clock.
+#[derive(Default)]
+struct Meeting {
+    state: Mutex<Met>,
+    changed: Condvar,
+}
+
+#[derive(Default, Clone, Copy)]
+struct Met {
+    started: u64,
+    inside: usize,
+    /// How often a group went on together.
+    rounds: u64,
+    gave_up: bool,
+}
+
+impl Meeting {
+    /// Waits until `group` workers are inside, or no more than `all` will come.
+    fn wait(&self, group: usize, all: u64) {
+        let mut state = self.state.lock().unwrap();
+        state.started += 1;
+        state.inside += 1;
+        if state.inside == group || state.started == all {
+            state.inside = 0;
+            state.rounds += 1;
+            self.changed.notify_all();
+            return;
+        }
+        let round = state.rounds;
+        let waiting = |state: &mut Met| state.rounds == round && !state.gave_up;
+        let (mut state, timeout) = self
+            .changed
+            .wait_timeout_while(state, GIVE_UP, waiting)
+            .unwrap();
+        state.gave_up |= timeout.timed_out();
+    }
+}
+
+/// In how many rounds so many workers are done with `all` messages, where each waits for as many others as there are.
+fn rounds(workers: usize, all: u64, order: PoolOrder) -> u64 {
+    let meeting = Arc::new(Meeting::default());
+    let inside = Arc::clone(&meeting);
+    let mut t = Topology::new("rounds");
+    let source = t.produce_iter("source", 0..all);
+    let workers_of = Workers::new(workers).order(order);
+    let done = t.pool(
+        "wait",
+        source,
+        workers_of,
+        move |n: &u64, out: &mut Out<'_, u64>| {
+            inside.wait(workers, all);
+            out.emit(*n);
+        },
+    );
+    let (seen, consumer) = collector();
+    t.consume("store", done, consumer);
+    let report = t.run_blocking().unwrap();
+    assert_at_rest(&report);
+    let mut seen = seen.lock().unwrap().clone();
+    seen.sort_unstable();
+    assert_eq!(seen, (0..all).collect::<Vec<_>>());
+    let state = *meeting.state.lock().unwrap();
+    assert!(!state.gave_up, "fewer than {workers} worked at once");
+    state.rounds
+}
+
+#[test]
+fn as_many_workers_as_there_are_wait_at_once() {
+    let one = rounds(1, 200, PoolOrder::Unordered);
+    assert_eq!(one, 200);
+    for workers in [2, 4, 8] {
+        let many = rounds(workers, 200, PoolOrder::Unordered);
+        // The last ones may be alone: nobody is left to wait with them.
+        let most = one.div_ceil(workers as u64) + 2;
+        assert!(
+            many <= most,
+            "{workers} workers needed {many} rounds, more than {most}"
+        );
+    }
+}
+
+#[test]
+fn a_worker_that_is_stuck_keeps_no_more_than_its_own_queue() {
+    let all = 500;
+    for queue in [1, 3] {
+        let done = Arc::new((Mutex::new(0u64), Condvar::new()));
+        let shared = Arc::clone(&done);
+        let mut t = Topology::new("stuck");
+        t.restart_policy(RestartPolicy::never());
+        let source = t.produce_iter("source", 0..all);
+        let workers = Workers::new(2).queue(queue);
+        let out = t.pool(
+            "work",
+            source,
+            workers,
+            move |n: &u64, out: &mut Out<'_, u64>| {
+                let (count, changed) = &*shared;
+                let mut count = count.lock().unwrap();
+                if *n == 0 {
+                    // Behind this one wait what it took along and what lies in its queue.
+                    let others = all - 1 - 2 * queue as u64;
+                    let waiting = |count: &mut u64| *count < others;
+                    count = changed
+                        .wait_timeout_while(count, GIVE_UP, waiting)
+                        .unwrap()
+                        .0;
+                    assert!(
+                        *count >= others,
+                        "the other worker stood still after {count}"
+                    );
+                }
+                *count += 1;
+                changed.notify_all();
+                out.emit(*n);
+            },
+        );
+        let (seen, consumer) = collector();
+        t.consume("store", out, consumer);
+        let report = t.run_blocking().unwrap();
+        assert_at_rest(&report);
+        assert_eq!(seen.lock().unwrap().len() as u64, all);
+        assert_eq!(report.stage("work.1").unwrap().panics, 0);
+    }
+}
+
+#[test]
+fn an_output_is_sent_before_the_next_message_is_handled() {
+    let seen = Arc::new((Mutex::new(0u64), Condvar::new()));
+    let (handled, stored) = (Arc::clone(&seen), Arc::clone(&seen));
+    let mut t = Topology::new("prompt");
+    t.restart_policy(RestartPolicy::never());
+    let source = t.produce_iter("source", 0..50u64);
+    let work = move |n: &u64, out: &mut Out<'_, u64>| {
+        let (count, changed) = &*handled;
+        let waiting = |count: &mut u64| *count < *n;
+        let count = changed
+            .wait_timeout_while(count.lock().unwrap(), GIVE_UP, waiting)
+            .unwrap()
+            .0;
+        assert!(*count >= *n, "what was emitted before {n} has not arrived");
+        out.emit(*n);
+    };
+    let out = t.pool("work", source, Workers::new(1), work);
+    t.consume("store", out, move |_: &u64| {
+        *stored.0.lock().unwrap() += 1;
+        stored.1.notify_all();
+    });
+    let report = t.run_blocking().unwrap();
+    assert_at_rest(&report);
+    assert_eq!(report.stage("work.1").unwrap().panics, 0);
+}
+
+/// A number whose key is its last digit.
+#[derive(Clone, Debug, PartialEq, Message)]
+struct Keyed {
+    #[message(key)]
+    key: u64,
+    number: u64,
+}
+
+fn keyed(number: u64) -> Keyed {
+    Keyed {
+        key: number % 10,
+        number,
+    }
+}
+
+/// What becomes of a number.
+fn expected(number: u64) -> Option<Vec<u64>> {
+    match number % 23 {
+        // Refused, and a panic.
+        7 | 11 => None,
+        3 => Some(Vec::new()),
+        5 => Some(vec![number; 3]),
+        _ => Some(vec![number]),
+    }
+}
+
+/// Gives what is expected, at the second attempt where the number says so.
+#[derive(Clone, Default)]
+struct Work {
+    tried: Option<u64>,
+}
+
+impl Processor<Keyed, Keyed> for Work {
+    fn process(
+        &mut self,
+        input: Input<'_, Keyed>,
+        out: &mut Out<'_, Keyed>,
+        _: &mut Context<'_>,
+    ) -> Outcome {
+        let number = input.number;
+        for number in expected(number).unwrap_or(vec![number]) {
+            out.emit(keyed(number));
+        }
+        assert!(number % 23 != 11, "{number} is bad");
+        if number % 23 == 7 {
+            return Outcome::reject(Reason::Rejected);
+        }
+        if number % 19 == 2 && self.tried != Some(number) {
+            self.tried = Some(number);
+            return Outcome::retry();
+        }
+        Outcome::Done
+    }
+}
+
+fn run(count: u64, workers: Workers, capacity: usize, placement: Placement) -> (Vec<u64>, Report) {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&seen);
+    let mut t = Topology::new("pool");
+    t.placement(placement);
+    t.default_capacity(Capacity::messages(capacity));
+    t.restart_policy(RestartPolicy {
+        max_restarts: u32::MAX,
+        first_pause: Duration::ZERO,
+        ..Default::default()
+    });
+    let source = t.produce_iter("source", (0..count).map(keyed));
+    let out = t.pool("work", source, workers, Work::default());
+    t.consume("store", out, move |keyed: &Keyed| {
+        keep.lock().unwrap().push(keyed.number)
+    });
+    let report = t.run_blocking().unwrap();
+    let seen = seen.lock().unwrap().clone();
+    (seen, report)
+}
+
+fn by_key(numbers: &[u64]) -> BTreeMap<u64, Vec<u64>> {
+    let mut keys = BTreeMap::<u64, Vec<u64>>::new();
+    for number in numbers {
+        keys.entry(number % 10).or_default().push(*number);
+    }
+    keys
+}
+
+fn workers() -> impl Strategy<Value = Workers> {
+    let order = prop_oneof![Just(PoolOrder::Unordered), Just(PoolOrder::ByKey)];
+    (1..6usize, order, 1..4usize, any::<bool>()).prop_map(|(count, order, queue, threads)| {
+        let workers = Workers::new(count).order(order).queue(queue);
+        if threads {
+            workers
+        } else {
+            workers.without_threads()
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Against one worker that takes one message after the other.
+    #[test]
+    fn a_pool_gives_what_one_worker_gives(
+        workers in workers(),
+        count in 0..400u64,
+        capacity in 1..20usize,
+        placement in 0..3usize,
+    ) {
+        let (seen, report) = run(count, workers, capacity, PLACEMENTS[placement]);
+        prop_assert_eq!(report.ledger.residual(), 0, "{}", report);
+        prop_assert_eq!(report.ledger.total().held, 0, "{}", report);
+        let model: Vec<u64> = (0..count).filter_map(expected).flatten().collect();
+        let of = |reason, number| (
+            report.ledger.total().dead.get(reason),
+            (0..count).filter(|n| n % 23 == number).count() as u64,
+        );
+        let (rejected, expected_rejected) = of(Reason::Rejected, 7);
+        prop_assert_eq!(rejected, expected_rejected);
+        let (panicked, expected_panicked) = of(Reason::Panic, 11);
+        prop_assert_eq!(panicked, expected_panicked);
+        if workers.order_of_outputs() == PoolOrder::ByKey {
+            prop_assert_eq!(by_key(&seen), by_key(&model));
+        } else {
+            let (mut seen, mut model) = (seen, model);
+            seen.sort_unstable();
+            model.sort_unstable();
+            prop_assert_eq!(seen, model);
+        }
+    }
+}
+
+#[test]
+fn a_key_always_has_the_same_worker() {
+    let seen = Arc::new(Mutex::new(BTreeMap::<Option<Key>, Vec<usize>>::new()));
+    let shared = Arc::clone(&seen);
+    let mut t = Topology::new("sticky");
+    let source = t.produce_iter("source", (0..300).map(keyed));
+    let workers = Workers::new(4).order(PoolOrder::ByKey);
+    let out = t.pool_with("work", source, workers, move |worker| {
+        let seen = Arc::clone(&shared);
+        move |keyed: &Keyed, out: &mut Out<'_, u64>| {
+            seen.lock()
+                .unwrap()
+                .entry(keyed.key())
+                .or_default()
+                .push(worker);
+            out.emit(keyed.number);
+        }
+    });
+    t.consume("store", out, |_: &u64| ());
+    assert_at_rest(&t.run_blocking().unwrap());
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), 10);
+    assert!(
+        seen.values()
+            .all(|workers| workers.iter().all(|one| *one == workers[0]))
+    );
+    let used: std::collections::BTreeSet<usize> = seen.values().map(|workers| workers[0]).collect();
+    assert!(used.len() > 1);
+}
+
+#[test]
+fn a_plan_shows_the_workers_and_bounds_what_they_hold() {
+    let mut t = Topology::new("plan");
+    let source = t.produce_iter("source", 0..3u64);
+    let out = t.pool(
+        "work",
+        source,
+        Workers::new(3).queue(2),
+        |n: &u64, out: &mut Out<'_, u64>| {
+            out.emit(*n);
+        },
+    );
+    t.consume("store", out, |_: &u64| ());
+    let plan = t.plan();
+    let names: Vec<&str> = plan
+        .stages
+        .iter()
+        .map(|stage| stage.name.as_str())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "source",
+            "work.dispatch",
+            "work.1",
+            "work.2",
+            "work.3",
+            "work",
+            "store"
+        ]
+    );
+    assert!(plan.stages[2..5].iter().all(|worker| worker.on_thread));
+    let edge = plan
+        .edges
+        .iter()
+        .find(|edge| edge.name == "work.dispatch->work.2")
+        .unwrap();
+    assert_eq!(edge.capacity.max_messages(), 2);
+}
