@@ -84,6 +84,23 @@ impl<M: Message> Inlet<M> {
         }
     }
 
+    /// Takes nothing from this edge, or takes from it again; other edges go on.
+    pub(crate) fn set_paused(&mut self, edge: EdgeId, paused: bool) {
+        match self {
+            Self::Channel(receiver) if paused => receiver.pause(edge),
+            Self::Channel(receiver) => receiver.resume(edge),
+            Self::Thread(inbox) => inbox.set_paused(edge, paused),
+        }
+    }
+
+    /// Whether this edge is empty and will stay so. Asked after [`Inlet::poll_take`] had nothing.
+    pub(crate) fn is_over(&self, edge: EdgeId) -> bool {
+        match self {
+            Self::Channel(receiver) => receiver.is_over(edge),
+            Self::Thread(inbox) => inbox.is_over(edge),
+        }
+    }
+
     /// Nothing more comes in; what is queued can still be taken.
     pub(crate) fn close(&mut self) {
         match self {

@@ -65,6 +65,14 @@ impl<M: Message> Core<M> {
         state.closed || state.edges[edge].ended
     }
 
+    /// Whether an edge is empty and nobody can send into it any more.
+    pub(super) fn is_over(&self, edge: usize) -> bool {
+        let mut state = self.lock();
+        let closed = state.closed;
+        let slot = &mut state.edges[edge];
+        (closed || slot.ended || slot.senders == 0) && slot.queued().messages == 0
+    }
+
     /// Ends one edge: its senders learn that it is closed, what is queued stays to be taken.
     pub(super) fn end_edge(&self, edge: usize) {
         let mut wakers = Wakers::new();

@@ -140,6 +140,11 @@ impl<M: Message> Receiver<M> {
         self.core.set_paused(edge.0, false);
     }
 
+    /// Whether this edge is empty and nobody can send into it any more.
+    pub(crate) fn is_over(&self, edge: EdgeId) -> bool {
+        self.core.is_over(edge.0)
+    }
+
     /// Accepts nothing more; what is queued can still be received.
     pub fn close(&self) {
         self.core.close();

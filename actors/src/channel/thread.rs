@@ -119,6 +119,7 @@ struct ThreadReceiver<M> {
     gauge: Arc<Gauge>,
     stash: Batch<M>,
     finished: bool,
+    paused: bool,
 }
 
 fn edge<M: Message>(capacity: Capacity) -> (ThreadSender<M>, ThreadReceiver<M>) {
@@ -154,6 +155,7 @@ fn edge<M: Message>(capacity: Capacity) -> (ThreadSender<M>, ThreadReceiver<M>) 
             gauge,
             stash: Batch::new(),
             finished: false,
+            paused: false,
         },
     )
 }
@@ -301,6 +303,9 @@ impl<M: Message> ThreadInbox<M> {
         for step in 0..count {
             let index = (self.next + step) % count;
             let edge = &mut self.edges[index];
+            if edge.paused {
+                continue;
+            }
             if edge.stash.is_empty() && !edge.finished {
                 match edge.queue.try_recv() {
                     Ok(mut received) => {
@@ -351,6 +356,17 @@ impl<M: Message> ThreadInbox<M> {
         gauge.in_hand.store(in_hand, Ordering::Release);
     }
 
+    /// As [`Receiver::pause`](super::Receiver::pause) and its contrary.
+    pub(crate) fn set_paused(&mut self, edge: EdgeId, paused: bool) {
+        self.edges[edge.0].paused = paused;
+    }
+
+    /// Whether an edge that was looked at is empty and will stay so.
+    pub(crate) fn is_over(&self, edge: EdgeId) -> bool {
+        let edge = &self.edges[edge.0];
+        (edge.finished || self.closed) && edge.stash.is_empty()
+    }
+
     pub(crate) fn close(&mut self) {
         self.closed = true;
         for edge in &self.edges {
@@ -360,7 +376,8 @@ impl<M: Message> ThreadInbox<M> {
     }
 
     pub(crate) fn register<'a>(&'a self, waits: &mut Waits<'a>) {
-        for edge in self.edges.iter().filter(|edge| !edge.finished) {
+        let open = |edge: &&ThreadReceiver<M>| !edge.finished && !edge.paused;
+        for edge in self.edges.iter().filter(open) {
             waits.select.recv(&edge.queue);
         }
     }

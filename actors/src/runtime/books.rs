@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use smallvec::SmallVec;
 
 use super::turn::TurnEnvironment;
-use crate::channel::{EdgeId, Settlement};
+use crate::channel::{EdgeId, Inlet, Settlement};
 use crate::message::{Envelope, Header, Message, Outcome, Reason, Rejection};
 use crate::stage::{Held, Lease, Leases};
 use crate::telemetry::EdgeTelemetry;
@@ -43,6 +43,50 @@ impl Books {
         let book = &mut self.edges[edge.0];
         book.touched = true;
         book
+    }
+
+    /// Tells the edges about outcomes whose outputs have been accepted; `in_hand` counts what is held of an edge. How many
+    /// inputs have ended.
+    #[inline]
+    pub(super) fn settle<M: Message>(
+        &mut self,
+        inlet: &Inlet<M>,
+        in_hand: impl Fn(EdgeId) -> u64,
+    ) -> u64 {
+        let mut ended = 0;
+        for (index, book) in self.edges.iter_mut().enumerate() {
+            if !std::mem::take(&mut book.touched) {
+                continue;
+            }
+            let edge = EdgeId(index);
+            let in_hand = in_hand(edge);
+            let telemetry = self.telemetry.get(index);
+            if std::mem::take(&mut book.rare) {
+                inlet.settle(edge, &book.settlement, in_hand);
+                ended += book.settlement.total();
+                if let Some(telemetry) = telemetry {
+                    telemetry.settled(&book.settlement);
+                }
+                book.settlement = Settlement::default();
+            } else {
+                let delivered = std::mem::take(&mut book.settlement.delivered);
+                inlet.settle_delivered(edge, delivered, in_hand);
+                ended += delivered;
+                if let Some(telemetry) = telemetry {
+                    telemetry.delivered(delivered);
+                }
+            }
+        }
+        ended
+    }
+
+    /// What was handled but whose outputs were not accepted is given up.
+    pub(super) fn cancel_delivered(&mut self) {
+        for book in self.edges.iter_mut().filter(|book| book.touched) {
+            let delivered = std::mem::take(&mut book.settlement.delivered);
+            book.settlement.cancelled += delivered;
+            book.rare = true;
+        }
     }
 
     /// For any outcome.

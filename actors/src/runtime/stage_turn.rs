@@ -7,7 +7,7 @@ use super::books::{Books, bury, settle_leases};
 use super::hand::Hand;
 use super::stint::{Stint, Unusual};
 use super::turn::{MAX_BATCH, MAX_TAKE, Next, Turn, TurnEnvironment, flush, guarded};
-use crate::channel::{Closed, EdgeId, Inlet, Settlement, Waits};
+use crate::channel::{Closed, Inlet, Waits};
 use crate::message::{Envelope, Outcome, Reason, Rejection, Time};
 use crate::stage::{Context as StageContext, Held, Lease, Leases, Outputs, Progress, Stage};
 use crate::telemetry::EdgeTelemetry;
@@ -258,29 +258,10 @@ impl<S: Stage> StageTurn<S> {
     /// Counts outcomes whose outputs have been accepted.
     fn settle(&mut self) {
         self.note_done();
-        let Some(inlet) = &self.inlet else { return };
-        for (index, book) in self.books.edges.iter_mut().enumerate() {
-            if !std::mem::take(&mut book.touched) {
-                continue;
-            }
-            let edge = EdgeId(index);
-            let in_hand = self.hand.held_of(edge) + self.leases.held_of(edge);
-            let telemetry = self.books.telemetry.get(index);
-            if std::mem::take(&mut book.rare) {
-                inlet.settle(edge, &book.settlement, in_hand);
-                self.consumed += book.settlement.total();
-                if let Some(telemetry) = telemetry {
-                    telemetry.settled(&book.settlement);
-                }
-                book.settlement = Settlement::default();
-            } else {
-                let delivered = std::mem::take(&mut book.settlement.delivered);
-                inlet.settle_delivered(edge, delivered, in_hand);
-                self.consumed += delivered;
-                if let Some(telemetry) = telemetry {
-                    telemetry.delivered(delivered);
-                }
-            }
+        if let Some(inlet) = &self.inlet {
+            let (hand, leases) = (&self.hand, &self.leases);
+            let in_hand = |edge| hand.held_of(edge) + leases.held_of(edge);
+            self.consumed += self.books.settle(inlet, in_hand);
         }
     }
 
@@ -448,12 +429,7 @@ impl<S: Stage> Turn for StageTurn<S> {
 
     fn cancel(&mut self) {
         self.note_done();
-        // What was handled but whose outputs were not accepted is given up as well.
-        for book in self.books.edges.iter_mut().filter(|book| book.touched) {
-            let delivered = std::mem::take(&mut book.settlement.delivered);
-            book.settlement.cancelled += delivered;
-            book.rare = true;
-        }
+        self.books.cancel_delivered();
         for (edge, count) in self.hand.give_up() {
             self.books.of(edge).cancelled += count;
         }

@@ -3,7 +3,7 @@
 //! What is counted: messages by weight, which is header, body and what the body owns; the places in batches that no message
 //! uses; and emptied batches that are kept for later. What allocators add to each allocation is not.
 
-use super::plan::{End, Plan};
+use super::plan::{End, Plan, Role};
 use crate::channel::{Capacity, TURN_BYTES};
 use crate::message::{Header, Message};
 use crate::stage::MAX_BATCH;
@@ -41,7 +41,7 @@ impl EdgeBound {
 
 impl Plan {
     /// The most bytes its messages can hold at once: per edge its queue and one batch of outputs of the stage before it, per
-    /// stage one batch in its hand, and the dead letters ([`EdgeBound`] says what is counted).
+    /// stage one batch in its hand (a merge: one of each input), and the dead letters ([`EdgeBound`] says what is counted).
     ///
     /// What comes on top: a single message heavier than the byte bound of its edge, what one handler call emits at once, and
     /// what stages keep, messages that they deferred included.
@@ -58,8 +58,14 @@ impl Plan {
             bound.queue.saturating_add(turn.unwrap_or(0))
         });
         let hands = self.stages.iter().map(|stage| {
-            let turns = stage.inputs.iter().filter_map(|edge| bounds.get(*edge));
-            turns.map(|bound| bound.turn).max().unwrap_or(0)
+            let inputs = stage.inputs.iter().filter_map(|edge| bounds.get(*edge));
+            let turns = inputs.map(|bound| bound.turn);
+            if stage.role == Role::Merge {
+                // It holds what was taken of each input until it may pass.
+                turns.fold(0, usize::saturating_add)
+            } else {
+                turns.max().unwrap_or(0)
+            }
         });
         let all = outputs.chain(hands).chain([self.dead_letter_bytes]);
         all.fold(0, usize::saturating_add)

@@ -389,17 +389,26 @@ impl Topology {
         ways: usize,
         factory: impl FnMut() -> S + Send + 'static,
     ) -> <S::Outputs as Outputs>::Ports {
-        let stage = self.stages.len();
-        let inputs = from
-            .into_ports()
-            .into_iter()
-            .filter_map(|port| self.connect(name, port, End::Stage(stage)))
-            .collect();
-        self.add_stage(name, role, inputs, Box::new(StagePart::new(factory)));
+        let inputs = self.connect_all(name, from.into_ports());
+        let part = Box::new(StagePart::new(factory));
+        let stage = self.add_stage(name, role, inputs, part);
         S::Outputs::declare(&mut Declare::new(self, stage), ways)
     }
 
-    fn add_stage(
+    /// Connects ports with the stage that is added next.
+    pub(super) fn connect_all<M: Message>(
+        &mut self,
+        name: &str,
+        ports: Vec<Port<M>>,
+    ) -> Vec<usize> {
+        let stage = End::Stage(self.stages.len());
+        let ports = ports.into_iter();
+        ports
+            .filter_map(|port| self.connect(name, port, stage.clone()))
+            .collect()
+    }
+
+    pub(super) fn add_stage(
         &mut self,
         name: &str,
         role: Role,

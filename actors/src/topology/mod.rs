@@ -16,6 +16,7 @@ mod bound;
 mod builder;
 mod check;
 mod fusion;
+mod merge;
 mod part;
 mod plan;
 mod planning;

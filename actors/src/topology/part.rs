@@ -6,8 +6,8 @@ use super::shared::Closer;
 use super::wiring::Wiring;
 use crate::channel::Inlet;
 use crate::message::Message;
-use crate::runtime::{Control, Emitter, SourceTurn, StageTurn, Turn, TurnEnvironment};
-use crate::stage::{Outputs, Source, Stage};
+use crate::runtime::{Control, Emitter, MergeTurn, SourceTurn, StageTurn, Turn, TurnEnvironment};
+use crate::stage::{Merger, Outlet, Outputs, Source, Stage};
 use crate::telemetry::EdgeTelemetry;
 
 /// A stage that is ready to run.
@@ -67,6 +67,47 @@ impl<S: Stage> Part for StagePart<S> {
             self.factory,
             inlet,
             ports,
+            telemetry,
+        )))
+    }
+}
+
+pub(super) struct MergePart<S: Merger> {
+    merger: S,
+    inlet: Option<(Inlet<S::Input>, Vec<EdgeTelemetry>)>,
+}
+
+impl<S: Merger> MergePart<S> {
+    pub(super) fn new(merger: S) -> Self {
+        Self {
+            merger,
+            inlet: None,
+        }
+    }
+}
+
+impl<S: Merger> Part for MergePart<S> {
+    fn open(&mut self, wiring: &mut Wiring<'_>) {
+        self.inlet = Some(wiring.inlet());
+    }
+
+    fn connect(
+        mut self: Box<Self>,
+        wiring: &mut Wiring<'_>,
+        environment: TurnEnvironment,
+        _: &Arc<Control>,
+    ) -> Runnable {
+        let (inlet, telemetry) = match self.inlet.take() {
+            Some(inlet) => inlet,
+            None => wiring.inlet(),
+        };
+        let port = Outlet::connect(wiring);
+        let merger = self.merger;
+        Runnable::Turns(Box::new(MergeTurn::new(
+            environment,
+            merger,
+            inlet,
+            port,
             telemetry,
         )))
     }

@@ -34,6 +34,8 @@ pub enum Role {
     Broadcast,
     /// Joins many into few.
     Aggregator,
+    /// Joins sorted inputs into one sorted output.
+    Merge,
     /// Takes messages, gives none.
     Consumer,
     /// A stage written against the contract itself.
@@ -51,6 +53,7 @@ impl Role {
             Self::Router => "router",
             Self::Broadcast => "broadcast",
             Self::Aggregator => "aggregator",
+            Self::Merge => "merge",
             Self::Consumer => "consumer",
             Self::Stage => "stage",
         }

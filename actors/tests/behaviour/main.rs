@@ -4,6 +4,7 @@
 //! - [`panics`]: a stage that panics costs one message, and too many panics end the run
 //! - [`leases`]: inputs that a stage holds beyond its handler
 //! - [`ends`]: how a run ends and pauses: drained, stopped, paused, resumed, run dry, stuck
+//! - [`merges`]: several sorted inputs as one
 //! - [`pools`]: several workers for one stage
 //! - [`timers`]: timers of stages
 //! - [`plans`]: what is said about a topology before it starts: its mistakes, its pictures, its bound
@@ -11,6 +12,7 @@
 
 mod ends;
 mod leases;
+mod merges;
 mod outcomes;
 mod panics;
 mod plans;

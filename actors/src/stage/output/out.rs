@@ -49,6 +49,12 @@ impl<'a, T: Message> Out<'a, T> {
         self.outlet.count_one();
     }
 
+    /// Passes a message on as it is: header (identity included) and body.
+    pub(crate) fn pass(&mut self, envelope: Envelope<T>) {
+        self.outlet.push_envelope(envelope);
+        self.outlet.count_one();
+    }
+
     /// Passes the input on as it is: header (identity included) and body.
     #[inline]
     pub fn forward(&mut self, input: Input<'_, T>) {
