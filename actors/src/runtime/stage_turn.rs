@@ -93,6 +93,7 @@ impl<S: Stage> StageTurn<S> {
             // One by one: a body may panic when it is dropped, and must be counted all the same.
             while let Some(message) = self.hand.batch.take_first() {
                 *expired += 1;
+                self.ports.ended(&message.0);
                 drop(message);
             }
             return budget.saturating_sub(before);
@@ -128,7 +129,9 @@ impl<S: Stage> StageTurn<S> {
             None => {}
             Some(Unusual::Expired) => {
                 self.books.of(self.hand.edge).expired += 1;
-                self.hand.batch.take_first();
+                if let Some(message) = self.hand.batch.take_first() {
+                    self.ports.ended(&message.0);
+                }
             }
             Some(Unusual::Outcome(outcome)) => self.not_done(outcome),
         }
@@ -200,6 +203,7 @@ impl<S: Stage> StageTurn<S> {
     /// The first message becomes a dead letter.
     fn bury(&mut self, rejection: Rejection) {
         if let Some((header, body)) = self.hand.batch.take_first() {
+            self.ports.ended(&header);
             bury(
                 &mut self.books,
                 &self.environment,

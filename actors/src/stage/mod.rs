@@ -39,7 +39,7 @@ pub use output::{AnyOutlet, Out, OutWays, Outlet, Prompt, Shared, Ways};
 pub use outputs::Outputs;
 #[doc(hidden)]
 pub use outputs::{Connect, Declare};
-pub(crate) use pool::{DispatchStage, WorkerStage};
+pub(crate) use pool::{DispatchStage, OrderedWorkerStage, Sequence, WorkerStage};
 pub use port::Port;
 pub use role::{
     Aggregator, ByKey, Consumer, Fold, FromIterator, Owned, Processor, Producer, RoundRobin, Route,

@@ -33,6 +33,12 @@ pub trait Outputs: Send + 'static {
     fn mark(&mut self);
     /// Takes back what was emitted since the mark.
     fn rollback(&mut self);
+    /// A message has ended without being handled: it expired, was refused or made its handler panic, and what it emitted was
+    /// taken back. For outputs that tell of every message.
+    #[doc(hidden)]
+    fn ended(&mut self, header: &Header) {
+        let _ = header;
+    }
     /// How many outputs wait to be sent.
     fn pending(&self) -> usize;
     /// Whether they hold as much as they should before they are sent.

@@ -7,7 +7,10 @@ use super::plan::Role;
 use super::port::IntoPorts;
 use crate::channel::Capacity;
 use crate::message::Message;
-use crate::stage::{DispatchStage, Port, Processor, RouterStage, WorkerStage, by_key};
+use crate::stage::{
+    DispatchStage, OrderedWorkerStage, Outputs, Port, Processor, RouterStage, Sequence, Stage,
+    WorkerStage, by_key,
+};
 
 /// In which order the outputs of a pool come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -15,6 +18,9 @@ pub enum PoolOrder {
     /// As workers are done. Each message goes to the first worker that has room, so none is idle while there is work.
     #[default]
     Unordered,
+    /// As their inputs came. Each message goes to the first worker that has room; what is done before its turn waits in the
+    /// edge behind its worker, which goes on until that is full.
+    Ordered,
     /// As their inputs came, for each key. A key always has the same worker, so other keys of that worker wait while it is
     /// busy; messages without a key have the first worker.
     ByKey,
@@ -43,6 +49,7 @@ pub struct Workers {
     count: usize,
     order: PoolOrder,
     queue: usize,
+    ahead: Option<usize>,
     threads: bool,
 }
 
@@ -53,6 +60,7 @@ impl Workers {
             count: if count == 0 { 1 } else { count },
             order: PoolOrder::Unordered,
             queue: 1,
+            ahead: None,
             threads: true,
         }
     }
@@ -68,6 +76,13 @@ impl Workers {
     /// it out more cheaply.
     pub const fn queue(mut self, messages: usize) -> Self {
         self.queue = if messages == 0 { 1 } else { messages };
+        self
+    }
+
+    /// How many outputs of each worker may wait (at least 1), in an ordered pool for those before them; as many as other
+    /// edges hold if nothing is said.
+    pub const fn ahead(mut self, messages: usize) -> Self {
+        self.ahead = Some(messages);
         self
     }
 
@@ -89,7 +104,8 @@ impl Topology {
     /// Adds a processor with several workers, each a clone of `processor`; another clone takes its place after a panic.
     ///
     /// In plans and reports it is one stage that hands out, `name.dispatch`, the workers `name.1`, `name.2` and so on, and one
-    /// that puts their outputs together, `name`. A message that fails, expires or panics at a worker ends there, as at any
+    /// that puts their outputs together, `name`. In an ordered pool messages get a new identity when they are handed out: their
+    /// sequence is their number in the pool. A message that fails, expires or panics at a worker ends there, as at any
     /// stage, and the other workers go on.
     pub fn pool<I, O, P>(
         &mut self,
@@ -122,29 +138,56 @@ impl Topology {
         F: FnMut(usize) -> P + Clone + Send + 'static,
     {
         let dispatch = format!("{name}.dispatch");
+        let ordered = workers.order == PoolOrder::Ordered;
         let ways = match workers.order {
-            PoolOrder::Unordered => self.add(
-                &dispatch,
-                Role::Router,
-                from,
-                workers.count,
-                DispatchStage::new,
-            ),
+            PoolOrder::Unordered | PoolOrder::Ordered => {
+                let stage = move || DispatchStage::new(ordered);
+                self.add(&dispatch, Role::Router, from, workers.count, stage)
+            }
             PoolOrder::ByKey => self.route_to(&dispatch, from, workers.count, by_key()),
         };
-        let mut done = Vec::with_capacity(workers.count);
+        if ordered {
+            let done = self.workers(name, ways, workers, factory, OrderedWorkerStage::new);
+            return self.add_merge(name, done, Sequence::new(workers.count));
+        }
+        let done = self.workers(name, ways, workers, factory, WorkerStage::new);
+        self.join(name, done)
+    }
+
+    /// The workers, and the ports of what they give.
+    fn workers<I, T, P, F, S>(
+        &mut self,
+        name: &str,
+        ways: Vec<Port<I>>,
+        workers: Workers,
+        factory: F,
+        stage: fn(P) -> S,
+    ) -> Vec<Port<T>>
+    where
+        I: Message,
+        T: Message,
+        P: 'static,
+        F: FnMut(usize) -> P + Clone + Send + 'static,
+        S: Stage<Input = I>,
+        S::Outputs: Outputs<Ports = Port<T>>,
+    {
+        let mut done = Vec::with_capacity(ways.len());
         for (number, way) in ways.into_iter().enumerate() {
             let worker = format!("{name}.{}", number + 1);
             let way = way.capacity(Capacity::messages(workers.queue));
             let mut factory = factory.clone();
-            done.push(self.add(&worker, Role::Processor, way, 1, move || {
-                WorkerStage::new(factory(number))
-            }));
+            let mut port = self.add(&worker, Role::Processor, way, 1, move || {
+                stage(factory(number))
+            });
+            if let Some(ahead) = workers.ahead {
+                port = port.capacity(Capacity::messages(ahead));
+            }
+            done.push(port);
             if workers.threads {
                 self.on_thread(&worker);
             }
         }
-        self.join(name, done)
+        done
     }
 
     /// Several outputs as one, as they come.

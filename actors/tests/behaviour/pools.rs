@@ -6,10 +6,11 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use mcpbus_actors::channel::Capacity;
+use mcpbus_actors::runtime::StageStatus;
 use mcpbus_actors::stage::{Context, Input, Out, Processor};
 use mcpbus_actors::supervisor::RestartPolicy;
 use mcpbus_actors::topology::{Placement, PoolOrder, Report, Topology, Workers};
-use mcpbus_actors::{Key, Message, Outcome, Reason};
+use mcpbus_actors::{Envelope, Key, ManualClock, Message, Outcome, Reason, Time};
 use proptest::prelude::*;
 
 use crate::{PLACEMENTS, assert_at_rest, collector};
@@ -34,12 +35,12 @@ struct Met {
 }
 
 impl Meeting {
-    /// Waits until `group` workers are inside, or no more than `all` will come.
+    /// Waits until `group` workers are inside. The last ones of `all` do not wait: each may lie in the queue of one who does.
     fn wait(&self, group: usize, all: u64) {
         let mut state = self.state.lock().unwrap();
         state.started += 1;
         state.inside += 1;
-        if state.inside == group || state.started == all {
+        if state.inside == group || all - state.started < group as u64 {
             state.inside = 0;
             state.rounds += 1;
             self.changed.notify_all();
@@ -89,8 +90,8 @@ fn as_many_workers_as_there_are_wait_at_once() {
     assert_eq!(one, 200);
     for workers in [2, 4, 8] {
         let many = rounds(workers, 200, PoolOrder::Unordered);
-        // The last ones may be alone: nobody is left to wait with them.
-        let most = one.div_ceil(workers as u64) + 2;
+        // The last ones do not wait for each other.
+        let most = one.div_ceil(workers as u64) + workers as u64;
         assert!(
             many <= most,
             "{workers} workers needed {many} rounds, more than {most}"
@@ -254,7 +255,11 @@ fn by_key(numbers: &[u64]) -> BTreeMap<u64, Vec<u64>> {
 }
 
 fn workers() -> impl Strategy<Value = Workers> {
-    let order = prop_oneof![Just(PoolOrder::Unordered), Just(PoolOrder::ByKey)];
+    let order = prop_oneof![
+        Just(PoolOrder::Unordered),
+        Just(PoolOrder::Ordered),
+        Just(PoolOrder::ByKey)
+    ];
     (1..6usize, order, 1..4usize, any::<bool>()).prop_map(|(count, order, queue, threads)| {
         let workers = Workers::new(count).order(order).queue(queue);
         if threads {
@@ -288,15 +293,122 @@ proptest! {
         prop_assert_eq!(rejected, expected_rejected);
         let (panicked, expected_panicked) = of(Reason::Panic, 11);
         prop_assert_eq!(panicked, expected_panicked);
-        if workers.order_of_outputs() == PoolOrder::ByKey {
-            prop_assert_eq!(by_key(&seen), by_key(&model));
-        } else {
-            let (mut seen, mut model) = (seen, model);
-            seen.sort_unstable();
-            model.sort_unstable();
-            prop_assert_eq!(seen, model);
+        match workers.order_of_outputs() {
+            PoolOrder::Ordered => prop_assert_eq!(seen, model),
+            PoolOrder::ByKey => prop_assert_eq!(by_key(&seen), by_key(&model)),
+            PoolOrder::Unordered => {
+                let (mut seen, mut model) = (seen, model);
+                seen.sort_unstable();
+                model.sort_unstable();
+                prop_assert_eq!(seen, model);
+            }
         }
     }
+}
+
+#[test]
+fn an_ordered_pool_goes_ahead_within_its_bound() {
+    let (queue, ahead) = (2, 10);
+    let gate = Arc::new((Mutex::new((0usize, false)), Condvar::new()));
+    let shared = Arc::clone(&gate);
+    let mut t = Topology::new("ahead");
+    let source = t.produce_iter("source", 0..10_000u64);
+    let workers = Workers::new(3)
+        .order(PoolOrder::Ordered)
+        .queue(queue)
+        .ahead(ahead);
+    let out = t.pool(
+        "work",
+        source,
+        workers,
+        move |n: &u64, out: &mut Out<'_, u64>| {
+            let (state, changed) = &*shared;
+            let state = state.lock().unwrap();
+            if *n == 0 {
+                drop(changed.wait_while(state, |(_, open)| !*open).unwrap());
+            } else {
+                let mut state = state;
+                state.0 += 1;
+            }
+            out.emit(*n);
+        },
+    );
+    let (seen, consumer) = collector();
+    t.consume("store", out, consumer);
+    t.placement(Placement::Threads);
+    let mut running = t.start().unwrap();
+    // Until nothing moves any more.
+    let stands = |report: &Report| {
+        let waits = |stage: &str| report.stage(stage).unwrap().status == StageStatus::Waiting;
+        ["source", "work.dispatch", "work.2", "work.3", "work"]
+            .into_iter()
+            .all(waits)
+    };
+    let mut count = 0;
+    loop {
+        let report = running.report();
+        let now = gate.0.lock().unwrap().0;
+        if stands(&report) && now == count && now >= 2 * ahead {
+            break;
+        }
+        count = now;
+        std::thread::yield_now();
+    }
+    // Each of the others: what lies in its edge, what was taken of it, and what it holds itself.
+    assert!(count <= 2 * (2 * ahead + 2), "{count} messages were ahead");
+    assert!(seen.lock().unwrap().is_empty());
+    gate.0.lock().unwrap().1 = true;
+    gate.1.notify_all();
+    let report = running.wait_blocking().unwrap();
+    assert_at_rest(&report);
+    assert_eq!(*seen.lock().unwrap(), (0..10_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_ordered_pool_does_not_wait_for_what_expired() {
+    let clock = ManualClock::new();
+    let mut t = Topology::new("expired");
+    t.placement(Placement::Threads);
+    t.clock(clock.clone());
+    let rx = t.input::<u64>("rx");
+    let workers = Workers::new(2).order(PoolOrder::Ordered);
+    let advance = clock.clone();
+    let out = t.pool(
+        "work",
+        rx,
+        workers,
+        move |n: &u64, out: &mut Out<'_, u64>| {
+            if *n == 1 {
+                advance.set(Time::from_nanos(50));
+            }
+            out.emit(*n);
+        },
+    );
+    t.output("tx", out);
+    let mut running = t.start().unwrap();
+    let sender = running.take_input::<u64>("rx").unwrap();
+    let mut receiver = running.take_output::<u64>("tx").unwrap();
+    for body in 0..20u64 {
+        let mut envelope = Envelope::new(body);
+        let deadline = if body % 3 == 2 { 40 } else { 1000 };
+        envelope
+            .header
+            .set_deadline(Some(Time::from_nanos(deadline)));
+        if body == 2 {
+            assert_eq!(
+                (receiver.blocking_recv(), receiver.blocking_recv()),
+                (Some(0), Some(1))
+            );
+        }
+        sender.blocking_send_envelope(envelope).unwrap();
+    }
+    for body in (3..20).filter(|body| body % 3 != 2) {
+        assert_eq!(receiver.blocking_recv(), Some(body));
+    }
+    drop(sender);
+    let report = running.wait_blocking().unwrap();
+    assert_eq!(report.ledger.total().expired, 6);
+    assert_at_rest(&report);
 }
 
 #[test]

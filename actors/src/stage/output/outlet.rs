@@ -220,7 +220,7 @@ impl<T: Message> Outlet<T> {
     }
 
     /// Adds an output of whose header nothing is known.
-    pub(super) fn push_envelope(&mut self, envelope: Envelope<T>) {
+    pub(in crate::stage) fn push_envelope(&mut self, envelope: Envelope<T>) {
         self.pending.push(envelope);
         self.alike = Alike::NONE;
     }
