@@ -3,6 +3,7 @@
 //! * [`Stage`] is the contract: it gets one [`Input`] at a time, writes to its outputs, and answers an
 //!   [`Outcome`](crate::Outcome). It owns no clock, no task, no socket.
 //! * [`Producer`], [`Processor`], [`Router`], [`Aggregator`] and [`Consumer`] are the roles; closures are roles too.
+//! * [`window`] has aggregators by event time, by session and by number, per key; [`sorted_by`] merges sorted inputs.
 //! * [`Port`] stands for an output until a topology connects it.
 //! * [`DeadLetters`] keeps what could not be handled; [`Trial`] runs a stage by hand in tests.
 //!
@@ -24,6 +25,7 @@ mod port;
 mod role;
 pub mod steps;
 mod trial;
+pub mod window;
 
 pub use adapter::{
     AggregatorStage, BroadcastStage, ConsumerStage, ProcessorStage, ProducerSource, RouterStage,

@@ -7,6 +7,7 @@
 //! - [`merges`]: several sorted inputs as one
 //! - [`pools`]: several workers for one stage
 //! - [`timers`]: timers of stages
+//! - [`windows`]: windows account for every message
 //! - [`plans`]: what is said about a topology before it starts: its mistakes, its pictures, its bound
 #![allow(clippy::unwrap_used)]
 
@@ -18,6 +19,7 @@ mod panics;
 mod plans;
 mod pools;
 mod timers;
+mod windows;
 
 use std::sync::{Arc, Mutex};
 

@@ -89,13 +89,14 @@ fn as_many_workers_as_there_are_wait_at_once() {
     let one = rounds(1, 200, PoolOrder::Unordered);
     assert_eq!(one, 200);
     for workers in [2, 4, 8] {
-        let many = rounds(workers, 200, PoolOrder::Unordered);
-        // The last ones do not wait for each other.
-        let most = one.div_ceil(workers as u64) + workers as u64;
-        assert!(
-            many <= most,
-            "{workers} workers needed {many} rounds, more than {most}"
-        );
+        for order in [PoolOrder::Unordered, PoolOrder::Ordered] {
+            let many = rounds(workers, 200, order);
+            let most = one.div_ceil(workers as u64) + workers as u64;
+            assert!(
+                many <= most,
+                "{workers} workers needed {many} rounds, more than {most}"
+            );
+        }
     }
 }
 
