@@ -21,6 +21,8 @@ pub(crate) struct MergeTurn<S: Merger> {
     taken: Batch<S::Input>,
     /// The input whose front is in the merge's hands: a panic ends it.
     at_merger: Option<usize>,
+    /// The input whose front is being passed on.
+    passing: Option<usize>,
     books: Books,
     phase: Phase,
     finish_when_empty: bool,
@@ -68,6 +70,7 @@ impl<S: Merger> MergeTurn<S> {
             fronts: vec![Front::Empty; telemetry.len()],
             taken: Batch::new(),
             at_merger: None,
+            passing: None,
             books: Books::new(telemetry),
             phase: Phase::Open,
             finish_when_empty: false,
@@ -176,7 +179,9 @@ impl<S: Merger> MergeTurn<S> {
             self.books.of(EdgeId(index)).expired += 1;
         } else {
             self.port.mark();
+            self.passing = Some(index);
             self.merger.pass(index, envelope, &mut self.port.view(None));
+            self.passing = None;
             self.books.touch(EdgeId(index)).settlement.delivered += 1;
         }
         self.pull(index, now);
@@ -187,6 +192,12 @@ impl<S: Merger> MergeTurn<S> {
         if let Some(index) = self.at_merger.take() {
             let rejection = Rejection::new(Reason::Panic, "the merge panicked on it");
             self.bury_front(index, rejection);
+        }
+        if let Some(index) = self.passing.take() {
+            // Only the weight of the message itself can have panicked, and it went with it.
+            self.port.rollback();
+            let dead = &mut self.books.of(EdgeId(index)).dead;
+            dead.add(Reason::Panic, 1);
         }
     }
 

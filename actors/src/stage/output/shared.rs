@@ -4,7 +4,7 @@ use std::task::Context as TaskContext;
 
 use super::{AnyOutlet, Out, Outlet};
 use crate::channel::Closed;
-use crate::message::{Batch, Header, Message};
+use crate::message::{Batch, Header, Message, Reason, Rejection};
 use crate::stage::DeadLetters;
 use crate::stage::outputs::{Connect, Declare, Outputs};
 use crate::stage::port::Port;
@@ -51,9 +51,16 @@ impl<T: Message> Shared<T> {
         }
     }
 
-    /// Offers the message in front to each edge in turn; whether one of them has taken it.
-    fn offer(&mut self, cx: &mut TaskContext<'_>) -> Result<bool, Closed> {
+    /// Offers the message in front to each edge in turn; whether it is gone. Where no edge waits for room, and all are full, it
+    /// becomes a dead letter of the edge whose turn it is.
+    fn offer(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        stage: &str,
+        dead_letters: &DeadLetters,
+    ) -> Result<bool, Closed> {
         let count = self.edges.len();
+        let mut waits = false;
         for step in 0..count {
             let way = (self.turn + step) % count;
             let outlet = &mut self.edges[way];
@@ -68,10 +75,18 @@ impl<T: Message> Shared<T> {
                 }
                 self.turn = (way + 1) % count;
             }
-            result?;
+            waits |= !result?;
             if self.front.is_empty() {
                 return Ok(true);
             }
+        }
+        if !waits && let Some(edge) = self.edges.get(self.turn).and_then(|way| way.edge.as_ref()) {
+            self.emitted += 1;
+            edge.count_refused(1);
+            let text = "all edges were full and their overflow policy is `fail`";
+            let rejection = Rejection::new(Reason::Quota, text);
+            dead_letters.add_all(stage, &rejection, &mut self.front);
+            return Ok(true);
         }
         Ok(false)
     }
@@ -85,8 +100,8 @@ impl<T: Message> AnyOutlet for Shared<T> {
     fn poll_flush(
         &mut self,
         cx: &mut TaskContext<'_>,
-        _: &str,
-        _: &DeadLetters,
+        stage: &str,
+        dead_letters: &DeadLetters,
     ) -> Result<bool, Closed> {
         if self.edges.is_empty() {
             return Ok(true);
@@ -96,7 +111,7 @@ impl<T: Message> AnyOutlet for Shared<T> {
                 // One by one: a batch that goes to one edge would leave the others without work.
                 self.collected.pending.move_to(&mut self.front, 1);
             }
-            if !self.offer(cx)? {
+            if !self.offer(cx, stage, dead_letters)? {
                 self.collected.sent();
                 return Ok(false);
             }
@@ -165,5 +180,65 @@ impl<T: Message> Outputs for Shared<T> {
             edges.push(wiring.outlet::<T>());
         }
         Self::of(edges)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::channel::{Capacity, EdgeSender, Overflow, PollSender, Receiver, inbox};
+    use crate::stage::DeadLetterLimits;
+    use std::task::Waker;
+
+    fn shared(overflow: Overflow) -> (Shared<u64>, Vec<Receiver<u64>>) {
+        let mut receivers = Vec::new();
+        let edges = (0..2).map(|_| {
+            let receiver = inbox();
+            let (_, sender) = receiver.add_edge(Capacity::messages(1), overflow);
+            receivers.push(receiver);
+            let mut outlet = Outlet::detached();
+            outlet.edge = Some(EdgeSender::Channel(PollSender::new(sender)));
+            outlet
+        });
+        (Shared::of(edges.collect()), receivers)
+    }
+
+    #[test]
+    fn each_message_goes_to_the_first_edge_with_room() {
+        let (mut shared, mut receivers) = shared(Overflow::Wait);
+        let dead_letters = DeadLetters::new(DeadLetterLimits::default(), None);
+        let mut cx = TaskContext::from_waker(Waker::noop());
+        (0..5u64).for_each(|n| shared.view(None).emit(n));
+        assert!(!shared.poll_flush(&mut cx, "s", &dead_letters).unwrap());
+        // Only the second one has room now, however often.
+        for expected in [1, 2] {
+            assert_eq!(receivers[1].try_recv(), Ok(expected));
+            assert!(!shared.poll_flush(&mut cx, "s", &dead_letters).unwrap());
+        }
+        assert_eq!(Outputs::pending(&shared), 1);
+        assert_eq!(receivers[0].try_recv(), Ok(0));
+        assert!(shared.poll_flush(&mut cx, "s", &dead_letters).unwrap());
+        assert_eq!(
+            (receivers[0].try_recv(), receivers[1].try_recv()),
+            (Ok(4), Ok(3))
+        );
+        assert_eq!(shared.emitted(), 5);
+    }
+
+    #[test]
+    fn where_no_edge_waits_what_all_refuse_is_a_dead_letter() {
+        let (mut shared, receivers) = shared(Overflow::Fail);
+        let dead_letters = DeadLetters::new(DeadLetterLimits::default(), None);
+        let mut cx = TaskContext::from_waker(Waker::noop());
+        (0..5u64).for_each(|n| shared.view(None).emit(n));
+        assert!(shared.poll_flush(&mut cx, "s", &dead_letters).unwrap());
+        let stats: Vec<_> = receivers.iter().flat_map(Receiver::stats).collect();
+        let dead: u64 = stats
+            .iter()
+            .map(|edge| edge.counts.dead.get(Reason::Quota))
+            .sum();
+        assert_eq!((dead, shared.emitted()), (3, 5));
+        assert!(stats.iter().all(|edge| edge.counts.residual() == 0));
     }
 }
