@@ -5,6 +5,7 @@
 //! - [`leases`]: inputs that a stage holds beyond its handler
 //! - [`ends`]: how a run ends and pauses: drained, stopped, paused, resumed, run dry, stuck
 //! - [`merges`]: several sorted inputs as one
+//! - [`pool_model`]: a pool gives what one worker gives
 //! - [`pools`]: several workers for one stage
 //! - [`timers`]: timers of stages
 //! - [`windows`]: windows account for every message
@@ -17,6 +18,7 @@ mod merges;
 mod outcomes;
 mod panics;
 mod plans;
+mod pool_model;
 mod pools;
 mod timers;
 mod windows;

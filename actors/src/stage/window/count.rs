@@ -43,7 +43,7 @@ pub fn tumbling_count<S, F>(size: u64, state: S, add: F) -> CountWindows<S, F> {
     sliding_count(size, size, state, add)
 }
 
-/// Windows of so many messages of a key, one beginning with every so manieth (at most `size`); each message is in all that
+/// Windows of so many messages of a key, one beginning every so many messages (at most `size`); each message is in all that
 /// overlap it: `size / every`, rounded up.
 pub fn sliding_count<S, F>(size: u64, every: u64, state: S, add: F) -> CountWindows<S, F> {
     let size = size.max(1);
