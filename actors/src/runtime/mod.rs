@@ -1,8 +1,8 @@
 //! What drives stages: one turn at a time, on tasks or on threads.
 //!
 //! A turn (sans-IO) takes a batch, lets the stage handle it, flushes the outputs and settles the inputs, and says what it
-//! waits for. A driver runs turns and reads the stage's commands in between; a group gives one driver or several their
-//! turns; a task or a thread runs the group.
+//! waits for; sources and merges have turns of their own. A driver runs turns and reads the stage's commands in between; a
+//! group gives one driver or several their turns; a task or a thread runs the group.
 //!
 //! Invariants:
 //! * a stage that waits for an output takes nothing more; its other outputs are flushed all the same;
