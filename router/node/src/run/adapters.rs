@@ -36,6 +36,8 @@ pub fn refused(refusal: Refusal) -> Outcome {
 pub struct Adapted<S> {
     stage: S,
     produced: Vec<Record>,
+    // When what was produced with a refused record is given out.
+    due: Option<Time>,
     // What the end of the input gave, until it is given out.
     last: Option<VecDeque<Record>>,
 }
@@ -46,6 +48,7 @@ impl<S: RecordStage> Adapted<S> {
         Self {
             stage,
             produced: Vec::new(),
+            due: None,
             last: None,
         }
     }
@@ -60,21 +63,30 @@ impl<S: RecordStage> Adapted<S> {
                 Outcome::Done
             }
             Err(refusal) => {
-                self.produced.clear();
+                // Windows that its time completes are made of others. With it they would not be given out: they are at once
+                // after it.
+                if !self.produced.is_empty() {
+                    self.due = Some(now);
+                }
                 refused(refusal)
             }
         }
     }
 
+    fn due(&self) -> Option<Time> {
+        self.due.or_else(|| self.stage.next_timeout())
+    }
+
     fn timeout(&mut self, out: &mut Out<'_, Record>, now: Time) {
+        self.due = None;
         self.stage.handle_timeout(now, &mut self.produced);
         self.produced.drain(..).for_each(|record| out.emit(record));
     }
 
     fn end(&mut self, out: &mut Out<'_, Record>) -> Progress {
-        let stage = &mut self.stage;
+        let (stage, produced) = (&mut self.stage, &mut self.produced);
         let last = self.last.get_or_insert_with(|| {
-            let mut records = Vec::new();
+            let mut records = std::mem::take(produced);
             stage.finish(&mut records);
             records.into()
         });
@@ -100,7 +112,7 @@ impl<S: RecordStage + 'static> Processor<Record, Record> for Adapted<S> {
     }
 
     fn next_timeout(&self) -> Option<Time> {
-        self.stage.next_timeout()
+        self.due()
     }
 
     fn handle_timeout(&mut self, out: &mut Out<'_, Record>, cx: &mut Context<'_>) {
@@ -123,7 +135,7 @@ impl<S: RecordStage + 'static> Aggregator<Record, Record> for Adapted<S> {
     }
 
     fn next_timeout(&self) -> Option<Time> {
-        self.stage.next_timeout()
+        self.due()
     }
 
     fn handle_timeout(&mut self, out: &mut Out<'_, Record>, cx: &mut Context<'_>) {
@@ -230,5 +242,42 @@ pub fn read_lines(stage: &str, mut source: LineSource, emitter: &Emitter<Record>
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::record::json::parse_object;
+    use mcpbus_actors::stage::{ProcessorStage, Trial};
+
+    /// Completes a window with each record, and refuses the record.
+    #[derive(Debug)]
+    struct Refuses;
+
+    impl RecordStage for Refuses {
+        fn take(
+            &mut self,
+            record: &Record,
+            _: Time,
+            out: &mut Vec<Record>,
+        ) -> Result<Taken, Refusal> {
+            out.push(record.clone());
+            Err(Refusal::decode("has no time"))
+        }
+    }
+
+    #[test]
+    fn a_refused_record_does_not_take_the_results_of_a_window_along() {
+        let mut trial: Trial<ProcessorStage<_, Record, Record>> =
+            Trial::of_processor(Adapted::new(Refuses));
+        let outcome = trial.give(parse_object(br#"{"k":1}"#, 1).unwrap());
+        assert!(matches!(outcome, Outcome::Reject(_)), "{outcome:?}");
+        trial.advance_to(Time::ZERO);
+        assert_eq!(trial.outputs().len(), 1);
+        trial.give(parse_object(br#"{"k":2}"#, 2).unwrap());
+        trial.finish();
+        assert_eq!(trial.outputs().len(), 1);
     }
 }

@@ -7,10 +7,11 @@ use crate::record::Record;
 
 /// Plain logic of a stage: looks at a record, gives zero or more.
 ///
-/// Laws: a stage neither reads a clock nor waits; `now` never goes back. A refused record is unchanged, and the
-/// stage's state is as if it had never been offered. After `finish` nothing is offered any more.
+/// Laws: a stage neither reads a clock nor waits; `now` never goes back. A refused record is unchanged, no output has
+/// anything of it, and the stage's state is as if it had never been offered, but for the time that has passed with it. After
+/// `finish` nothing is offered any more.
 pub trait RecordStage: Send {
-    /// Takes one record; outputs are appended to `out`.
+    /// Takes one record; outputs are appended to `out`, also what time completes when the record itself is refused.
     ///
     /// # Errors
     /// [`Refusal`] with the reason under which the record becomes a dead letter.

@@ -6,7 +6,8 @@
 //!
 //! Invariants: sums are exact; the number of groups over all open windows never exceeds
 //! `max_groups`, nor their bytes `max_bytes`; a refused
-//! record has changed no group.
+//! record has changed no group, but one refused as `quota` has completed the windows that its time completes: otherwise
+//! nothing would ever make room.
 
 pub mod operation;
 pub mod window;
@@ -252,7 +253,15 @@ impl RecordStage for Aggregate {
                 return Err(Refusal::new(RefusalReason::Rejected, detail));
             }
         };
-        if let Err((reason, detail)) = self.add(&record, start) {
+        let mut added = self.add(&record, start);
+        if let Err((RefusalReason::Quota, _)) = added
+            && let Some(complete) = self.windows.observed(&record)
+        {
+            // Windows that its time completes make room.
+            self.emit_until(complete, out);
+            added = self.add(&record, start);
+        }
+        if let Err((reason, detail)) = added {
             return Err(Refusal::new(reason, detail));
         }
         if let Some(complete) = self.windows.counted(&record, now) {

@@ -263,3 +263,23 @@ fn bytes_are_bounded() {
     finish(&mut stage);
     assert_eq!(stage.bytes, 0);
 }
+
+#[test]
+fn groups_of_windows_that_are_over_make_room() {
+    let window = Window::Event {
+        field: "t".to_owned(),
+        format: TimeFormat::UnixSeconds,
+        size: Duration::from_secs(60),
+        lateness: Duration::ZERO,
+    };
+    let mut stage = stage(&["k"], &["count"], window);
+    let mut out = Vec::new();
+    for k in 0..100 {
+        let record = format!("{{\"k\":{k},\"t\":1}}");
+        offer(&mut stage, &record, Time::ZERO, &mut out).unwrap();
+    }
+    let refusal = offer(&mut stage, r#"{"k":100,"t":2}"#, Time::ZERO, &mut out).unwrap_err();
+    assert_eq!((refusal.reason, out.len()), (RefusalReason::Quota, 0));
+    offer(&mut stage, r#"{"k":100,"t":61}"#, Time::ZERO, &mut out).unwrap();
+    assert_eq!((out.len(), stage.groups()), (100, 1));
+}

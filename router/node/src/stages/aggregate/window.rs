@@ -135,15 +135,22 @@ impl Windows {
                 .taken
                 .is_multiple_of(*records)
                 .then(|| i64::try_from(self.taken / records).unwrap_or(i64::MAX)),
-            Window::Event { size, lateness, .. } => {
-                let at = self.event_time(record).ok()?;
-                let (size, lateness) = (milliseconds(*size), *lateness);
-                self.newest = self.newest.max(at);
-                // The first start whose end lies beyond the watermark.
-                let watermark = self.watermark(lateness);
-                Some(watermark.div_euclid(size).saturating_mul(size))
-            }
+            Window::Event { .. } => self.observed(record),
         }
+    }
+
+    /// The time of a record has come, whether or not it was added: windows that start before the answer are complete. `None` where
+    /// windows do not go by the time of records.
+    pub(super) fn observed(&mut self, record: &Record) -> Option<i64> {
+        let Window::Event { size, lateness, .. } = &self.window else {
+            return None;
+        };
+        let at = self.event_time(record).ok()?;
+        let (size, lateness) = (milliseconds(*size), *lateness);
+        self.newest = self.newest.max(at);
+        // The first start whose end lies beyond the watermark.
+        let watermark = self.watermark(lateness);
+        Some(watermark.div_euclid(size).saturating_mul(size))
     }
 
     fn watermark(&self, lateness: Duration) -> i64 {
