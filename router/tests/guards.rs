@@ -339,3 +339,22 @@ async fn a_group_that_fails_is_left_out() {
     assert_eq!(routes[1].refuses, None);
     balanced(&node).await;
 }
+
+#[tokio::test]
+async fn what_expires_while_it_waits_for_its_consumer_is_not_given_out() {
+    let (node, client) = start(&["v1"], RouteGuards::default()).await;
+    let mut v1 = subscribe(&client, "v1").await;
+    let publisher = client.publisher(AckLevel::Processed);
+    let time = Duration::from_millis(100);
+    let hurried = Publication::new("tx.1", "hurried").time_to_live(time);
+    let hurried = publisher.publish_with_receipt(hurried).await.unwrap();
+    let patient = publish(&client, 1).await.remove(0);
+    // Time itself is what this is about: it is in the consumer's channel when it is over.
+    tokio::time::sleep(2 * time).await;
+    let first = next(&mut v1).await;
+    assert_ne!(first.body().as_ref(), b"hurried");
+    first.ack();
+    patient.await.unwrap();
+    assert_eq!(hurried.await, Err(ReceiptError::Failed(Failure::Expired)));
+    balanced(&node).await;
+}

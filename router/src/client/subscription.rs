@@ -116,40 +116,57 @@ impl Subscription {
         }
     }
 
-    /// The next message; `None` once the client is closed or the subscription was refused. Cancel safe.
+    /// The next message; `None` once the client is closed or the subscription was refused. One whose deadline has passed while it
+    /// waited here is not given out; its publisher is told. Cancel safe.
     pub async fn next(&mut self) -> Option<Delivery> {
         loop {
-            if let Some(delivery) = self.retries.next_ready() {
-                return Some(delivery);
-            }
-            if let Sorted::Now(delivery) = self.retries.sort(self.receiver.recv().await?) {
+            let here = match self.retries.next_ready() {
+                Some(delivery) => Sorted::Now(delivery),
+                None => self.retries.sort(self.receiver.recv().await?),
+            };
+            if let Some(delivery) = self.in_time(here) {
                 return Some(delivery);
             }
         }
     }
 
-    /// The next message if one is here.
+    /// The next message if one is here, as [`next`](Self::next) gives it.
     pub fn try_next(&mut self) -> Option<Delivery> {
         loop {
-            if let Some(delivery) = self.retries.next_ready() {
-                return Some(delivery);
-            }
-            if let Sorted::Now(delivery) = self.retries.sort(self.receiver.try_recv().ok()?) {
+            let here = match self.retries.next_ready() {
+                Some(delivery) => Sorted::Now(delivery),
+                None => self.retries.sort(self.receiver.try_recv().ok()?),
+            };
+            if let Some(delivery) = self.in_time(here) {
                 return Some(delivery);
             }
         }
     }
 
-    /// The next message, blocking the thread. Not for async tasks.
+    /// The next message, as [`next`](Self::next) gives it, blocking the thread. Not for async tasks.
     pub fn next_blocking(&mut self) -> Option<Delivery> {
         loop {
-            if let Some(delivery) = self.retries.next_ready() {
-                return Some(delivery);
-            }
-            if let Sorted::Now(delivery) = self.retries.sort(self.receiver.blocking_recv()?) {
+            let here = match self.retries.next_ready() {
+                Some(delivery) => Sorted::Now(delivery),
+                None => self.retries.sort(self.receiver.blocking_recv()?),
+            };
+            if let Some(delivery) = self.in_time(here) {
                 return Some(delivery);
             }
         }
+    }
+
+    /// A message that may be worked on; nobody waits for one whose time is over.
+    fn in_time(&self, here: Sorted) -> Option<Delivery> {
+        let Sorted::Now(mut delivery) = here else {
+            return None;
+        };
+        let deadline = delivery.record.deadline;
+        if deadline.is_some_and(|deadline| deadline <= self.shared.now()) {
+            delivery.settle_as(Some(Failure::Expired));
+            return None;
+        }
+        Some(delivery)
     }
 }
 
