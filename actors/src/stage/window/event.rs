@@ -80,7 +80,8 @@ impl<S, F> EventWindows<S, F> {
             .div_euclid(self.every)
             .checked_mul(self.every)
             .unwrap_or(time);
-        while start > time.saturating_sub(self.size) {
+        // One more than may be open is too many already.
+        while start > time.saturating_sub(self.size) && ends.len() <= self.room.max_windows() {
             let end = start.saturating_add(self.size);
             if self.watermark.is_past(end) {
                 break;

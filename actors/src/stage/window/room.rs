@@ -52,6 +52,10 @@ impl Room {
         }
     }
 
+    pub(super) fn max_windows(&self) -> usize {
+        self.max_windows
+    }
+
     pub(super) fn limit_windows(&mut self, windows: usize) {
         self.max_windows = windows.max(1);
     }

@@ -309,3 +309,11 @@ fn a_message_without_event_time_is_rejected_and_results_have_one() {
         "the result of many has no deadline of one"
     );
 }
+
+#[test]
+fn a_message_that_is_in_far_too_many_windows_is_refused_at_once() {
+    let hour = Duration::from_secs(3600);
+    let windows = sliding(hour, Duration::from_nanos(1), String::new(), note);
+    let (results, rejected) = run(windows, &[(None, 0, 7)]);
+    assert_eq!((results.len(), rejected), (0, vec![(7, Reason::Quota)]));
+}
