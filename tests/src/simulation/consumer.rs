@@ -75,9 +75,6 @@ impl Client {
                         record.sequence
                     ));
                 }
-                if std::env::var("DBG").is_ok() {
-                    eprintln!("{now:?} client {} sub {number} got {message:?}", self.id);
-                }
                 let subscribed = &mut self.subscriptions[number];
                 let index = subscribed.deliveries.len();
                 subscribed.deliveries.push(Delivery {
