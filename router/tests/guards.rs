@@ -6,6 +6,7 @@ use mcpbus::client::{
     Client, ClientConfig, Delivery, Publication, Receipt, ReceiptError, SubscribeOptions,
     Subscription,
 };
+use mcpbus::identity::LocalAuthority;
 use mcpbus::node::{Node, NodeBuilder};
 use mcpbus::policy::PolicyFactory;
 use mcpbus::resilience::{
@@ -14,7 +15,7 @@ use mcpbus::resilience::{
 };
 use mcpbus::routing::{LimitKey, Route, RouteGuards, RouteLimit, RouteTable};
 use mcpbus::{AckLevel, Failure};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -361,5 +362,50 @@ async fn what_expires_while_it_waits_for_its_consumer_is_not_given_out() {
     first.ack();
     patient.await.unwrap();
     assert_eq!(hurried.await, Err(ReceiptError::Failed(Failure::Expired)));
+    balanced(&node).await;
+}
+
+#[tokio::test]
+async fn an_identity_is_what_the_certificate_says_and_not_a_name_that_a_client_gives_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = LocalAuthority::open_or_create(directory.path(), SystemTime::now()).unwrap();
+    let credentials = |name: &str| authority.credentials(name, SystemTime::now()).unwrap();
+    let each = TokenBucketConfig::new(0.01, 2, WhenLimited::Reject).unwrap();
+    let keyed = KeyedLimitsConfig::new(each, 100, WhenFull::Refuse).unwrap();
+    let guards = RouteGuards {
+        limit: Some(RouteLimit::Each(LimitKey::Identity, keyed)),
+        ..RouteGuards::default()
+    };
+    let policy = PolicyFactory::named("weighted").unwrap();
+    let route = Route::new("tx.*".parse().unwrap(), policy).to("v1", 1);
+    let routes = RouteTable::new(vec![route.guards(guards)]).unwrap();
+    let node = NodeBuilder::named("node")
+        .configure(|config| config.routes = routes)
+        .credentials(credentials("node"))
+        .listen("127.0.0.1:0".parse().unwrap())
+        .start()
+        .await
+        .unwrap();
+    let address = node.address().unwrap().to_string();
+    let consumer = node.client(ClientConfig::default()).await.unwrap();
+    let mut v1 = subscribe(&consumer, "v1").await;
+    let mut passed = 0;
+    for name in ["one", "two", "three"] {
+        let config = ClientConfig {
+            name: name.into(),
+            ..ClientConfig::default()
+        };
+        let client = Client::connect(&address, &credentials("shop"), config).await;
+        for receipt in publish(&client.unwrap(), 1).await {
+            if name == "three" {
+                limited(tokio::time::timeout(WAIT, receipt).await.unwrap());
+            } else {
+                next(&mut v1).await.ack();
+                receipt.await.unwrap();
+                passed += 1;
+            }
+        }
+    }
+    assert_eq!(passed, 2);
     balanced(&node).await;
 }

@@ -76,11 +76,12 @@ pub struct NodeCore {
         HashMap<(Option<usize>, Vec<EntryIndex>), Rc<Decision>, foldhash::fast::FixedState>,
     pub(super) decisions_version: u64,
     pub(super) nothing: Rc<Decision>,
-    /// What is kept of each route.
-    /// The routes in use, and replaced ones that messages are still under way for.
+    /// What is kept of each route: of those in use, and replaced ones that messages are still under way for.
     pub(super) route_states: Slab<RouteState>,
     /// By place in the route table.
     pub(super) current_routes: Vec<RouteId>,
+    /// Those whose guards change with time.
+    pub(super) timed_routes: Vec<RouteId>,
     /// Whether a guard goes by when messages came.
     pub(super) notes_arrivals: bool,
     pub(super) mirrored: Mirrored,
@@ -159,6 +160,7 @@ impl NodeCore {
             nothing: Self::no_decision(),
             route_states,
             current_routes,
+            timed_routes: Vec::new(),
             notes_arrivals,
             mirrored: Mirrored::default(),
             turns: BTreeSet::new(),
@@ -178,6 +180,7 @@ impl NodeCore {
             config,
         };
         node.announce_routes();
+        node.time_guards();
         node
     }
 

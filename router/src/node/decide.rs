@@ -4,7 +4,6 @@
 //! says when.
 
 use super::core::NodeCore;
-
 use super::flow::{Forwarded, InFlowId, Purpose};
 use super::guarded::Held;
 use super::heads::Heads;

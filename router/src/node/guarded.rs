@@ -135,7 +135,7 @@ impl NodeCore {
             Some(LimitKey::Subject) => xxh3_64(record.head.subject.as_bytes()),
             Some(LimitKey::Identity) => {
                 let peer = self.peers.get(inflow.peer);
-                peer.map_or(0, |peer| xxh3_64(peer.name().as_bytes()))
+                peer.map_or(0, |peer| xxh3_64(peer.identity.as_bytes()))
             }
         };
         Headers {
@@ -200,8 +200,9 @@ impl NodeCore {
     /// When the next message has its turn, or a guard of a destination changes.
     pub(super) fn next_guard_timeout(&self) -> Option<Time> {
         let turn = self.turns.first().map(|(turn, _)| *turn);
-        let guards = self.route_states.iter();
-        let guards = guards.filter_map(|(_, state)| state.guards.next_timeout());
+        let timed = self.timed_routes.iter();
+        let states = timed.filter_map(|id| self.route_states.get(*id));
+        let guards = states.filter_map(|state| state.guards.next_timeout());
         turn.into_iter().chain(guards).min()
     }
 
@@ -213,8 +214,10 @@ impl NodeCore {
             self.turns.remove(&(turn, id));
             self.schedule(id);
         }
-        for (_, state) in &mut self.route_states {
-            state.guards.handle_timeout(now);
+        for id in &self.timed_routes {
+            if let Some(state) = self.route_states.get_mut(*id) {
+                state.guards.handle_timeout(now);
+            }
         }
     }
 }

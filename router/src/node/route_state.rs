@@ -7,7 +7,7 @@ use super::core::NodeCore;
 use super::flow::Tracked;
 use super::route_guards::Guards;
 use crate::policy::{Load, Policy};
-use crate::resilience::Permit;
+use crate::resilience::{MessageGuards, Permit};
 use crate::routing::Route;
 use mcpbus_actors::Time;
 
@@ -110,6 +110,12 @@ impl RouteState {
 }
 
 impl RouteState {
+    /// It is not in use any more. What is under way for it passes without the guards of messages, whose tables may be large.
+    pub(super) fn end(&mut self, replaced: Replaced) {
+        self.replaced = Some(replaced);
+        self.guards.message = MessageGuards::default();
+    }
+
     /// The route that came in place of this one is forgotten: what came in place of that is its successor.
     pub(super) fn skip_successor(&mut self, forgotten: RouteId, next: Option<&Successor>) {
         let Some(replaced) = &mut self.replaced else {

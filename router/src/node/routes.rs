@@ -7,19 +7,19 @@
 
 use super::core::NodeCore;
 use super::decide::{EntryRoute, EntryState};
-use super::flow::{InFlowId, Purpose};
+use super::flow::{Admitted, InFlowId, Purpose};
 use super::route_state::{Replaced, RouteId, RouteState};
 use crate::interest::{Entry, EntryId, ROUTE_GROUPS, RoutedGroups};
 use crate::policy::MemberChooser;
 use crate::protocol::Target;
-use crate::routing::{Route, RouteTable};
+use crate::routing::{Pattern, Route, RouteTable};
 use mcpbus_actors::Time;
 use mcpbus_transport::planted::{Fault, planted};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-/// Most replaced routes that a node keeps for what is under way.
+/// Most replaced routes that a node keeps for what is under way; while there are more, routes are not changed.
 pub const REPLACED_ROUTES: usize = 4096;
 
 /// What a change of routes came to.
@@ -89,19 +89,17 @@ impl NodeCore {
         now: Time,
     ) -> Result<RoutesChanged, SetRoutesError> {
         self.forget_replaced(now);
-        let replaced = self.route_states.len() - self.current_routes.len();
-        if replaced + self.current_routes.len() > REPLACED_ROUTES {
+        if self.route_states.len() - self.current_routes.len() > REPLACED_ROUTES {
             let limit = REPLACED_ROUTES;
             return Err(SetRoutesError::TooManyReplaced { limit });
         }
         let mut changed = RoutesChanged::default();
-        let mut former = std::mem::take(&mut self.current_routes);
+        let former = std::mem::take(&mut self.current_routes).into_iter();
+        let by_pattern = former.map(|id| (self.route_states[id].route.pattern.clone(), id));
+        let mut former: HashMap<Pattern, RouteId> = by_pattern.collect();
         let mut ids = Vec::with_capacity(routes.routes().len());
         for route in routes.routes() {
-            let known = former
-                .iter()
-                .position(|id| self.route_states[*id].route.pattern == route.pattern);
-            ids.push(match known.map(|at| former.swap_remove(at)) {
+            ids.push(match former.remove(&route.pattern) {
                 Some(id) if self.route_states[id].route == *route => {
                     changed.same += 1;
                     id
@@ -118,14 +116,18 @@ impl NodeCore {
                 }
             });
         }
-        for id in former {
+        let mut removed: Vec<RouteId> = former.into_values().collect();
+        removed.sort_unstable();
+        for id in removed {
             changed.removed += 1;
             self.withdraw_route(id);
-            self.route_states[id].replaced = Some(Replaced { at: now, by: None });
+            self.route_states[id].end(Replaced { at: now, by: None });
+            self.admitted_by(id, None);
         }
         self.current_routes = ids;
         self.notes_arrivals = routes.need_arrivals();
         self.config.routes = routes;
+        self.time_guards();
         self.version += 1;
         self.choose_anew();
         if planted(Fault::ReplacedForgotten) {
@@ -137,22 +139,22 @@ impl NodeCore {
 
     fn replace_route(&mut self, old: RouteId, route: &Route, now: Time) -> RouteId {
         let id = self.route_states.insert(RouteState::new(route));
-        // Both are in the same table: the old one is taken out for the moment.
-        let mut state = std::mem::replace(&mut self.route_states[old], RouteState::new(route));
-        let (has_message_guards, successor) = self.route_states[id].take_over(&mut state, id);
-        state.replaced = Some(Replaced {
-            at: now,
-            by: Some(successor),
-        });
-        let same_groups = state.route.groups().eq(route.groups());
-        let entry = state
-            .entry
-            .filter(|_| same_groups && state.route.exclusive == route.exclusive);
-        self.route_states[old] = state;
-        match entry {
+        let mut kept = None;
+        if let Some((former, state)) = self.route_states.get2_mut(old, id) {
+            let (has_message_guards, successor) = state.take_over(former, id);
+            former.end(Replaced {
+                at: now,
+                by: Some(successor),
+            });
+            let same_groups = former.route.groups().eq(route.groups());
+            if same_groups && former.route.exclusive == route.exclusive {
+                state.entry = former.entry.take();
+                kept = state.entry;
+            }
+            self.admitted_by(old, has_message_guards.then_some(id));
+        }
+        match kept {
             Some(entry) => {
-                self.route_states[old].entry = None;
-                self.route_states[id].entry = Some(entry);
                 if let Some(&index) = self.local_entries.get(&entry) {
                     self.entries[index as usize].route = Some(EntryRoute::Here(id));
                 }
@@ -162,22 +164,33 @@ impl NodeCore {
                 self.announce_route(id);
             }
         }
+        id
+    }
+
+    /// What the guards of a route have let through, another route has let through, or nobody has.
+    fn admitted_by(&mut self, old: RouteId, new: Option<RouteId>) {
         for (_, inflow) in &mut self.inflows {
-            if let Some(admitted) = &mut inflow.admitted
-                && admitted.route == old
-            {
-                if has_message_guards {
-                    admitted.route = id;
-                } else {
-                    inflow.admitted = None;
-                }
+            let admitted = inflow.admitted.filter(|admitted| admitted.route == old);
+            if let Some(admitted) = admitted {
+                inflow.admitted = new.map(|route| Admitted { route, ..admitted });
             }
         }
-        id
+    }
+
+    /// Notes which routes have guards that change with time.
+    pub(super) fn time_guards(&mut self) {
+        let ids = self.current_routes.iter().copied();
+        let timed = ids.filter(|id| {
+            let state = self.route_states.get(*id);
+            state.is_some_and(|state| state.guards.guard_destinations())
+        });
+        self.timed_routes = timed.collect();
     }
 
     /// What waits for a destination of a route, or for its turn, is decided by the routes as they are now.
     fn choose_anew(&mut self) {
+        // Whoever still has to wait for its turn says so again.
+        self.turns.clear();
         let flows: Vec<InFlowId> = self.inflows.iter().map(|(id, _)| id).collect();
         for id in flows {
             let inflow = &self.inflows[id];

@@ -123,18 +123,8 @@ impl RouteGuards {
             pattern: route.pattern.clone(),
             problem,
         };
-        let settings = self
-            .message_guards()
-            .and_then(|_| DestinationGuards::new(&self.destination, 0))
-            .and_then(|_| match self.outlier {
-                Some(outlier) => OutlierDetection::new(outlier, &[]).map(|_| ()),
-                None => Ok(()),
-            })
-            .and_then(|()| match &self.canary {
-                Some(canary) => Canary::new(canary.config.clone(), Time::ZERO).map(|_| ()),
-                None => Ok(()),
-            });
-        settings.map_err(|error| wrong(error.to_string()))?;
+        self.check_settings()
+            .map_err(|error| wrong(error.to_string()))?;
         if self.guard_destinations() && route.policy.name() == "broadcast" {
             let problem = "broadcast sends to all, so no guard of a destination can be heard";
             return Err(wrong(problem.to_string()));
@@ -151,6 +141,22 @@ impl RouteGuards {
             let problem = "its fallback is empty, or takes part already: name another group";
             return Err(wrong(problem.to_string()));
         }
+        Ok(())
+    }
+
+    /// A limit's setting cannot be wrong once it is made.
+    fn check_settings(&self) -> Result<(), ConfigError> {
+        self.deadline.map(Deadline::new).transpose()?;
+        self.shed.as_ref().map(Shed::new).transpose()?;
+        DestinationGuards::new(&self.destination, 0)?;
+        let outlier = self.outlier;
+        outlier
+            .map(|outlier| OutlierDetection::new(outlier, &[]))
+            .transpose()?;
+        let canary = self.canary.as_ref();
+        canary
+            .map(|canary| Canary::new(canary.config.clone(), Time::ZERO))
+            .transpose()?;
         Ok(())
     }
 

@@ -51,6 +51,8 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 }
 
 async fn run_file(mut file: NodeFile, source: Source, idle_exit: Option<Duration>) -> Exit {
+    // One that comes while the node starts is heard when it runs.
+    let hangups = session::Hangups::new();
     // What is heard from here on ends the run, also while it starts.
     let interrupted = session::interrupted();
     tokio::pin!(interrupted);
@@ -88,7 +90,15 @@ async fn run_file(mut file: NodeFile, source: Source, idle_exit: Option<Duration
         Some(address) => eprintln!("ready: {} listens on {address}", file.name),
         None => eprintln!("ready: {}", file.name),
     }
-    let event = go_on(&started, &mut file, &source, idle_exit, interrupted).await;
+    let event = go_on(
+        &started,
+        &mut file,
+        &source,
+        idle_exit,
+        interrupted,
+        hangups,
+    )
+    .await;
     let again = session::interrupted_again();
     let end = tokio::select! {
         end = started.end() => end,
@@ -107,8 +117,8 @@ async fn go_on(
     source: &Source,
     idle_exit: Option<Duration>,
     mut interrupted: Pin<&mut impl Future<Output = ()>>,
+    mut hangups: session::Hangups,
 ) -> Option<Event> {
-    let mut hangups = session::Hangups::new();
     let idle = async {
         match idle_exit {
             Some(idle) => started.idle(idle).await,
