@@ -1,7 +1,7 @@
 //! The node's disk: its store on a thread of its own, requests to it, answers from it.
 
+use super::builder::StartError;
 use super::core::NodeCore;
-use super::handle::StartError;
 use super::spool::DeadLetter;
 use mcpbus_actors::Clock;
 use mcpbus_transport::bridge::Hub;

@@ -305,15 +305,10 @@ impl NodeCore {
             .filter_map(|subscription| Some((subscription.flow, subscription.group.clone()?)))
             .collect();
         let neighbour = std::mem::take(&mut peer.neighbour).then_some(peer.serial);
-        tell!(
-            peer.role,
-            peer = name,
-            lost = abandoned.lost,
-            "session given up"
-        );
-        if !left {
-            self.ledger.lost += abandoned.lost;
-        }
+        // One that said goodbye has passed on what it took over, or has answered for it.
+        let lost = if left { 0 } else { abandoned.lost };
+        tell!(peer.role, peer = name, lost, "session given up");
+        self.ledger.lost += lost;
         // First of all, so that what is settled from here on is settled where it now stands.
         self.detach(id, abandoned.windows);
         for subscription in subscriptions {

@@ -18,7 +18,8 @@
 //! | `drain`, `outcome`, `take_back` | order when ways change; how messages end; what a gone peer left |
 //! | `spool` | what is on the disk: durable subscriptions, what waits for them, dead letters |
 //! | `disk` | the store on its thread |
-//! | `owner`, `handle` | the node on the bridge; the thread that carries it out |
+//! | `owner` | the node on the bridge |
+//! | `builder`, `handle`, `thread`, `links`, `quic_links` | how it is started, the user's handle, the thread that carries it out, its links |
 //!
 //! Invariants:
 //! - a message that a peer handed over is held until every place it is for has taken it over; only then is its
@@ -29,6 +30,7 @@
 //! - the ledger's residual is 0 whenever the node is asked.
 
 mod arrivals;
+mod builder;
 mod config;
 mod core;
 mod credit;
@@ -45,9 +47,12 @@ mod handle;
 mod heads;
 mod ledger;
 mod lifecycle;
+mod links;
 mod outcome;
 mod owner;
 mod peer;
+#[cfg(feature = "quic")]
+mod quic_links;
 mod reclaim;
 mod registry;
 mod report;
@@ -59,12 +64,14 @@ mod subscribe;
 mod switch;
 mod take_back;
 mod telemetry;
+mod thread;
 mod ways;
 
+pub use builder::{NodeBuilder, StartError};
 pub use config::{NODE_OVERHEAD, NodeConfig, NodeLimits, SESSION_OVERHEAD};
 pub use core::NodeCore;
 pub use destinations::MIRROR_MEMORY;
-pub use handle::{Node, NodeBuilder, StartError};
+pub use handle::Node;
 pub use ledger::{FailureName, NodeLedger};
 pub use registry::{PeerEntry, PeerRegistry};
 pub use report::{NodeReport, PeerReport, QueueReport, RouteReport, SpoolReport};
