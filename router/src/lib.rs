@@ -10,6 +10,7 @@
 //! - [`placement`]: typed topologies over several nodes
 //! - [`client`]: connect, publish, subscribe, request, reply
 
+mod cancelled;
 pub mod client;
 mod dial;
 pub mod interest;

@@ -44,6 +44,10 @@ pub enum Fault {
     TakeBackForgets,
     /// Interest is confirmed before it is passed on.
     ConfirmedEarly,
+    /// A cancel does not go after a request that was handed on.
+    CancelStays,
+    /// A cancel that comes before its request is forgotten.
+    EarlyCancelForgotten,
     /// Commits are not synced.
     AckBeforeSync,
     /// A stored message is settled when it is handed out.
@@ -95,6 +99,8 @@ impl Fault {
         Self::GroupTwice,
         Self::TakeBackForgets,
         Self::ConfirmedEarly,
+        Self::CancelStays,
+        Self::EarlyCancelForgotten,
         Self::AckBeforeSync,
         Self::SettledAtHandOut,
         Self::RepeatOffByOne,

@@ -10,7 +10,7 @@ use mcpbus_transport::bridge::LinkHandle;
 use mcpbus_transport::session::{Event, Local, Session};
 use mcpbus_transport::wire::{Failure, GoodbyeCode};
 use slab::Slab;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// How long a client that was dropped goes on sending what its user has published.
@@ -36,6 +36,8 @@ pub struct ClientCore {
     pub(super) generation: u64,
     /// Deliveries that were given back, by when they are due.
     pub(super) retries: BTreeSet<(Time, u32, Option<u64>)>,
+    /// Requests that were given up and of which the node is not told yet, and when they would have been.
+    pub(super) given_up: VecDeque<(u64, Time)>,
     /// Why the link is to be closed.
     pub(super) closing: Option<String>,
     pub(super) closed: bool,
@@ -73,6 +75,7 @@ impl ClientCore {
             incoming: BTreeMap::new(),
             generation: 1,
             retries: BTreeSet::new(),
+            given_up: VecDeque::new(),
             closing: None,
             closed: false,
             leave_by: None,
@@ -101,12 +104,13 @@ impl ClientCore {
     /// Takes over what users have asked for since the last call.
     pub fn pump(&mut self, now: Time) {
         let shared = self.shared.clone();
-        let (commands, settlements, retries) = {
+        let (commands, settlements, retries, cancels) = {
             let mut state = shared.arrived();
             (
                 std::mem::take(&mut state.commands),
                 std::mem::take(&mut state.settlements),
                 std::mem::take(&mut state.retries),
+                std::mem::take(&mut state.cancels),
             )
         };
         // What was settled before a subscription ended is told before its end.
@@ -116,6 +120,7 @@ impl ClientCore {
             self.command(command, now);
         }
         self.send();
+        self.give_up(cancels);
         self.after(now);
     }
 
@@ -147,7 +152,7 @@ impl ClientCore {
         self.tell(&signal);
     }
 
-    fn tell(&mut self, signal: &Signal) {
+    pub(super) fn tell(&mut self, signal: &Signal) {
         // Before the first connection and after a reset everything is told anew, so what is full here is told then.
         if let Err(error) = self.session.signal(signal.encode()) {
             tracing::warn!(%error, "control message not queued");
@@ -229,6 +234,7 @@ impl ClientCore {
             };
             self.handle(event, now);
         }
+        self.send_cancels(now);
         if moved {
             self.shared.progress.notify_waiters();
         }
@@ -309,7 +315,7 @@ impl ClientCore {
                 }
                 self.send();
             }
-            Event::Signal { payload } => self.signalled(payload),
+            Event::Signal { payload } => self.signalled(payload, now),
             Event::Goodbye { code, reason } => {
                 if !self.closed {
                     tracing::info!(%code, reason, "the node says goodbye");

@@ -106,6 +106,7 @@ impl ClientCore {
                 max_deliver,
                 tries: 0,
                 retries: retries.clone(),
+                asked: shared.answering.begin(&record),
             };
             let delivery = Delivery {
                 record,
@@ -152,7 +153,7 @@ impl ClientCore {
         }
     }
 
-    pub(super) fn signalled(&mut self, payload: Bytes) {
+    pub(super) fn signalled(&mut self, payload: Bytes, now: Time) {
         let mut state = self.shared.lock();
         match Signal::decode(payload) {
             Ok(Signal::Ready { subscription }) => {
@@ -177,6 +178,7 @@ impl ClientCore {
                     let _ = answer.send(subscribers);
                 }
             }
+            Ok(Signal::Cancel { requests }) => self.shared.answering.cancel(&requests, now),
             Ok(_) => {
                 drop(state);
                 self.break_off("a signal that only clients send to nodes");

@@ -10,6 +10,7 @@
 //! - after a lost link the session goes on where it was; after a node that forgot, subscriptions are made
 //!   again and what was not taken over is sent again, except what must not come twice.
 
+mod cancel;
 mod config;
 mod core;
 mod error;

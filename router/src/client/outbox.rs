@@ -162,10 +162,35 @@ impl Outbox {
 
     /// Takes the first message of a slot; publishers that the room concerns are put into `wake`.
     pub(super) fn pop(&mut self, slot: usize, wake: &mut Vec<Waker>) -> Option<Queued> {
+        let queued = self.slots[slot].queue.pop_front()?;
+        self.freed(slot, &queued.record, wake);
+        Some(queued)
+    }
+
+    /// Takes a request out that is still here. Whether it was.
+    pub(super) fn take_request(
+        &mut self,
+        slot: usize,
+        correlation: u64,
+        wake: &mut Vec<Waker>,
+    ) -> bool {
+        let queue = &mut self.slots[slot].queue;
+        let asked = |queued: &Queued| matches!(queued.notify, Notify::Request(number) if number == correlation);
+        let taken = queue
+            .iter()
+            .position(asked)
+            .and_then(|place| queue.remove(place));
+        if let Some(queued) = &taken {
+            self.freed(slot, &queued.record, wake);
+        }
+        taken.is_some()
+    }
+
+    /// A message has left a slot: publishers that the room concerns are put into `wake`.
+    fn freed(&mut self, slot: usize, record: &Record, wake: &mut Vec<Waker>) {
         let state = &mut self.slots[slot];
-        let queued = state.queue.pop_front()?;
         let was_short = self.bytes * 2 > self.bytes_max;
-        self.bytes -= queued.record.cost() as usize;
+        self.bytes -= record.cost() as usize;
         // Woken when a part of the queue is free, so that the price of a wake-up is shared by many messages.
         if state.queue.len() <= self.messages_max / 2 && !state.waiters.is_empty() {
             wake.extend(state.waiters.drain(..).map(|(_, waker)| waker));
@@ -175,7 +200,6 @@ impl Outbox {
                 wake.extend(state.waiters.drain(..).map(|(_, waker)| waker));
             }
         }
-        Some(queued)
     }
 
     /// Messages that wait, counted one by one.

@@ -1,5 +1,6 @@
 //! Requests that wait for an answer.
 
+use super::cancel::Asking;
 use super::error::RequestError;
 use super::handle::Client;
 use super::outbox::{Notify, record};
@@ -40,29 +41,14 @@ pub(super) fn answered(status: ReplyStatus, body: Bytes) -> Result<Reply, Reques
     }
 }
 
-/// Takes a request's slot back however its future ends.
-struct Slot<'a> {
-    client: &'a Client,
-    correlation: u64,
-}
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        self.client
-            .shared()
-            .lock()
-            .requests
-            .remove(&self.correlation);
-    }
-}
-
 impl Client {
     /// Sends a request to one responder of a subject and waits for its answer, at most `timeout`.
     ///
     /// # Errors
     ///
-    /// [`RequestError`] says whether the responder may have acted. Cancel safe: dropping the future gives the answer
-    /// up; the request may still be handled.
+    /// [`RequestError`] says whether the responder may have acted. Cancel safe: dropping the future
+    /// cancels the request wherever it is. One that waits somewhere is not handled any more; whoever works on it
+    /// [is told](super::Delivery::cancelled), and may be done already.
     pub async fn request(
         &self,
         subject: &str,
@@ -84,9 +70,11 @@ impl Client {
             state.requests.insert(correlation, answer);
             correlation
         };
-        let slot = Slot {
-            client: self,
+        let asking = Asking {
+            shared: self.shared(),
+            subject,
             correlation,
+            deadline,
         };
         let publisher = self.request_publisher();
         let (head, sequence) = publisher
@@ -110,7 +98,13 @@ impl Client {
             answered.await.unwrap_or(Err(RequestError::Closed))
         };
         let result = tokio::time::timeout(timeout, work).await;
-        drop(slot);
-        result.unwrap_or(Err(RequestError::TimedOut { after: timeout }))
+        drop(asking);
+        match result {
+            // Whoever had it may say so before the time is up here.
+            Err(_) | Ok(Err(RequestError::Refused(Failure::Expired))) => {
+                Err(RequestError::TimedOut { after: timeout })
+            }
+            Ok(answer) => answer,
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What user code and the client's thread share, behind one short lock.
 
+use super::cancel::Answering;
 use super::error::ReceiptError;
 use super::outbox::Outbox;
 use super::request::Pending;
@@ -120,6 +121,8 @@ pub(super) struct State {
     pub(super) next_subscription: u32,
     pub(super) requests: BTreeMap<u64, Pending>,
     pub(super) next_request: u64,
+    /// Requests that were given up, and when they would have been.
+    pub(super) cancels: Vec<(u64, Time)>,
     pub(super) questions: BTreeMap<u32, oneshot::Sender<u64>>,
     pub(super) next_question: u32,
     pub(super) stats: ClientStats,
@@ -134,6 +137,8 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) numbers: Numbers,
     state: Mutex<State>,
+    /// Requests that this client was given.
+    pub(super) answering: Answering,
     /// Wakes the client's thread.
     pub(super) wake: Notify,
     /// Wakes those who wait for counts to move or the status to change.
@@ -153,12 +158,14 @@ impl Shared {
                 next_subscription: 1,
                 requests: BTreeMap::new(),
                 next_request: 1,
+                cancels: Vec::new(),
                 questions: BTreeMap::new(),
                 next_question: 1,
                 stats: ClientStats::default(),
                 message_max: config.session.message_max,
                 woken: false,
             }),
+            answering: Answering::new(),
             config,
             clock,
             numbers,

@@ -1,5 +1,6 @@
 //! Subscribing: deliveries, and what a user says of them.
 
+use super::cancel::Asked;
 use super::error::{SettleError, SubscribeError};
 use super::outbox::{Notify, REPLIES, record};
 use super::retry::{Retries, Sorted, pause};
@@ -117,7 +118,7 @@ impl Subscription {
     }
 
     /// The next message; `None` once the client is closed or the subscription was refused. One whose deadline has passed while it
-    /// waited here is not given out; its publisher is told. Cancel safe.
+    /// waited here is not given out, nor is a request that its requester has given up; their publishers are told. Cancel safe.
     pub async fn next(&mut self) -> Option<Delivery> {
         loop {
             let here = match self.retries.next_ready() {
@@ -161,12 +162,15 @@ impl Subscription {
         let Sorted::Now(mut delivery) = here else {
             return None;
         };
-        let deadline = delivery.record.deadline;
-        if deadline.is_some_and(|deadline| deadline <= self.shared.now()) {
-            delivery.settle_as(Some(Failure::Expired));
-            return None;
-        }
-        Some(delivery)
+        let end = if delivery.record.expired(self.shared.now()) {
+            Failure::Expired
+        } else if delivery.is_cancelled() {
+            Failure::Cancelled
+        } else {
+            return Some(delivery);
+        };
+        delivery.settle_as(Some(end));
+        None
     }
 }
 
@@ -207,6 +211,8 @@ pub(super) struct Settle {
     /// How often its consumer gave it back.
     pub(super) tries: u16,
     pub(super) retries: Arc<Retries>,
+    /// Whether its requester has given up, where it is a request.
+    pub(super) asked: Option<Asked>,
 }
 
 impl std::fmt::Debug for Delivery {

@@ -9,6 +9,9 @@ pub const SESSION_OVERHEAD: u64 = 512 * 1024;
 /// Bytes of a process that runs a node at rest, for the memory bound.
 pub const NODE_OVERHEAD: u64 = 16 * 1024 * 1024;
 
+/// Bytes that a request that is followed takes, and one that was cancelled, for the memory bound.
+pub const REQUEST_OVERHEAD: u64 = 512;
+
 /// Limits of a node. All are finite; the credit budget is what bounds its memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeLimits {
@@ -24,7 +27,8 @@ pub struct NodeLimits {
     pub flow_bytes: u64,
     /// Most subscriptions of all clients together (default 65,536).
     pub subscriptions: usize,
-    /// Most requests that wait for an answer from the clients of this node (default 65,536).
+    /// Most requests without an answer that are followed to who has them, so that they can be cancelled and a requester hears when
+    /// its responder is gone; and most cancelled ones that are looked for (default 16,384).
     pub requests: usize,
 }
 
@@ -37,7 +41,7 @@ impl Default for NodeLimits {
             flow_messages: 16_384,
             flow_bytes: 4 << 20,
             subscriptions: 65_536,
-            requests: 65_536,
+            requests: 16_384,
         }
     }
 }
@@ -46,7 +50,10 @@ impl NodeLimits {
     /// The memory a node with these limits takes at most, in bytes: each granted byte may stand once in the node's
     /// queues and once in the buffers of the links it came by and leaves by.
     pub fn memory_bound(&self) -> u64 {
-        NODE_OVERHEAD + 2 * self.credit_bytes + SESSION_OVERHEAD * self.sessions as u64
+        NODE_OVERHEAD
+            + 2 * self.credit_bytes
+            + SESSION_OVERHEAD * self.sessions as u64
+            + REQUEST_OVERHEAD * self.requests as u64
     }
 }
 

@@ -9,6 +9,7 @@ use super::ledger::{NodeLedger, Outcome};
 use super::peer::{Peer, PeerId};
 use super::reclaim::Reclaim;
 use super::registry::PeerRegistry;
+use super::requests::Requests;
 use super::route_state::{RouteId, RouteState};
 use super::spool::{DURABLE, Spool, SpoolLedger};
 use super::telemetry::Telemetry;
@@ -88,6 +89,8 @@ pub struct NodeCore {
     /// Flows whose front message has its turn later.
     pub(super) turns: BTreeSet<(Time, InFlowId)>,
     pub(super) subscriptions: usize,
+    /// Those that were handed on and not answered.
+    pub(super) requests: Requests,
     /// What is left of the credit budget, in messages and bytes.
     pub(super) credit: (u64, u64),
     /// Flows that were refused a window because the budget was used up.
@@ -165,6 +168,7 @@ impl NodeCore {
             mirrored: Mirrored::default(),
             turns: BTreeSet::new(),
             subscriptions: 0,
+            requests: Requests::new(config.limits.requests),
             credit: (config.limits.credit_messages, config.limits.credit_bytes),
             hungry: VecDeque::new(),
             reclaim: Reclaim::default(),

@@ -25,6 +25,7 @@ impl NodeCore {
             };
             self.handle(id, event, now);
         }
+        self.send_cancels(id);
         self.touch(id);
         for id in std::mem::take(&mut self.leaving) {
             self.remove_peer(id, now);
@@ -156,8 +157,8 @@ impl NodeCore {
                     );
                     self.reconsider_waiting(id);
                     // Whoever asked it need not wait to see whether it comes back.
-                    for address in std::mem::take(&mut self.peers[id].unanswered) {
-                        self.responder_lost(address);
+                    if self.peers[id].role == Role::Client {
+                        self.responder_gone(id);
                     }
                 }
             }

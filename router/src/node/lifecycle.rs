@@ -295,10 +295,9 @@ impl NodeCore {
         };
         let name = peer.name().to_owned();
         let abandoned = peer.session.abandon();
-        let left = peer.left;
+        let (left, role, serial) = (peer.left, peer.role, peer.serial);
         let subscriptions: Vec<u32> = peer.subscriptions.keys().copied().collect();
         let outgoing = std::mem::take(&mut peer.outgoing);
-        let unanswered = std::mem::take(&mut peer.unanswered);
         let groups: BTreeMap<u32, Arc<str>> = peer
             .subscriptions
             .values()
@@ -307,7 +306,7 @@ impl NodeCore {
         let neighbour = std::mem::take(&mut peer.neighbour).then_some(peer.serial);
         // One that said goodbye has passed on what it took over, or has answered for it.
         let lost = if left { 0 } else { abandoned.lost };
-        tell!(peer.role, peer = name, lost, "session given up");
+        tell!(role, peer = name, lost, "session given up");
         self.ledger.lost += lost;
         // First of all, so that what is settled from here on is settled where it now stands.
         self.detach(id, abandoned.windows);
@@ -347,8 +346,11 @@ impl NodeCore {
             }
         }
         self.version += 1;
-        for address in unanswered {
-            self.responder_lost(address);
+        if role == Role::Client {
+            self.responder_gone(id);
+            self.requester_gone(serial, now);
+        } else {
+            self.requests.taker_gone(id);
         }
     }
 

@@ -18,6 +18,7 @@
 //! | `drain`, `outcome`, `take_back` | order when ways change; how messages end; what a gone peer left |
 //! | `spool` | what is on the disk: durable subscriptions, what waits for them, dead letters |
 //! | `disk` | the store on its thread |
+//! | `requests` | requests that were handed on, and cancels that follow them |
 //! | `owner` | the node on the bridge |
 //! | `builder`, `handle`, `thread`, `links`, `quic_links` | how it is started, the user's handle, the thread that carries it out, its links |
 //!
@@ -56,6 +57,7 @@ mod quic_links;
 mod reclaim;
 mod registry;
 mod report;
+mod requests;
 mod route_guards;
 mod route_state;
 mod routes;
@@ -68,7 +70,7 @@ mod thread;
 mod ways;
 
 pub use builder::{NodeBuilder, StartError};
-pub use config::{NODE_OVERHEAD, NodeConfig, NodeLimits, SESSION_OVERHEAD};
+pub use config::{NODE_OVERHEAD, NodeConfig, NodeLimits, REQUEST_OVERHEAD, SESSION_OVERHEAD};
 pub use core::NodeCore;
 pub use destinations::MIRROR_MEMORY;
 pub use handle::Node;

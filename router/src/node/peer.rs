@@ -1,12 +1,12 @@
 //! What a node keeps of one peer.
 
 use super::flow::InFlowId;
-use crate::protocol::Target;
+use crate::protocol::{Cancel, Target};
 use foldhash::fast::FixedState;
 use mcpbus_actors::Time;
 use mcpbus_transport::bridge::LinkHandle;
 use mcpbus_transport::session::Session;
-use mcpbus_transport::wire::{ReplyAddress, Role};
+use mcpbus_transport::wire::Role;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,8 +34,8 @@ pub(super) struct Peer {
     pub(super) forwards: HashMap<(Rc<[Target]>, bool), u32, FixedState>,
     /// The flow of answers to this peer, once there was one.
     pub(super) replies: Option<u32>,
-    /// Requests that a client was given and has not answered.
-    pub(super) unanswered: BTreeSet<(u128, u64, u64)>,
+    /// Cancelled requests that it is still to be told of.
+    pub(super) cancels: VecDeque<Cancel>,
     /// What remains of flows from an earlier life of the peer.
     pub(super) detached: Vec<InFlowId>,
     /// Names the peer in reply addresses; never used again.
@@ -60,7 +60,7 @@ impl Peer {
             subscriptions: BTreeMap::new(),
             forwards: HashMap::default(),
             replies: None,
-            unanswered: BTreeSet::new(),
+            cancels: VecDeque::new(),
             detached: Vec::new(),
             serial,
             neighbour: false,
@@ -76,11 +76,6 @@ impl Peer {
     }
 }
 
-/// The order of an unanswered request in its set.
-pub(super) fn reply_key(address: &ReplyAddress) -> (u128, u64, u64) {
-    (address.node, address.session, address.correlation)
-}
-
 /// One flow to a peer.
 #[derive(Default)]
 pub(super) struct OutFlow {
@@ -90,8 +85,6 @@ pub(super) struct OutFlow {
     pub(super) drains: BTreeSet<InFlowId>,
     /// How many of the waiters may still be tried before there is news.
     pub(super) attempts: usize,
-    /// The subscription it delivers to, if it does.
-    pub(super) subscription: Option<u32>,
     /// The targets it leads to, where it leads to a node.
     pub(super) targets: Option<Rc<[Target]>>,
     /// Whether one of them is a route of that node, which passes messages on to whom it chooses.

@@ -21,6 +21,8 @@ pub struct NodeReport {
     pub routes: Vec<RouteReport>,
     /// Local and remote entries of interest.
     pub entries: usize,
+    /// Requests that were handed on and not answered.
+    pub requests: usize,
     /// What is left of the credit budget, in messages and bytes.
     pub credit_left: (u64, u64),
     /// What the node keeps on its disk, where it does.
@@ -150,6 +152,7 @@ impl NodeCore {
             peers: peers.collect(),
             routes: routes.collect(),
             entries: self.entries.len(),
+            requests: self.requests.len(),
             credit_left: self.credit,
             spool: self.spool.as_ref().map(Spool::report),
         }

@@ -68,6 +68,7 @@ impl NodeCore {
                     },
                 );
             }
+            Ok(Signal::Cancel { requests }) => self.cancel_heard(id, requests, now),
             Ok(Signal::Interest { message }) => self.interest_heard(id, &message, now),
             Ok(Signal::Drain { .. } | Signal::Drained { .. })
                 if self.peers[id].role != Role::Node =>
@@ -241,7 +242,6 @@ impl NodeCore {
         self.peers[id].outgoing.insert(
             flow,
             OutFlow {
-                subscription: Some(number),
                 ..OutFlow::default()
             },
         );

@@ -5,8 +5,9 @@ use super::decide::{Out, Verdict};
 use super::flow::{Blocked, Chosen, InFlowId, Purpose, token, tracked, unasked};
 use super::guarded::Held;
 use super::ledger::Outcome;
-use super::peer::{PeerId, reply_key};
+use super::peer::PeerId;
 use super::spool::{SPOOL, Storable};
+use crate::cancelled::request_key;
 use mcpbus_actors::Time;
 use mcpbus_transport::planted::{Fault, planted};
 use mcpbus_transport::wire::{AckLevel, Failure, Record, Role};
@@ -45,7 +46,7 @@ impl NodeCore {
         for (index, mut record) in records.drain(..).enumerate() {
             if let Some(reply) = record.extra.as_mut().and_then(|extra| extra.reply.as_mut()) {
                 if replies {
-                    self.peers[id].unanswered.remove(&reply_key(reply));
+                    self.requests.over(request_key(reply));
                 } else if client {
                     // The requester does not know how this node calls it.
                     reply.node = node;
@@ -196,6 +197,11 @@ impl NodeCore {
             );
             return true;
         }
+        if self.requests.is_cancelled(&record) {
+            let outcome = Outcome::Failed(Failure::Cancelled);
+            self.end(id, sequence, &record, outcome, now);
+            return true;
+        }
         let asks = record.head.ack == AckLevel::Stored;
         let asks_to_store = asks && matches!(self.inflows[id].purpose, Purpose::Publish);
         if asks && self.inflows[id].spool.is_none() {
@@ -301,7 +307,7 @@ impl NodeCore {
         if planted(Fault::SettledAtHandOut) {
             self.settle_early(id, sequence);
         }
-        self.hand_on(id, sequence, record, &outs, tracked);
+        self.hand_on(id, (sequence, record), &outs, tracked, now);
         true
     }
 
@@ -351,10 +357,10 @@ impl NodeCore {
     pub(super) fn hand_on(
         &mut self,
         id: InFlowId,
-        sequence: u64,
-        record: Record,
+        (sequence, record): (u64, Record),
         outs: &Rc<[Out]>,
         tracked_out: Option<Out>,
+        now: Time,
     ) {
         // Where a publisher waits until it is processed, each queue of the spool answers for itself.
         let processed = record.head.ack == AckLevel::Processed;
@@ -387,6 +393,7 @@ impl NodeCore {
         }
         let head = Arc::as_ptr(&record.head) as usize;
         let record_is_stored = asks_for_disk && outs.iter().any(|out| out.durable);
+        let is_reply = matches!(self.inflows[id].purpose, Purpose::Replies);
         let mut record = Some(record);
         for (index, out) in outs.iter().enumerate() {
             let last = index + 1 == outs.len();
@@ -403,19 +410,8 @@ impl NodeCore {
             if out.onward {
                 self.note_used(id, head, &copy.head.subject, out);
             }
-            let Some(peer) = self.peers.get_mut(out.peer) else {
-                continue;
-            };
-            if peer.role == Role::Client
-                && let Some(reply) = copy.extra.as_ref().and_then(|extra| extra.reply)
-                && peer.unanswered.len() < self.config.limits.requests
-                && peer
-                    .outgoing
-                    .get(&out.flow)
-                    .is_some_and(|flow| flow.subscription.is_some())
-            {
-                peer.unanswered.insert(reply_key(&reply));
-                self.reserve_reply(&copy);
+            if !is_reply && copy.extra.is_some() {
+                self.follow_request(&copy, out.peer, now);
             }
             let Some(peer) = self.peers.get_mut(out.peer) else {
                 continue;

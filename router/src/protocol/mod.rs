@@ -4,10 +4,12 @@
 //! Every message begins with its kind; lengths are compared with their limits before anything is allocated; the
 //! numbers are never reused.
 
+mod cancel;
 mod definition;
 mod reply;
 mod signal;
 
+pub use cancel::{CANCELS_MAX, Cancel};
 pub use definition::{Definition, TARGETS_MAX, Target};
 pub use reply::{ReplyStatus, decode_reply, encode_reply, responder_lost};
 pub use signal::{REASON_MAX, Signal, SubscribeRefusal};

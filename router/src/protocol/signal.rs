@@ -1,5 +1,6 @@
 //! Ordered control messages between clients and nodes, and between nodes.
 
+use super::cancel::{Cancel, decode_cancels, encode_cancels};
 use bytes::{BufMut, Bytes, BytesMut};
 use mcpbus_transport::wire::cursor::{put_blob, put_varint};
 use mcpbus_transport::wire::record::SUBJECT_MAX;
@@ -116,6 +117,11 @@ pub enum Signal {
         /// The asker's number for the flow.
         flow: u32,
     },
+    /// Nobody waits for the answers to these requests any more. It goes the way that they went.
+    Cancel {
+        /// Which, at most [`CANCELS_MAX`](super::CANCELS_MAX).
+        requests: Vec<Cancel>,
+    },
 }
 
 impl Signal {
@@ -188,6 +194,10 @@ impl Signal {
             Self::Drained { flow } => {
                 out.put_u8(10);
                 put_varint(&mut out, u64::from(*flow));
+            }
+            Self::Cancel { requests } => {
+                out.put_u8(11);
+                encode_cancels(requests, &mut out);
             }
         }
         out.freeze()
@@ -263,6 +273,9 @@ impl Signal {
             },
             10 => Self::Drained {
                 flow: cursor.varint32("flow")?,
+            },
+            11 => Self::Cancel {
+                requests: decode_cancels(&mut cursor)?,
             },
             other => {
                 return Err(WireError::Invalid {

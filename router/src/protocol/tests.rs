@@ -2,7 +2,9 @@
 
 use super::*;
 use bytes::Bytes;
+use mcpbus_transport::wire::ReplyAddress;
 use proptest::prelude::*;
+use std::time::Duration;
 
 #[test]
 fn messages_come_out_as_they_went_in() {
@@ -52,6 +54,27 @@ fn messages_come_out_as_they_went_in() {
             question: 9,
             durable: "d".into(),
         },
+        Signal::Cancel { requests: vec![] },
+        Signal::Cancel {
+            requests: vec![
+                Cancel {
+                    address: ReplyAddress {
+                        node: 1,
+                        session: 2,
+                        correlation: u64::MAX,
+                    },
+                    left: Duration::ZERO,
+                },
+                Cancel {
+                    address: ReplyAddress {
+                        node: u128::MAX,
+                        session: 0,
+                        correlation: 3,
+                    },
+                    left: Duration::from_micros(500_000),
+                },
+            ],
+        },
         Signal::Unsubscribe { subscription: 2 },
         Signal::Ready { subscription: 3 },
         Signal::Refused {
@@ -75,6 +98,29 @@ fn messages_come_out_as_they_went_in() {
     ] {
         assert_eq!(Signal::decode(signal.encode()).unwrap(), signal);
     }
+}
+
+/// `docs/src/wire.md` has the fields, and the decoder in `tests/python` reads the same bytes.
+#[test]
+fn a_cancel_has_these_bytes() {
+    let address = ReplyAddress {
+        node: 0x0102,
+        session: 3,
+        correlation: 0x0405,
+    };
+    let left = Duration::from_micros(300);
+    let requests = vec![Cancel { address, left }];
+    let mut bytes = vec![11, 1, 2, 1];
+    bytes.extend([0; 14]);
+    bytes.extend([3, 0, 0, 0, 0, 0, 0, 0]);
+    bytes.extend([5, 4, 0, 0, 0, 0, 0, 0]);
+    bytes.extend([0xAC, 0x02]);
+    assert_eq!(Signal::Cancel { requests }.encode(), bytes);
+    // More than there is, and more than may be.
+    let short = Signal::decode(Bytes::from_static(&[11, 2, 0]));
+    assert!(short.is_err());
+    let many = Signal::decode(Bytes::from_static(&[11, 0x81, 0x08]));
+    assert!(many.is_err());
 }
 
 proptest! {

@@ -9,6 +9,7 @@ from .frames import read_tags
 
 TEXT_MAX = 255
 REASON_MAX = 512
+CANCELS_MAX = 1024
 
 PUBLISHED = b"\x01"
 ANSWERS = b"\x04"
@@ -89,6 +90,13 @@ class Subscribers:
     subscribers: int
 
 
+@dataclass
+class Cancelled:
+    """Nobody waits for the answers to these requests any more: reply address and microseconds left of each."""
+
+    requests: list
+
+
 def read_signal(payload):
     """A signal from a node to a client."""
     reader = Reader(payload)
@@ -101,6 +109,9 @@ def read_signal(payload):
             raise Refused(f"a subscription refused for {signal.code}")
     elif kind == 6:
         signal = Subscribers(reader.varint(), reader.varint())
+    elif kind == 11:
+        count = reader.varint(CANCELS_MAX, "cancelled requests")
+        signal = Cancelled([(read_reply_address(reader), reader.varint()) for _ in range(count)])
     else:
         raise Refused(f"a signal of kind {kind} to a client")
     reader.end()
@@ -118,6 +129,10 @@ class ReplyAddress:
         return fixed(self.node, 16) + fixed(self.session, 8) + fixed(self.correlation, 8)
 
 
+def read_reply_address(reader):
+    return ReplyAddress(reader.fixed(16), reader.fixed(8), reader.fixed(8))
+
+
 def write_extension(tags):
     """`tags` is a list of tag and value."""
     return b"".join(u8(tag) + blob(value) for tag, value in tags)
@@ -128,7 +143,7 @@ def reply_address(extension):
     for tag, value in read_tags(extension):
         if tag == ReplyAddress.tag:
             reader = Reader(value)
-            address = ReplyAddress(reader.fixed(16), reader.fixed(8), reader.fixed(8))
+            address = read_reply_address(reader)
             reader.end()
             return address
     return None

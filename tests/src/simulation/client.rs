@@ -3,7 +3,7 @@
 
 use super::script::{Pace, Publication, Step, Subscription};
 use bytes::{Bytes, BytesMut};
-use mcpbus::protocol::{Definition, Signal};
+use mcpbus::protocol::{Cancel, Definition, Signal};
 use mcpbus_actors::{Key, Time};
 use mcpbus_transport::bridge::{LinkHandle, Owner};
 use mcpbus_transport::link::LaneId;
@@ -13,6 +13,7 @@ use mcpbus_transport::wire::{
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct Sent {
     pub result: Option<(Time, Result<(), Failure>)>,
     /// Answers to it, where it is a request.
     pub answers: Vec<Answer>,
+    /// When it was given up without an answer.
+    pub cancelled: Option<Time>,
 }
 
 /// A message that reached a subscription.
@@ -262,6 +265,7 @@ impl Client {
                 }
             }
             Step::Publish(publication) => self.publish(publication, now),
+            Step::Cancel(index) => self.cancel(index, now),
             Step::Delete(number) => {
                 if let Some(subscribed) = self.subscriptions.get_mut(number) {
                     subscribed.ended = Some(now);
@@ -269,6 +273,32 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// Gives a request up: here, if it is still here, and wherever it may be.
+    fn cancel(&mut self, index: usize, now: Time) {
+        let sent = &mut self.sent[index];
+        if !sent.answers.is_empty() || matches!(sent.result, Some((_, Err(_)))) {
+            return;
+        }
+        sent.cancelled = Some(now);
+        for waiting in self.waiting.values_mut() {
+            if let Some(place) = waiting.iter().position(|(_, token)| *token == index as u64) {
+                waiting.remove(place);
+                sent.result = Some((now, Err(Failure::Cancelled)));
+                return;
+            }
+        }
+        let cancel = Cancel {
+            address: ReplyAddress {
+                node: 0,
+                session: 0,
+                correlation: index as u64,
+            },
+            left: Duration::from_secs(30),
+        };
+        let requests = vec![cancel];
+        self.tell(&Signal::Cancel { requests });
     }
 
     /// Asks for the end of a durable subscription; again when its answer may have been lost.
@@ -349,6 +379,7 @@ impl Client {
             pushed: None,
             result: None,
             answers: Vec::new(),
+            cancelled: None,
         });
         let flow = match self.flows.get(&subject) {
             Some(flow) => Some(*flow),

@@ -27,6 +27,8 @@ const FAULTS: &[(Fault, &str, u64)] = &[
     (Fault::GroupTwice, "two_nodes", 1),
     (Fault::TakeBackForgets, "durable_away", 1),
     (Fault::ConfirmedEarly, "churn_line", 340),
+    (Fault::CancelStays, "requests_cancelled", 1),
+    (Fault::EarlyCancelForgotten, "requests_cancelled", 1),
     (Fault::AckBeforeSync, "durable_crash", 1),
     (Fault::SettledAtHandOut, "durable_crash", 11),
     (Fault::RepeatOffByOne, "durable_crash", 1),

@@ -92,7 +92,8 @@ fn is_done(scenario: &Scenario) -> bool {
         .flat_map(|client| &client.sent)
         .all(|sent| {
             let refused = sent.result.is_some_and(|(_, end)| end.is_err());
-            !sent.publication.request || !sent.answers.is_empty() || refused
+            let awaited = sent.publication.request && sent.cancelled.is_none();
+            !awaited || !sent.answers.is_empty() || refused
         });
     met && settled && answered && world.clients.iter().all(Client::is_done)
 }

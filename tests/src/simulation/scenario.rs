@@ -449,7 +449,7 @@ fn publisher(shape: &Shape, random: &mut Random, begin: Time, messages: u64) -> 
     };
     let bursts = random.one_in(2);
     let mut at = begin + Duration::from_secs(1);
-    let mut script = Vec::new();
+    let (mut script, mut given_up) = (Vec::new(), Vec::new());
     for _ in 0..messages {
         if !bursts || random.one_in(10) {
             at += random.micros(
@@ -481,10 +481,18 @@ fn publisher(shape: &Shape, random: &mut Random, begin: Time, messages: u64) -> 
                 .then(|| random.micros(100, 300_000)),
             request,
         };
-        script.push((
-            at.min(begin + Duration::from_millis(2450)),
-            Step::Publish(publication),
-        ));
+        let when = at.min(begin + Duration::from_millis(2450));
+        script.push((when, Step::Publish(publication)));
+        if request && shape.cancels && random.one_in(2) {
+            let number = script
+                .iter()
+                .filter(|(_, step)| matches!(step, Step::Publish(_)));
+            given_up.push((
+                when + random.micros(0, 100_000),
+                Step::Cancel(number.count() - 1),
+            ));
+        }
     }
+    script.append(&mut given_up);
     script
 }

@@ -96,4 +96,6 @@ pub enum Step {
     Publish(Publication),
     /// End the durable subscription of this number for good.
     Delete(usize),
+    /// Give up the request that is this publication of the script.
+    Cancel(usize),
 }

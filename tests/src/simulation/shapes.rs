@@ -21,6 +21,8 @@ pub struct Shape {
     pub routes: bool,
     /// Whether clients ask and answer.
     pub requests: bool,
+    /// Whether some requests are given up.
+    pub cancels: bool,
     /// Whether subscriptions come and go during the traffic.
     pub churn: bool,
     /// The node that dies in the middle of the traffic and comes back.
@@ -57,6 +59,7 @@ const CALM: Shape = Shape {
     groups: false,
     routes: false,
     requests: false,
+    cancels: false,
     churn: false,
     crash: None,
     deadlines: false,
@@ -148,6 +151,16 @@ pub const SHAPES: &[Shape] = &[
         links: TRIANGLE,
         requests: true,
         cuts: (0, 3),
+        ..CALM
+    },
+    Shape {
+        name: "requests_cancelled",
+        nodes: 3,
+        links: CHAIN,
+        requests: true,
+        cancels: true,
+        slow: true,
+        apart: true,
         ..CALM
     },
     Shape {

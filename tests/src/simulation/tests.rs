@@ -28,6 +28,7 @@ scenarios! {
     routes 500
     routes_edited 500
     requests 500
+    requests_cancelled 500
     churn 500
     crash_middle 500
     crash_any 500

@@ -7,6 +7,7 @@ use mcpbus::Failure;
 use mcpbus::node::NodeLedger;
 use mcpbus_actors::Time;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// One message of the run: publisher and number.
 type Name = (usize, usize);
@@ -85,6 +86,9 @@ pub fn judge(scenario: &Scenario) -> Vec<String> {
         if untold.len() as u64 > refused_untold(scenario, &messages) {
             wrong.extend(untold.into_iter().flatten());
         }
+    }
+    if scenario.shape.cancels {
+        cancelled(scenario, &subscriptions, &messages, &mut wrong);
     }
     ledgers(scenario, crashed, &mut wrong);
     wrong
@@ -199,16 +203,19 @@ fn conserved(
         .collect();
     if takers.is_empty() {
         let refused = publication.level == Level::None && !publication.request
-            || result == Err(Failure::NoRoute);
+            || result == Err(Failure::NoRoute)
+            || sent.cancelled.is_some() && result == Err(Failure::Cancelled);
         if !refused && publication.time_to_live.is_none() {
             wrong.push(format!("message {name:?} went to nobody with {result:?}"));
         }
         return;
     }
     // A rejected message was delivered; an expired one may not have been.
-    let owed =
-        publication.time_to_live.is_none() && matches!(result, Ok(()) | Err(Failure::Rejected));
+    let owed = sent.cancelled.is_none()
+        && publication.time_to_live.is_none()
+        && matches!(result, Ok(()) | Err(Failure::Rejected));
     if !owed
+        && sent.cancelled.is_none()
         && publication.time_to_live.is_none()
         && !scenario.shape.churn
         && !scenario.shape.routes
@@ -285,8 +292,40 @@ fn conserved(
             .iter()
             .filter(|answer| **answer == Answer::Reply)
             .count();
-        if replies != 1 {
+        if replies > 1 || replies == 0 && sent.cancelled.is_none() {
             wrong.push(format!("request {name:?} was answered {replies} times"));
+        }
+    }
+}
+
+/// Longest time that a cancel is under way.
+const CANCEL_WAY: Duration = Duration::from_secs(1);
+
+/// What was given up is not handed to anybody once everybody knows, and leaves nothing behind.
+fn cancelled(
+    scenario: &Scenario,
+    subscriptions: &[Named<'_>],
+    messages: &[(Name, &Sent)],
+    wrong: &mut Vec<String>,
+) {
+    for (name, sent) in messages {
+        let Some(at) = sent.cancelled else { continue };
+        for (client, number, subscribed) in subscriptions {
+            if copies(subscribed, *name).any(|delivery| delivery.at > at + CANCEL_WAY) {
+                wrong.push(format!(
+                    "subscription {client}/{number} got {name:?} long after it was cancelled"
+                ));
+            }
+        }
+    }
+    for place in &scenario.world.nodes {
+        let Some(core) = &place.core else { continue };
+        let left = core.report(scenario.world.now).requests;
+        if left > 0 {
+            wrong.push(format!(
+                "{} still follows {left} requests",
+                place.config.name
+            ));
         }
     }
 }

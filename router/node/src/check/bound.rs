@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use mcpbus::node::{MIRROR_MEMORY, SESSION_OVERHEAD, SPOOL_MEMORY};
+use mcpbus::node::{MIRROR_MEMORY, REQUEST_OVERHEAD, SESSION_OVERHEAD, SPOOL_MEMORY};
 use mcpbus_actors::channel::Capacity;
 use mcpbus_actors::topology::EdgeBound;
 
@@ -233,9 +233,10 @@ fn node_parts(file: &NodeFile) -> Vec<Part> {
     let limits = node_limits(&file.limits);
     let sessions = limits.sessions as u64;
     let credit = 2 * limits.credit_bytes;
+    let requests = REQUEST_OVERHEAD * limits.requests as u64;
     let overhead = limits
         .memory_bound()
-        .saturating_sub(credit + SESSION_OVERHEAD * sessions);
+        .saturating_sub(credit + SESSION_OVERHEAD * sessions + requests);
     let mut parts = vec![
         Part {
             what: "the node at rest".to_owned(),
@@ -251,6 +252,10 @@ fn node_parts(file: &NodeFile) -> Vec<Part> {
                 format_size(SESSION_OVERHEAD)
             ),
             bytes: SESSION_OVERHEAD * sessions,
+        },
+        Part {
+            what: format!("{} requests without an answer", limits.requests),
+            bytes: requests,
         },
     ];
     if file.spool.is_some() {
