@@ -11,8 +11,8 @@ use std::time::Duration;
 const WAIT: Duration = Duration::from_secs(5);
 type Failed = Box<dyn std::error::Error>;
 
-/// Doubles numbers; one in forty it thinks about for a minute, unless nobody waits for it any more.
-async fn respond(client: Client, given_up: Arc<AtomicU64>) -> Result<(), Failed> {
+/// Doubles numbers; one in `every` it thinks about for a minute, unless nobody waits for it any more.
+async fn respond(client: Client, every: u64, given_up: Arc<AtomicU64>) -> Result<(), Failed> {
     let mut work = client.subscribe("double", SubscribeOptions::default().group("doublers"))?;
     work.ready(WAIT).await?;
     let mut count = 0_u64;
@@ -23,7 +23,7 @@ async fn respond(client: Client, given_up: Arc<AtomicU64>) -> Result<(), Failed>
             continue;
         };
         count += 1;
-        if count.is_multiple_of(40) {
+        if count.is_multiple_of(every) {
             let given_up = given_up.clone();
             tokio::spawn(async move {
                 tokio::select! {
@@ -46,11 +46,11 @@ async fn respond(client: Client, given_up: Arc<AtomicU64>) -> Result<(), Failed>
 async fn main() -> Result<(), Failed> {
     let node = NodeBuilder::named("node").start().await?;
     let given_up = Arc::new(AtomicU64::new(0));
-    for _ in 0..2 {
+    for every in [40, 33] {
         let client = node.client(ClientConfig::default()).await?;
         let given_up = given_up.clone();
         tokio::task::spawn(async move {
-            if let Err(error) = respond(client, given_up).await {
+            if let Err(error) = respond(client, every, given_up).await {
                 eprintln!("a responder ends: {error}");
             }
         });
