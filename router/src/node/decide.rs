@@ -142,7 +142,10 @@ impl NodeCore {
         record: &Record,
         now: Time,
     ) -> Verdict {
-        if let Some(takers) = self.inflows[id].only.get(&sequence).cloned() {
+        if let Some(takers) = self.inflows[id].only.get(&sequence).cloned()
+            && !self.is_decided_anew(id, sequence, &takers)
+        {
+            self.inflows[id].decided_again = self.version;
             return match self.decision(id, &record.head) {
                 None => Verdict::TooFar,
                 Some(_) => self.decide_again(id, sequence, &takers, record),

@@ -29,8 +29,10 @@ impl NodeCore {
         outs: &[Out],
     ) -> Option<(PeerId, u32)> {
         let inflow = &self.inflows[id];
-        // Whom a stored message is for was decided when it was stored, so the way may change without anything else.
-        if inflow.used.0 != self.version || inflow.spool.is_some() {
+        // Whom a stored message is for was decided when it was stored, and whom one that was taken back, when it first came: so
+        // the way may change without anything else.
+        let decided_before = inflow.spool.is_some() || inflow.decided_again == self.version;
+        if inflow.used.0 != self.version || decided_before {
             let head = Arc::as_ptr(&record.head) as usize;
             let ways = inflow.ways.get(&head);
             let known = |out: &Out| {
@@ -298,11 +300,22 @@ impl NodeCore {
         }
     }
 
-    /// A peer is gone, and with it all ways over it.
+    /// A peer is gone, and with it all ways over it. Whoever comes in its place has flows of the same numbers.
     pub(super) fn forget_former(&mut self, peer: PeerId) {
-        for (_, inflow) in &mut self.inflows {
+        let mut asked = Vec::new();
+        for (id, inflow) in &mut self.inflows {
             inflow.former.retain(|former| former.peer != peer);
             inflow.used.1.retain(|(used, _)| *used != peer);
+            for ways in inflow.ways.values_mut() {
+                ways.forget(peer);
+            }
+            if let Some(ways) = &mut inflow.asked {
+                ways.retain(|(way, ..)| *way != peer);
+                asked.push(id);
+            }
+        }
+        for id in asked {
+            self.schedule(id);
         }
     }
 }

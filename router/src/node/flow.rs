@@ -141,6 +141,13 @@ impl Ways {
         self.present.contains(&way) || self.version == version && self.before.contains(&way)
     }
 
+    /// A peer is gone.
+    pub(super) fn forget(&mut self, peer: PeerId) {
+        for ways in [&mut self.present, &mut self.before, &mut self.undrained] {
+            ways.retain(|(way, _)| *way != peer);
+        }
+    }
+
     /// A message goes this way.
     pub(super) fn note(&mut self, way: (PeerId, u32), version: u64) {
         if self.version != version {
@@ -212,6 +219,8 @@ pub(super) struct InFlow {
     pub(super) credit: (u64, u64),
     /// How its part grows and shrinks.
     pub(super) share: Share,
+    /// In which version of the node a copy that was taken back was last decided again, for the targets that it had.
+    pub(super) decided_again: u64,
     /// Flows to nodes that were used since the node's version was this.
     pub(super) used: (u64, Vec<(PeerId, u32)>),
     /// Flows that were used before, and of which not everything is known to have come to its end.
@@ -260,6 +269,7 @@ impl InFlow {
             decisions: HashMap::default(),
             credit: (0, 0),
             share: Share::default(),
+            decided_again: 0,
             used: (0, Vec::new()),
             former: Vec::new(),
             ways: HashMap::default(),

@@ -2,7 +2,7 @@
 
 use super::core::NodeCore;
 use super::decide::{EntryIndex, Out, Verdict};
-use super::flow::{InFlow, InFlowId, from_token, full_sequence, is_unasked};
+use super::flow::{InFlow, InFlowId, Purpose, from_token, full_sequence, is_unasked};
 use super::ledger::Outcome;
 use crate::protocol::Target;
 use crate::routing::Subject;
@@ -69,14 +69,16 @@ impl NodeCore {
             .is_some_and(|(waiting, _)| *waiting == sequence);
         inflow.copies_out = inflow.copies_out.saturating_sub(1);
         inflow.chosen = None;
-        let (split, peer) = (waits || self.was_split(id, sequence), self.inflows[id].peer);
+        let split = waits || self.was_split(id, sequence);
+        let peer = self.inflows[id].peer;
         let inflow = &mut self.inflows[id];
         if is_unasked(token) && !waits {
             inflow.unasked.insert(sequence);
         } else if !is_unasked(token) {
             inflow.unasked.remove(&sequence);
         }
-        if split || matches!(takers, Takers::Group(_)) {
+        let publish = matches!(inflow.purpose, Purpose::Publish);
+        if split || publish || matches!(takers, Takers::Group(_)) {
             // Others have their copies, or came later and have what was published since: only this one is decided again.
             inflow
                 .only
@@ -116,6 +118,21 @@ impl NodeCore {
             (None, window) => window.as_ref().map_or(1, |window| window.copies(sequence)),
         };
         copies.saturating_sub(1)
+    }
+
+    /// Whether a message goes to those that are here now: nobody is left of those that it was for, and it had no other copies.
+    pub(super) fn is_decided_anew(&self, id: InFlowId, sequence: u64, takers: &[Takers]) -> bool {
+        let is_left = |target: &Target| {
+            let known = (target.origin, target.entry);
+            target.origin == self.config.id && self.local_entries.contains_key(&target.entry)
+                || self.remote_entries.contains_key(&known)
+        };
+        let mut all = takers.iter();
+        !self.was_split(id, sequence)
+            && all.all(|takers| match takers {
+                Takers::Targets(targets) => !targets.iter().any(is_left),
+                Takers::Group(_) => false,
+            })
     }
 
     /// Where copies go that were taken back.

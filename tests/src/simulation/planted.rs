@@ -40,7 +40,7 @@ const FAULTS: &[(Fault, &str, u64)] = &[
     (Fault::InterestForgotten, "durable_away", 60),
     (Fault::ReadyBeforeKept, "durable_lives", 46),
     (Fault::RedeliveryAtTheEnd, "durable", 20),
-    (Fault::DeadLetterLost, "durable_disk", 24),
+    (Fault::DeadLetterLost, "durable_disk", 102),
     (Fault::TwoTakers, "durable_lives", 1),
     (Fault::ProcessedWhenStored, "durable", 1),
 ];

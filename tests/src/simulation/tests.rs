@@ -77,6 +77,16 @@ const FAILED_ONCE: &[(&str, u64, &str)] = &[
         "credit was taken back twice before its sender heard of it",
     ),
     ("durable_corrupt", 105_627, "the same"),
+    (
+        "durable_away",
+        204_280,
+        "a peer that came in the place of another was taken for it, and a copy that was taken back for one that goes elsewhere",
+    ),
+    (
+        "durable_disk",
+        132_364,
+        "what was taken back went to somebody else too, who had later ones already",
+    ),
 ];
 
 #[test]
