@@ -15,9 +15,10 @@ mod run;
 
 use mcpbus::AckLevel;
 use mcpbus::identity::LocalAuthority;
+use mcpbus_benches::failed::Failed;
 use mcpbus_benches::process::load_average;
 use mcpbus_benches::series::Series;
-use run::{Failed, Run, Sample};
+use run::{Run, Sample};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 

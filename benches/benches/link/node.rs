@@ -1,11 +1,12 @@
 //! A publishing client, a router node and a subscribed client.
 
-use crate::run::{Failed, Run};
+use crate::run::Run;
 use mcpbus::AckLevel;
 use mcpbus::Bytes;
 use mcpbus::client::{Client, ClientConfig, Publication, SubscribeOptions};
 use mcpbus::identity::LocalAuthority;
 use mcpbus::node::NodeBuilder;
+use mcpbus_benches::failed::Failed;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
