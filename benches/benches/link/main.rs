@@ -33,10 +33,11 @@ enum Contender {
 
 impl Contender {
     /// The first is what the others are compared with.
-    const ALL: [Self; 3] = [
+    const ALL: [Self; 4] = [
         Self::Plain,
         Self::Node(AckLevel::None),
         Self::Node(AckLevel::Accepted),
+        Self::Node(AckLevel::Processed),
     ];
 
     fn name(self) -> String {

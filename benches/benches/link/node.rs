@@ -82,6 +82,7 @@ pub(crate) fn start(authority: &LocalAuthority, size: usize, ack: AckLevel) -> R
             if delivery.body().len() != size {
                 return Err(Failed::new("a message", "it has another size"));
             }
+            delivery.ack();
             count += 1;
             shared.received(count);
         }

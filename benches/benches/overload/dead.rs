@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const PATTERN: &str = "tx.*";
-const RATE: f64 = 1000.0;
+const RATE: f64 = 2000.0;
 /// Messages that a group may have in flight.
 const PLACES: u32 = 16;
 /// How long it is waited for answers at the end of a round.

@@ -1,6 +1,6 @@
 //! A service that is offered more than it can do: what is processed in time, without guards and with them.
 
-use crate::load::{Ended, Ends, Load, Tally, latencies};
+use crate::load::{End, Ended, Ends, Load, Tally, latencies};
 use crate::memory::Memory;
 use crate::options::Options;
 use crate::service::{Service, ServiceConfig};
@@ -127,6 +127,7 @@ pub(crate) struct LoadFigures {
     /// Times the capacity.
     pub(crate) load: f64,
     pub(crate) offered_per_s: f64,
+    /// Processed in time, by when that was.
     pub(crate) goodput_per_s: f64,
     /// Of those that were processed in time.
     pub(crate) p50_ms: f64,
@@ -287,7 +288,7 @@ fn measure_setup(
         LoadFigures {
             load,
             offered_per_s: offered as f64 / seconds,
-            goodput_per_s: tally.in_time as f64 / seconds,
+            goodput_per_s: goodput(&ended, options.phase),
             p50_ms: latency.quantile(0.5),
             p99_ms: latency.quantile(0.99),
             ends: tally,
@@ -306,6 +307,17 @@ fn measure_setup(
         loads,
         recovered_s,
     })
+}
+
+/// Messages per second that were processed in time, by when that was: from the time on at which the first of the load's messages are
+/// worth nothing any more, when what was there before is gone, until the last is offered.
+fn goodput(ended: &[Ended], phase: Duration) -> f64 {
+    let counted = TIME_TO_LIVE.min(phase / 2)..phase;
+    let in_time = ended.iter().filter(|ended| ended.end == End::InTime);
+    let count = in_time
+        .filter(|ended| counted.contains(&(ended.due + ended.took)))
+        .count();
+    count as f64 / (counted.end - counted.start).as_secs_f64()
 }
 
 /// When the first window ends in which nine in ten of the messages that were `due` were processed in time, and p99 of those was
