@@ -87,9 +87,9 @@ const SETUPS: [Setup; 4] = [
 impl Setup {
     fn guards(self) -> RouteGuards {
         RouteGuards {
-            // What has less time than the work takes is worth no work.
+            // What has less time than it needs once it is let through: a place of a window, then the work.
             deadline: self.deadline.then_some(DeadlineConfig {
-                min_remaining: 3 * WORK,
+                min_remaining: 5 * WORK,
                 ..DeadlineConfig::default()
             }),
             shed: self.shed.then(ShedConfig::default),
@@ -334,6 +334,6 @@ fn recovered(after: &[Ended], due: f64, normal: f64) -> Option<f64> {
                 .filter(|ended| (begin..end).contains(&ended.due));
             let series = latencies(within);
             let enough = series.count() as f64 >= 0.9 * due;
-            (enough && series.quantile(0.99) <= 2.0 * normal).then(|| end.as_secs_f64())
+            (enough && series.quantile(0.99) <= 2.0 * normal).then_some(end.as_secs_f64())
         })
 }

@@ -109,8 +109,9 @@ impl fmt::Display for Dead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "beside a dead destination: {:.0} messages/s to two groups, messages of the first; medians of {} rounds, ratios with \
-             ranges; {} places in a bulkhead",
+            "beside a dead destination: {:.0} messages/s to two groups, messages of the first: its share, p50 and p99 until \
+             its consumer had them and until their publisher knew, part of them of which it knew at all; medians of {} rounds, ratios with ranges; \
+             {} places in a bulkhead",
             self.rate, self.rounds, self.places
         )?;
         writeln!(
