@@ -2,6 +2,7 @@
 
 use crate::load::{End, Ends, Load, Tally};
 use crate::options::Options;
+use crate::report::Spread;
 use crate::tell;
 use crate::world::{World, route};
 use mcpbus::AckLevel;
@@ -90,16 +91,9 @@ pub(crate) struct CaseFigures {
     pub(crate) healthy: Figures,
     pub(crate) dead: Figures,
     /// One dead divided by both healthy, of the same round: until the consumer had them.
-    pub(crate) p99_delivered: Ratio,
+    pub(crate) p99_delivered: Spread,
     /// The same until their publisher knew.
-    pub(crate) p99_answered: Ratio,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct Ratio {
-    pub(crate) median: f64,
-    pub(crate) lowest: f64,
-    pub(crate) highest: f64,
+    pub(crate) p99_answered: Spread,
 }
 
 #[derive(Debug, Serialize)]
@@ -155,14 +149,7 @@ pub(crate) fn measure(world: &World, options: &Options) -> Result<Dead, Failed> 
         }
     }
     let cases = CASES.iter().zip(&all).map(|(case, [healthy, dead])| {
-        let ratio = |dead: &Series, healthy: &Series| {
-            let ratio = dead.ratio_to(healthy);
-            Ratio {
-                median: ratio.median(),
-                lowest: ratio.lowest(),
-                highest: ratio.highest(),
-            }
-        };
+        let ratio = |dead: &Series, healthy: &Series| Spread::of(&dead.ratio_to(healthy));
         CaseFigures {
             policy: case.policy,
             subjects: case.subjects,

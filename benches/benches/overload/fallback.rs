@@ -1,6 +1,7 @@
 //! How long it takes until a fallback has answered, beside a group without guards.
 
 use crate::options::Options;
+use crate::report::Spread;
 use crate::tell;
 use crate::world::{Links, RunningNode, World, route};
 use mcpbus::AckLevel;
@@ -77,8 +78,8 @@ pub(crate) struct Fallback {
 pub(crate) struct Row {
     pub(crate) why: &'static str,
     pub(crate) links: Links,
-    pub(crate) p50_ms: [f64; 3],
-    pub(crate) p99_ms: [f64; 3],
+    pub(crate) p50_ms: Spread,
+    pub(crate) p99_ms: Spread,
 }
 
 pub(crate) fn measure(world: &World, options: &Options) -> Result<Fallback, Failed> {
@@ -100,10 +101,7 @@ pub(crate) fn measure(world: &World, options: &Options) -> Result<Fallback, Fail
         }
     }
     let rows = cases.iter().zip(&series).map(|((why, links), series)| {
-        let [p50_ms, p99_ms] = [0, 1].map(|at: usize| {
-            let series = &series[at];
-            [series.median(), series.lowest(), series.highest()]
-        });
+        let [p50_ms, p99_ms] = [0, 1].map(|at: usize| Spread::of(&series[at]));
         Row {
             why: why.name(),
             links: *links,

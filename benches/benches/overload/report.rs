@@ -1,13 +1,41 @@
 //! What was measured, as tables and as JSON.
 
-use crate::dead::{Dead, Figures, Ratio};
+use crate::dead::{Dead, Figures};
 use crate::fallback::Fallback;
 use crate::goodput::Goodput;
 use crate::world::Links;
+use mcpbus_benches::series::Series;
 use serde::Serialize;
 use std::fmt;
 
 const MEBIBYTE: f64 = 1_048_576.0;
+
+/// What the rounds gave for one figure.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Spread {
+    median: f64,
+    lowest: f64,
+    highest: f64,
+}
+
+impl Spread {
+    pub(crate) fn of(rounds: &Series) -> Self {
+        Self {
+            median: rounds.median(),
+            lowest: rounds.lowest(),
+            highest: rounds.highest(),
+        }
+    }
+
+    fn text(&self, decimals: usize) -> String {
+        let Self {
+            median,
+            lowest,
+            highest,
+        } = self;
+        format!("{median:.decimals$} ({lowest:.decimals$} to {highest:.decimals$})")
+    }
+}
 
 /// Everything that was asked for.
 #[derive(Debug, Default, Serialize)]
@@ -130,8 +158,8 @@ impl fmt::Display for Dead {
                 f,
                 "{:<50} p99 delivered {}, answered {}",
                 "  one dead / both healthy",
-                ratio(&case.p99_delivered),
-                ratio(&case.p99_answered)
+                case.p99_delivered.text(2),
+                case.p99_answered.text(2)
             )?;
         }
         Ok(())
@@ -150,13 +178,6 @@ fn columns(figures: &Figures) -> String {
     )
 }
 
-fn ratio(ratio: &Ratio) -> String {
-    format!(
-        "{:.2} ({:.2} to {:.2})",
-        ratio.median, ratio.lowest, ratio.highest
-    )
-}
-
 impl fmt::Display for Fallback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -167,8 +188,7 @@ impl fmt::Display for Fallback {
         writeln!(f, "{:<32} {:>24} {:>24}", "", "p50", "p99")?;
         for row in &self.rows {
             let what = format!("{}, {:?} links", row.why, row.links);
-            let [p50, p99] = [row.p50_ms, row.p99_ms]
-                .map(|[median, low, high]| format!("{median:.3} ({low:.3} to {high:.3})"));
+            let [p50, p99] = [row.p50_ms, row.p99_ms].map(|spread| spread.text(3));
             writeln!(f, "{what:<32} {p50:>24} {p99:>24}")?;
         }
         Ok(())
