@@ -4,6 +4,7 @@
 //! otherwise. `README.md` says what each figure means and what it leaves out.
 
 pub mod clock;
+pub mod failed;
 pub mod message;
 pub mod process;
 pub mod series;

@@ -23,6 +23,22 @@ impl Series {
         }
     }
 
+    /// The smallest one that at least this part of all, from 0 to 1, does not exceed; not a number when there is none.
+    #[must_use]
+    pub fn quantile(&self, part: f64) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let rank = (sorted.len() as f64 * part).ceil() as usize;
+        let last = sorted.len().checked_sub(1);
+        last.map_or(f64::NAN, |last| sorted[rank.saturating_sub(1).min(last)])
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// The lowest one; infinite when there is none.
     #[must_use]
     pub fn lowest(&self) -> f64 {
@@ -56,6 +72,16 @@ mod tests {
         assert_eq!(series(&[9.0, 1.0, 5.0]).median(), 5.0);
         assert_eq!(series(&[9.0, 1.0, 5.0, 3.0]).median(), 4.0);
         assert!(series(&[]).median().is_nan());
+    }
+
+    #[test]
+    fn a_quantile_is_one_of_them() {
+        let hundred: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        assert_eq!(series(&hundred).quantile(0.5), 50.0);
+        assert_eq!(series(&hundred).quantile(0.99), 99.0);
+        assert_eq!(series(&[7.0]).quantile(0.99), 7.0);
+        assert_eq!(series(&[7.0]).quantile(0.0), 7.0);
+        assert!(series(&[]).quantile(0.5).is_nan());
     }
 
     #[test]

@@ -15,9 +15,10 @@ mod run;
 
 use mcpbus::AckLevel;
 use mcpbus::identity::LocalAuthority;
+use mcpbus_benches::failed::Failed;
 use mcpbus_benches::process::load_average;
 use mcpbus_benches::series::Series;
-use run::{Failed, Run, Sample};
+use run::{Run, Sample};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -32,10 +33,11 @@ enum Contender {
 
 impl Contender {
     /// The first is what the others are compared with.
-    const ALL: [Self; 3] = [
+    const ALL: [Self; 4] = [
         Self::Plain,
         Self::Node(AckLevel::None),
         Self::Node(AckLevel::Accepted),
+        Self::Node(AckLevel::Processed),
     ];
 
     fn name(self) -> String {

@@ -1,11 +1,12 @@
 //! A publishing client, a router node and a subscribed client.
 
-use crate::run::{Failed, Run};
+use crate::run::Run;
 use mcpbus::AckLevel;
 use mcpbus::Bytes;
 use mcpbus::client::{Client, ClientConfig, Publication, SubscribeOptions};
 use mcpbus::identity::LocalAuthority;
 use mcpbus::node::NodeBuilder;
+use mcpbus_benches::failed::Failed;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
@@ -81,6 +82,7 @@ pub(crate) fn start(authority: &LocalAuthority, size: usize, ack: AckLevel) -> R
             if delivery.body().len() != size {
                 return Err(Failed::new("a message", "it has another size"));
             }
+            delivery.ack();
             count += 1;
             shared.received(count);
         }

@@ -3,9 +3,10 @@
 //! The relay hands chunks on and never looks at a record; nothing is routed, acknowledged or accounted for. Transport
 //! settings and cryptography are those of the links of the product.
 
-use crate::run::{Failed, Run};
+use crate::run::Run;
 use bytes::{BufMut, Bytes, BytesMut};
 use mcpbus::identity::LocalAuthority;
+use mcpbus_benches::failed::Failed;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
     ClientConfig, Connection, Endpoint, EndpointConfig, MtuDiscoveryConfig, RecvStream, SendStream,

@@ -1,7 +1,7 @@
 //! One measurement: wait for the first message, warm up, count for a while, end.
 
 use mcpbus_benches::clock::Clock;
-use std::fmt;
+use mcpbus_benches::failed::Failed;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,35 +13,6 @@ use tokio::runtime::Builder;
 const WARM_UP: Duration = Duration::from_millis(500);
 const FIRST_MESSAGE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(5);
-
-/// A step that did not succeed, and why. Whoever runs the bench reads it.
-#[derive(Debug)]
-pub(crate) struct Failed {
-    step: String,
-    reason: String,
-}
-
-impl Failed {
-    pub(crate) fn new(step: &str, reason: impl fmt::Display) -> Self {
-        Self {
-            step: step.to_owned(),
-            reason: reason.to_string(),
-        }
-    }
-
-    /// For `map_err`: names the step.
-    pub(crate) fn at<E: fmt::Display>(step: &str) -> impl FnOnce(E) -> Self + '_ {
-        move |reason| Self::new(step, reason)
-    }
-}
-
-impl fmt::Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.step, self.reason)
-    }
-}
-
-impl std::error::Error for Failed {}
 
 /// What the threads of a run share with the one that measures.
 #[derive(Clone, Default)]

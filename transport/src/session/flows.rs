@@ -173,8 +173,8 @@ impl Session {
         };
         let last = receive.done(sequence);
         if last {
-            let short = receive.is_short();
-            self.mark(flow, short, now);
+            let urgent = receive.settled_is_awaited() || receive.is_short();
+            self.mark(flow, urgent, now);
         }
         last
     }

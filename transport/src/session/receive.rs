@@ -4,7 +4,7 @@ use super::error::ProtocolError;
 use super::window::Window;
 use crate::link::LaneId;
 use crate::planted::{Fault, planted};
-use crate::wire::{Failure, FlowAck, Record};
+use crate::wire::{AckLevel, Failure, FlowAck, Record};
 use bytes::Bytes;
 
 /// A large record of which the end has not come. It counts with its whole length against what was granted.
@@ -24,6 +24,8 @@ pub(super) struct ReceiveFlow {
     pub(super) lane: LaneId,
     received: u64,
     received_bytes: u64,
+    /// The last one whose publisher waits until it is settled.
+    awaited: u64,
     begun: Option<Begun>,
     pub(super) window: Window,
     window_messages: u64,
@@ -47,6 +49,7 @@ impl ReceiveFlow {
             lane,
             received: 0,
             received_bytes: 0,
+            awaited: 0,
             begun: None,
             window: Window::default(),
             window_messages: 0,
@@ -76,6 +79,10 @@ impl ReceiveFlow {
         (self.received, self.received_bytes) = (received, received_bytes);
         for record in records {
             self.window.receive(record.cost());
+        }
+        let is_awaited = |record: &Record| record.head.ack > AckLevel::Accepted;
+        if let Some(last) = records.iter().rposition(is_awaited) {
+            self.awaited = received - (records.len() - 1 - last) as u64;
         }
         Ok(())
     }
@@ -287,6 +294,11 @@ impl ReceiveFlow {
 
     pub(super) fn acked(&mut self, ack: FlowAck) {
         self.acked = ack;
+    }
+
+    /// Whether more is settled than the peer was told, and somebody may wait for that.
+    pub(super) fn settled_is_awaited(&self) -> bool {
+        self.window.settled() > self.acked.settled && self.awaited > self.acked.settled
     }
 
     /// Whether the sender runs short of credit and there is more to give.

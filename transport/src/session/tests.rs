@@ -290,6 +290,34 @@ fn accepted_is_released_on_arrival_and_processed_on_settlement() {
 }
 
 #[test]
+fn what_is_settled_is_told_at_once_where_a_publisher_waits_for_it() {
+    for (level, at_once) in [
+        (AckLevel::None, false),
+        (AckLevel::Accepted, false),
+        (AckLevel::Stored, true),
+        (AckLevel::Processed, true),
+    ] {
+        let mut pair = live();
+        let flow = open(&mut pair, 10, 10_000);
+        for number in 1..=2 {
+            let record = record(&head(level), number, 1);
+            pair.dialer.push(flow, record, number).unwrap();
+        }
+        pair.settle_all();
+        // Nothing is settled in order yet, so there is nothing to tell.
+        pair.acceptor.done(flow, 2, pair.now);
+        assert!(!pair.acceptor.wants_transmit(LaneId::CONTROL, pair.now));
+        pair.acceptor.done(flow, 1, pair.now);
+        let told = pair.acceptor.wants_transmit(LaneId::CONTROL, pair.now);
+        assert_eq!(told, at_once, "{level}");
+        pair.write(1 << 16);
+        (0..5).for_each(|lane| pair.deliver(lane, usize::MAX).unwrap());
+        let settled = pair.dialer.sent(flow).2;
+        assert_eq!(settled, if at_once { 2 } else { 0 }, "{level}");
+    }
+}
+
+#[test]
 fn a_failure_comes_before_the_ack_that_covers_it_and_survives_a_cut() {
     let mut pair = live();
     let flow = open(&mut pair, 10, 10_000);
