@@ -7,7 +7,7 @@ use mcpbus::client::{
     Subscription,
 };
 use mcpbus::identity::LocalAuthority;
-use mcpbus::node::{Node, NodeBuilder};
+use mcpbus::node::{Node, NodeBuilder, NodeReport};
 use mcpbus::policy::PolicyFactory;
 use mcpbus::resilience::{
     BreakerConfig, BulkheadConfig, DeadlineConfig, DestinationGuardsConfig, KeyedLimitsConfig,
@@ -220,6 +220,70 @@ async fn a_breaker_that_is_open_leaves_the_messages_to_the_other_groups() {
                 receipt.await.unwrap();
             }
         }
+    }
+    balanced(&node).await;
+}
+
+#[tokio::test]
+async fn a_breaker_opens_for_a_consumer_that_says_nothing() {
+    let breaker = BreakerConfig {
+        request_volume_threshold: 2,
+        sleep_window: Duration::from_secs(3600),
+        ..BreakerConfig::default()
+    };
+    let guards = RouteGuards {
+        destination: DestinationGuardsConfig {
+            breaker: Some(breaker),
+            ..DestinationGuardsConfig::default()
+        },
+        ..RouteGuards::default()
+    };
+    let (node, client) = start(&["v1", "v2"], guards).await;
+    let options = SubscribeOptions::default().group("v1").window_messages(2);
+    let mut silent = client.subscribe("tx.*", options).unwrap();
+    silent.ready(WAIT).await.unwrap();
+    let mut v2 = subscribe(&client, "v2").await;
+    let (last, mut all_came) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        while let Some(message) = v2.next().await {
+            if &message.body()[..] == b"9" {
+                let _ = last.send(()).await;
+            }
+            message.ack();
+        }
+    });
+    let publisher = client.publisher(AckLevel::Processed);
+    let message = |subject: &str, number: usize, time: Duration| {
+        Publication::new(subject, number.to_string()).time_to_live(time)
+    };
+    // More than fit into the window of the silent one: the next for it waits for credit.
+    let mut receipts = Vec::new();
+    for number in 0..10 {
+        let time = if number < 4 { WAIT / 30 } else { 3 * WAIT };
+        let message = message("tx.a", number, time);
+        receipts.push(publisher.publish_with_receipt(message).await.unwrap());
+    }
+    let mut held = vec![next(&mut silent).await, next(&mut silent).await];
+    let opened = async {
+        let open = |report: &NodeReport| report.routes[0].refuses.is_some();
+        while !open(&node.report().await.unwrap()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let opened = tokio::time::timeout(WAIT, opened).await;
+    assert!(opened.is_ok(), "the breaker did not open");
+    // The one that waited for credit goes elsewhere, and the others behind it.
+    let rest = tokio::time::timeout(WAIT, all_came.recv()).await;
+    assert!(rest.is_ok(), "what waited for the silent one stays there");
+    for number in 0..10 {
+        let message = message("tx.b", number, WAIT);
+        let receipt = publisher.publish_with_receipt(message).await.unwrap();
+        receipt.await.unwrap();
+    }
+    assert!(silent.try_next().is_none());
+    held.clear();
+    for receipt in receipts {
+        let _ = tokio::time::timeout(WAIT, receipt).await.unwrap();
     }
     balanced(&node).await;
 }

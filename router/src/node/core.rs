@@ -6,6 +6,7 @@ use super::destinations::Mirrored;
 use super::disk::Carrier;
 use super::flow::{InFlow, InFlowId};
 use super::ledger::{NodeLedger, Outcome};
+use super::overdue::Overdue;
 use super::peer::{Peer, PeerId};
 use super::reclaim::Reclaim;
 use super::registry::PeerRegistry;
@@ -83,6 +84,7 @@ pub struct NodeCore {
     pub(super) current_routes: Vec<RouteId>,
     /// Those whose guards change with time.
     pub(super) timed_routes: Vec<RouteId>,
+    pub(super) overdue: Overdue,
     /// Whether a guard goes by when messages came.
     pub(super) notes_arrivals: bool,
     pub(super) mirrored: Mirrored,
@@ -164,6 +166,7 @@ impl NodeCore {
             route_states,
             current_routes,
             timed_routes: Vec::new(),
+            overdue: Overdue::new(),
             notes_arrivals,
             mirrored: Mirrored::default(),
             turns: BTreeSet::new(),

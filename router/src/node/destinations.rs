@@ -192,10 +192,14 @@ impl NodeCore {
                 destination: chosen.destination,
                 since: now,
                 permit,
+                deadline: record.deadline,
+                told: false,
             };
             let (_, low) = from_token(token(id, sequence));
+            self.watch_deadline(id, low, &tracked);
             self.route_states[chosen.route].tracked += 1;
             if let Some(earlier) = self.inflows[id].tracked.insert(low, tracked) {
+                self.forget_deadline(id, low, &earlier);
                 self.settle_load(earlier, None, now);
             }
         }
@@ -267,6 +271,7 @@ impl NodeCore {
         let (id, low) = from_token(token);
         let inflow = self.inflows.get_mut(id);
         if let Some(tracked) = inflow.and_then(|inflow| inflow.tracked.remove(&low)) {
+            self.forget_deadline(id, low, &tracked);
             self.settle_load(tracked, outcome, now);
         }
     }
@@ -278,7 +283,11 @@ impl NodeCore {
             Some(Outcome::Failed(failure)) => Some(Ended::failure(failure.into(), took)),
             Some(Outcome::Shed(_)) | None => None,
         };
-        let (route, destination, permit) = self.present_place(tracked);
+        if let Some(state) = self.route_states.get_mut(tracked.route) {
+            state.tracked = state.tracked.saturating_sub(1);
+        }
+        let place = (tracked.route, tracked.destination, tracked.permit);
+        let (route, destination, permit) = self.present_place(place);
         let Some(state) = self.route_states.get_mut(route) else {
             return;
         };
@@ -288,7 +297,9 @@ impl NodeCore {
                 None => load.given_back(),
             }
         }
-        state.guards.ended(destination, permit, ended, now);
+        if !tracked.told {
+            state.guards.ended(destination, permit, ended, now);
+        }
     }
 
     /// A link is down: what waits for it may have to go elsewhere, where policies read the load.

@@ -99,6 +99,10 @@ pub(super) struct Tracked {
     pub(super) since: Time,
     /// What the guards of the destination have given for it.
     pub(super) permit: Option<Permit>,
+    /// When nobody waits for it any more.
+    pub(super) deadline: Option<Time>,
+    /// Whether the guards have heard that this has passed; they hear no more of it.
+    pub(super) told: bool,
 }
 
 /// A flow to another node that this flow's messages went by, on a way that may have changed since.

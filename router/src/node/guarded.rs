@@ -203,7 +203,8 @@ impl NodeCore {
         let timed = self.timed_routes.iter();
         let states = timed.filter_map(|id| self.route_states.get(*id));
         let guards = states.filter_map(|state| state.guards.next_timeout());
-        turn.into_iter().chain(guards).min()
+        let overdue = self.overdue.first().map(|(deadline, ..)| *deadline);
+        turn.into_iter().chain(guards).chain(overdue).min()
     }
 
     /// Lets those go on whose turn has come.
@@ -214,6 +215,7 @@ impl NodeCore {
             self.turns.remove(&(turn, id));
             self.schedule(id);
         }
+        self.tell_overdue(now);
         for id in &self.timed_routes {
             if let Some(state) = self.route_states.get_mut(*id) {
                 state.guards.handle_timeout(now);

@@ -18,6 +18,7 @@
 //! | `drain`, `outcome`, `take_back` | order when ways change; how messages end; what a gone peer left |
 //! | `spool` | what is on the disk: durable subscriptions, what waits for them, dead letters |
 //! | `disk` | the store on its thread |
+//! | `overdue` | guards hear when a deadline passes at their destination |
 //! | `requests` | requests that were handed on, and cancels that follow them |
 //! | `owner` | the node on the bridge |
 //! | `builder`, `handle`, `thread`, `links`, `quic_links` | how it is started, the user's handle, the thread that carries it out, its links |
@@ -50,6 +51,7 @@ mod ledger;
 mod lifecycle;
 mod links;
 mod outcome;
+mod overdue;
 mod owner;
 mod peer;
 #[cfg(feature = "quic")]

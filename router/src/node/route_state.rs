@@ -4,7 +4,6 @@
 //! those that other nodes have sent to it. What its successor has taken over hears of the former there.
 
 use super::core::NodeCore;
-use super::flow::Tracked;
 use super::route_guards::Guards;
 use crate::policy::{Load, Policy};
 use crate::resilience::{MessageGuards, Permit};
@@ -144,12 +143,10 @@ impl NodeCore {
     }
 
     /// Where a message is heard of that a route has sent to a destination: there, or at what came in its place.
-    pub(super) fn present_place(&mut self, tracked: Tracked) -> (RouteId, usize, Option<Permit>) {
-        let (mut route, mut destination) = (tracked.route, tracked.destination);
-        let mut permit = tracked.permit;
-        if let Some(state) = self.route_states.get_mut(route) {
-            state.tracked = state.tracked.saturating_sub(1);
-        }
+    pub(super) fn present_place(
+        &self,
+        (mut route, mut destination, mut permit): (RouteId, usize, Option<Permit>),
+    ) -> (RouteId, usize, Option<Permit>) {
         while let Some(successor) = self
             .route_states
             .get(route)

@@ -2,11 +2,12 @@
 
 use super::append::NO_TOKEN;
 use super::definition;
-use super::state::{DEAD, Set};
+use super::state::{DEAD, Set, Spool};
 use crate::node::core::NodeCore;
 use mcpbus_actors::Time;
 use mcpbus_transport::spool::{Position, Request, Stored};
 use mcpbus_transport::wire::{Failure, Record};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -39,10 +40,14 @@ impl NodeCore {
         let Some(spool) = &mut self.spool else {
             return false;
         };
+        let most = most.clamp(1, READ_MAX);
+        let hidden = spool.discarded().filter(|position| *position > after);
+        let messages = (most + hidden.count()).min(READ_MAX);
+        spool.dead_letters_asked.push_back(most);
         spool.requests.push_back(Request::Read {
             queue: DEAD,
             after,
-            messages: most.clamp(1, READ_MAX),
+            messages,
             bytes: READ_BYTES,
         });
         true
@@ -54,7 +59,13 @@ impl NodeCore {
         self.spool.as_mut()?.dead_letters.pop_front()
     }
 
-    pub(super) fn dead_letters_read(&mut self, stored: Vec<Stored>) {
+    pub(super) fn dead_letters_read(&mut self, mut stored: Vec<Stored>) {
+        if let Some(spool) = &mut self.spool {
+            let hidden: BTreeSet<Position> = spool.discarded().collect();
+            stored.retain(|stored| !hidden.contains(&stored.position));
+            let most = spool.dead_letters_asked.pop_front();
+            stored.truncate(most.unwrap_or(READ_MAX));
+        }
         let letters = stored.into_iter().map(|stored| {
             let (failure, attempts, queue, node) = definition::recover_dead(stored.tag)
                 .unwrap_or((Failure::Corrupt, 0, String::new(), String::new()));
@@ -115,5 +126,16 @@ impl NodeCore {
                 dead.behind = dead.behind.saturating_sub(1);
             }
         }
+    }
+}
+
+impl Spool {
+    /// Dead letters that are discarded, and on the disk until that is committed.
+    fn discarded(&self) -> impl Iterator<Item = Position> {
+        let commits = self.under_way.iter().chain([&self.pending]);
+        commits
+            .filter_map(|commit| commit.settled.get(&DEAD.0))
+            .flatten()
+            .copied()
     }
 }

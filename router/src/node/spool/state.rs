@@ -76,6 +76,8 @@ pub(in crate::node) struct Spool {
     pub(super) in_memory: u64,
     /// Dead letters that were asked for.
     pub(super) dead_letters: VecDeque<Vec<DeadLetter>>,
+    /// How many dead letters were asked for at most, for each answer that is to come.
+    pub(super) dead_letters_asked: VecDeque<usize>,
 }
 
 impl Spool {
@@ -103,6 +105,7 @@ impl Spool {
             withdrawn: BTreeSet::new(),
             in_memory: 0,
             dead_letters: VecDeque::new(),
+            dead_letters_asked: VecDeque::new(),
         }
     }
 
