@@ -182,7 +182,7 @@ impl NodeCore {
         {
             self.route_states[chosen.route].dropped += 1;
         }
-        if out.is_some() {
+        if let Some(out) = out {
             let loads = &mut self.route_states[chosen.route].loads;
             if let Some(load) = loads.get_mut(chosen.destination) {
                 load.started();
@@ -193,6 +193,7 @@ impl NodeCore {
                 since: now,
                 permit,
                 deadline: record.deadline,
+                out,
                 told: false,
             };
             let (_, low) = from_token(token(id, sequence));

@@ -101,6 +101,8 @@ pub(super) struct Tracked {
     pub(super) permit: Option<Permit>,
     /// When nobody waits for it any more.
     pub(super) deadline: Option<Time>,
+    /// The flow that it went by.
+    pub(super) out: Out,
     /// Whether the guards have heard that this has passed; they hear no more of it.
     pub(super) told: bool,
 }

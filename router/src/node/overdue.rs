@@ -1,13 +1,16 @@
 //! Messages at a guarded destination whose deadline has passed: its guards hear of a timeout, and do not wait for a consumer that may
 //! never say anything.
 //!
-//! The message itself stays where it is, and its load with it, until its consumer settles it or is gone.
+//! A publisher that waits until it is processed is told that it has expired: it must not wait, and with it everybody behind it, for a
+//! consumer that says nothing. Whether it was handled nobody knows; what the consumer says later is passed over.
 
 use super::core::NodeCore;
-use super::flow::{InFlowId, Tracked};
+use super::flow::{self, InFlowId, Tracked, token};
+use super::ledger::Outcome;
 use super::route_state::RouteId;
 use crate::resilience::{Ended, ErrorClass};
 use mcpbus_actors::Time;
+use mcpbus_transport::wire::Failure;
 use std::collections::BTreeSet;
 
 /// The messages at guarded destinations that have a deadline: when it is, the flow on which each came, the sequence in its token. At
@@ -54,6 +57,7 @@ impl NodeCore {
                 state.guards.ended(destination, permit, Some(ended), now);
                 told.insert((route, destination));
             }
+            self.expire_at_consumer(id, low, now);
         }
         told.retain(|&(route, destination)| {
             let state = self.route_states.get(route);
@@ -61,6 +65,23 @@ impl NodeCore {
         });
         if !told.is_empty() {
             self.choose_others(&told);
+        }
+    }
+
+    /// The message of a publisher who waits until it is processed ends, if its next owner has it.
+    fn expire_at_consumer(&mut self, id: InFlowId, low: u64, now: Time) {
+        let tracked = self
+            .inflows
+            .get(id)
+            .and_then(|inflow| inflow.tracked.get(&low));
+        let Some(out) = tracked.map(|tracked| tracked.out) else {
+            return;
+        };
+        let token = flow::tracked(token(id, low));
+        let peer = self.peers.get_mut(out.peer);
+        if peer.is_some_and(|peer| peer.session.give_up(out.flow, token)) {
+            let outcome = Outcome::Failed(Failure::Expired);
+            self.copy_ended(token, outcome, now);
         }
     }
 

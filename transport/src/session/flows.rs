@@ -59,6 +59,13 @@ impl Session {
         Ok(())
     }
 
+    /// Does not wait any more for the end of a record that the peer has received, by its token: it is dropped, and there will be
+    /// no [`Release`](super::Release) for it. `false` if it is not there, or not known to be received; then nothing happens.
+    pub fn give_up(&mut self, flow: u32, token: u64) -> bool {
+        let send = self.send_flows.get_mut(&flow);
+        send.is_some_and(|send| send.give_up(token))
+    }
+
     /// Tells the peer that records wait for credit on a flow: how many, how heavy, and how heavy the first.
     pub fn want(&mut self, flow: u32, messages: u64, bytes: u64, next: u64) {
         if let Some(send) = self.send_flows.get_mut(&flow) {

@@ -308,6 +308,15 @@ impl SendFlow {
         }
     }
 
+    /// The owner does not wait for the end of a record any more: it is dropped here, and nothing is released. `false` if it is not
+    /// here, or the peer has not received it: then it may have to be written again.
+    pub(super) fn give_up(&mut self, token: u64) -> bool {
+        let received = (self.received + 1).saturating_sub(self.base) as usize;
+        let mut retained = self.retained.iter_mut().take(received);
+        let found = retained.find(|retained| retained.token == token && retained.record.is_some());
+        found.is_some_and(|retained| retained.record.take().is_some())
+    }
+
     /// The link is back: go on behind what the peer has received. Nothing is released yet: failures that were cut
     /// off come again first. `false` if the positions cannot be true.
     pub(super) fn resume(&mut self, ack: &FlowAck) -> bool {

@@ -318,6 +318,36 @@ fn what_is_settled_is_told_at_once_where_a_publisher_waits_for_it() {
 }
 
 #[test]
+fn a_record_that_is_given_up_is_dropped_and_never_released() {
+    let mut pair = live();
+    let flow = open(&mut pair, 10, 10_000);
+    for number in 1..=3 {
+        let record = record(&head(AckLevel::Processed), number, 1);
+        pair.dialer.push(flow, record, number).unwrap();
+    }
+    assert!(!pair.dialer.give_up(flow, 2), "it is not received yet");
+    pair.settle_all();
+    assert!(!pair.dialer.give_up(flow, 9), "there is none");
+    assert!(pair.dialer.give_up(flow, 2));
+    assert!(!pair.dialer.give_up(flow, 2), "it is gone");
+    assert_eq!(pair.dialer.retained(flow), 2);
+    pair.cut();
+    pair.connect();
+    pair.settle_all();
+    (1..=3).for_each(|sequence| {
+        pair.acceptor.done(flow, sequence, pair.now);
+    });
+    pair.settle_all();
+    let mut released = Vec::new();
+    while let Some(release) = pair.dialer.poll_release() {
+        assert_eq!(release.result, Ok(()));
+        released.push(release.token);
+    }
+    assert_eq!(released, [1, 3]);
+    assert!(pair.dialer.is_settled());
+}
+
+#[test]
 fn a_failure_comes_before_the_ack_that_covers_it_and_survives_a_cut() {
     let mut pair = live();
     let flow = open(&mut pair, 10, 10_000);
