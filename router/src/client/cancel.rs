@@ -132,16 +132,19 @@ pub(super) struct Asking<'a> {
     pub(super) subject: &'a str,
     pub(super) correlation: u64,
     pub(super) deadline: Time,
+    /// Whether its message was queued: before that there is nothing to cancel.
+    pub(super) queued: AtomicBool,
 }
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
+        let unanswered = self.shared.lock().requests.remove(&self.correlation);
+        if unanswered.is_none() || !self.queued.load(Ordering::Relaxed) {
+            return;
+        }
         let now = self.shared.now();
         let mut wake = Vec::new();
         self.shared.act(|state| {
-            if state.requests.remove(&self.correlation).is_none() {
-                return;
-            }
             let slot = state.outbox.slot(&Arc::from(self.subject));
             let queued = state.outbox.take_request(slot, self.correlation, &mut wake);
             if queued {
@@ -188,9 +191,15 @@ impl Delivery {
         let Some(settle) = &self.settle else {
             return false;
         };
-        let asked = settle.asked.as_ref();
+        let deadline = self.record.deadline;
+        self.is_given_up() || deadline.is_some_and(|deadline| deadline <= settle.shared.now())
+    }
+
+    /// Whether it is a request whose requester has given up.
+    pub(super) fn is_given_up(&self) -> bool {
+        let settle = self.settle.as_ref();
+        let asked = settle.and_then(|settle| settle.asked.as_ref());
         asked.is_some_and(|asked| asked.cancellation.is_given_up())
-            || self.record.expired(settle.shared.now())
     }
 
     /// Resolves when nobody waits for it any more, as [`is_cancelled`](Self::is_cancelled) says: to be raced with the work on it.

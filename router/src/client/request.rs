@@ -8,6 +8,7 @@ use crate::protocol::ReplyStatus;
 use bytes::Bytes;
 use mcpbus_actors::Key;
 use mcpbus_transport::wire::{Extra, Failure, ReplyAddress};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -75,6 +76,7 @@ impl Client {
             subject,
             correlation,
             deadline,
+            queued: AtomicBool::new(false),
         };
         let publisher = self.request_publisher();
         let (head, sequence) = publisher
@@ -95,6 +97,7 @@ impl Client {
                 .queue(message, Notify::Request(correlation))
                 .await
                 .map_err(|error| RequestError::Publish(error.to_string()))?;
+            asking.queued.store(true, Ordering::Relaxed);
             answered.await.unwrap_or(Err(RequestError::Closed))
         };
         let result = tokio::time::timeout(timeout, work).await;

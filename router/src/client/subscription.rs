@@ -162,9 +162,11 @@ impl Subscription {
         let Sorted::Now(mut delivery) = here else {
             return None;
         };
-        let end = if delivery.record.expired(self.shared.now()) {
+        let deadline = delivery.record.deadline;
+        // The clock is asked only where there is something to compare it with.
+        let end = if deadline.is_some_and(|deadline| deadline <= self.shared.now()) {
             Failure::Expired
-        } else if delivery.is_cancelled() {
+        } else if delivery.is_given_up() {
             Failure::Cancelled
         } else {
             return Some(delivery);

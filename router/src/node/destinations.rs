@@ -194,6 +194,7 @@ impl NodeCore {
                 permit,
                 deadline: record.deadline,
                 out,
+                position: 0,
                 told: false,
             };
             let (_, low) = from_token(token(id, sequence));

@@ -101,8 +101,9 @@ pub(super) struct Tracked {
     pub(super) permit: Option<Permit>,
     /// When nobody waits for it any more.
     pub(super) deadline: Option<Time>,
-    /// The flow that it went by.
+    /// The flow that it went by, and its sequence there; 0 before it is handed on.
     pub(super) out: Out,
+    pub(super) position: u64,
     /// Whether the guards have heard that this has passed; they hear no more of it.
     pub(super) told: bool,
 }

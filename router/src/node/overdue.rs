@@ -74,12 +74,12 @@ impl NodeCore {
             .inflows
             .get(id)
             .and_then(|inflow| inflow.tracked.get(&low));
-        let Some(out) = tracked.map(|tracked| tracked.out) else {
+        let Some((out, position)) = tracked.map(|tracked| (tracked.out, tracked.position)) else {
             return;
         };
         let token = flow::tracked(token(id, low));
         let peer = self.peers.get_mut(out.peer);
-        if peer.is_some_and(|peer| peer.session.give_up(out.flow, token)) {
+        if peer.is_some_and(|peer| peer.session.give_up(out.flow, position, token)) {
             let outcome = Outcome::Failed(Failure::Expired);
             self.copy_ended(token, outcome, now);
         }

@@ -180,7 +180,7 @@ impl NodeCore {
         self.cancel_onward(wanted, now);
     }
 
-    /// Ends those of the requests that wait in a flow, and strikes them off.
+    /// Ends those of the requests that wait in a flow, and strikes off what was nowhere else.
     fn withdraw(&mut self, id: InFlowId, wanted: &mut BTreeMap<RequestKey, Duration>, now: Time) {
         let Some(inflow) = self.inflows.get(id) else {
             return;
@@ -208,7 +208,10 @@ impl NodeCore {
             inflow.chosen.take_if(|chosen| chosen.sequence == sequence);
             let outcome = Outcome::Failed(Failure::Cancelled);
             self.end(id, sequence, &record, outcome, now);
-            wanted.remove(&key);
+            // One that was taken back may have other copies out.
+            if !self.requests.under_way.contains_key(&key) {
+                wanted.remove(&key);
+            }
             self.schedule(id);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::core::NodeCore;
 use super::decide::{Out, Verdict};
-use super::flow::{Blocked, Chosen, InFlowId, Purpose, token, tracked, unasked};
+use super::flow::{Blocked, Chosen, InFlowId, Purpose, from_token, token, tracked, unasked};
 use super::guarded::Held;
 use super::ledger::Outcome;
 use super::peer::PeerId;
@@ -198,7 +198,11 @@ impl NodeCore {
             return true;
         }
         if self.requests.is_cancelled(&record) {
-            let outcome = Outcome::Failed(Failure::Cancelled);
+            let is_reply = matches!(self.inflows[id].purpose, Purpose::Replies);
+            let outcome = match is_reply {
+                true => Outcome::Shed("late_reply"),
+                false => Outcome::Failed(Failure::Cancelled),
+            };
             self.end(id, sequence, &record, outcome, now);
             return true;
         }
@@ -430,6 +434,12 @@ impl NodeCore {
             };
             let pushed = peer.session.push(out.flow, copy, token);
             debug_assert!(pushed.is_ok());
+            let low = from_token(token).1;
+            if tracked_out == Some(*out)
+                && let Some(known) = self.inflows[id].tracked.get_mut(&low)
+            {
+                known.position = peer.session.sent(out.flow).0;
+            }
             if let Some(link) = peer.link {
                 self.touched.insert(link);
             }

@@ -59,11 +59,12 @@ impl Session {
         Ok(())
     }
 
-    /// Does not wait any more for the end of a record that the peer has received, by its token: it is dropped, and there will be
-    /// no [`Release`](super::Release) for it. `false` if it is not there, or not known to be received; then nothing happens.
-    pub fn give_up(&mut self, flow: u32, token: u64) -> bool {
+    /// Does not wait any more for the end of a record that the peer has received, by its sequence and token: it is dropped, and
+    /// there will be no [`Release`](super::Release) for it. `false` if it is not there, or not known to be received; then nothing
+    /// happens. The sequence of a record is the first of [`sent`](Self::sent) when it was pushed.
+    pub fn give_up(&mut self, flow: u32, sequence: u64, token: u64) -> bool {
         let send = self.send_flows.get_mut(&flow);
-        send.is_some_and(|send| send.give_up(token))
+        send.is_some_and(|send| send.give_up(sequence, token))
     }
 
     /// Tells the peer that records wait for credit on a flow: how many, how heavy, and how heavy the first.

@@ -310,11 +310,15 @@ impl SendFlow {
 
     /// The owner does not wait for the end of a record any more: it is dropped here, and nothing is released. `false` if it is not
     /// here, or the peer has not received it: then it may have to be written again.
-    pub(super) fn give_up(&mut self, token: u64) -> bool {
-        let received = (self.received + 1).saturating_sub(self.base) as usize;
-        let mut retained = self.retained.iter_mut().take(received);
-        let found = retained.find(|retained| retained.token == token && retained.record.is_some());
-        found.is_some_and(|retained| retained.record.take().is_some())
+    pub(super) fn give_up(&mut self, sequence: u64, token: u64) -> bool {
+        if sequence < self.base || sequence > self.received {
+            return false;
+        }
+        // Sequences are others since the peer forgot the flow; tokens are not.
+        let retained = self.retained.get_mut((sequence - self.base) as usize);
+        retained
+            .filter(|retained| retained.token == token)
+            .is_some_and(|retained| retained.record.take().is_some())
     }
 
     /// The link is back: go on behind what the peer has received. Nothing is released yet: failures that were cut

@@ -325,11 +325,12 @@ fn a_record_that_is_given_up_is_dropped_and_never_released() {
         let record = record(&head(AckLevel::Processed), number, 1);
         pair.dialer.push(flow, record, number).unwrap();
     }
-    assert!(!pair.dialer.give_up(flow, 2), "it is not received yet");
+    assert!(!pair.dialer.give_up(flow, 2, 2), "it is not received yet");
     pair.settle_all();
-    assert!(!pair.dialer.give_up(flow, 9), "there is none");
-    assert!(pair.dialer.give_up(flow, 2));
-    assert!(!pair.dialer.give_up(flow, 2), "it is gone");
+    assert!(!pair.dialer.give_up(flow, 9, 9), "there is none");
+    assert!(!pair.dialer.give_up(flow, 2, 3), "it is another one");
+    assert!(pair.dialer.give_up(flow, 2, 2));
+    assert!(!pair.dialer.give_up(flow, 2, 2), "it is gone");
     assert_eq!(pair.dialer.retained(flow), 2);
     pair.cut();
     pair.connect();
