@@ -9,7 +9,7 @@ use super::guarded::Held;
 use super::heads::Heads;
 use super::peer::PeerId;
 use super::route_state::RouteId;
-use super::spool::is_durable;
+use super::spool::{SPOOL, is_durable};
 use crate::interest::RoutedGroups;
 use crate::policy::{Choice, Destination, MemberChooser, destination_id};
 use crate::protocol::Target;
@@ -19,7 +19,7 @@ use mcpbus_actors::Time;
 use mcpbus_transport::planted::{Fault, planted};
 use mcpbus_transport::wire::{AckLevel, Head, Record};
 use smallvec::SmallVec;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -71,13 +71,25 @@ pub(super) struct Out {
 }
 
 /// What a head's messages come to.
-#[derive(Clone)]
 pub(super) struct CachedDecision {
     /// Keeps the address of the head its own.
-    _head: Arc<Head>,
-    pub(super) heads: Heads,
+    head: Arc<Head>,
+    pub(super) heads: Rc<Heads>,
     pub(super) version: u64,
     pub(super) decision: Rc<Decision>,
+    /// The flows that each of its messages goes to, once that is known, where it does not depend on the message.
+    pub(super) outs_of_all: OnceCell<Rc<[Out]>>,
+}
+
+impl CachedDecision {
+    /// One message goes to these flows, and others would, too.
+    fn all_go(&self, outs: &Rc<[Out]>) {
+        // What is stored is kept by each for itself, and the way to a durable subscription is not only the version's.
+        let each_by_itself = |out: &Out| out.peer == SPOOL || out.durable;
+        if self.head.ack != AckLevel::Stored && !outs.iter().any(each_by_itself) {
+            let _ = self.outs_of_all.set(outs.clone());
+        }
+    }
 }
 
 /// The flows of selections, apart for messages whose publishers wait until they are processed.
@@ -159,7 +171,17 @@ impl NodeCore {
             },
             Purpose::Publish => match self.decision(id, &record.head) {
                 None => Verdict::TooFar,
-                Some(cached) => self.select(id, sequence, &cached.decision, record, now),
+                Some(cached) => {
+                    let decision = &cached.decision;
+                    let verdict = self.select(id, sequence, decision, record, now);
+                    if let Verdict::Go(outs) = &verdict
+                        && decision.route.is_none()
+                        && decision.groups.is_empty()
+                    {
+                        cached.all_go(outs);
+                    }
+                    verdict
+                }
             },
             Purpose::Forward { targets } => {
                 let Some(cached) = self.decision(id, &record.head) else {
@@ -172,7 +194,15 @@ impl NodeCore {
                         verdict => verdict,
                     };
                 }
-                self.decide_forward(id, sequence, &targets, record)
+                let verdict = self.decide_forward(id, sequence, &targets, record);
+                if let Some(known) = &self.inflows[id].forwarded
+                    && let Verdict::Go(outs) = &verdict
+                    && known.version == self.version
+                    && Rc::ptr_eq(&known.outs, outs)
+                {
+                    cached.all_go(outs);
+                }
+                verdict
             }
         }
     }
@@ -215,7 +245,11 @@ impl NodeCore {
     }
 
     /// The decision for a head, made now if what is known is out of date. `None` beyond the hop limit.
-    pub(super) fn decision(&mut self, id: InFlowId, head: &Arc<Head>) -> Option<CachedDecision> {
+    pub(super) fn decision(
+        &mut self,
+        id: InFlowId,
+        head: &Arc<Head>,
+    ) -> Option<Rc<CachedDecision>> {
         let address = Arc::as_ptr(head) as usize;
         let known = self.inflows[id].decisions.get(&address);
         if let Some(cached) = known
@@ -228,7 +262,7 @@ impl NodeCore {
         }
         let from_spool = self.inflows[id].spool.is_some();
         let heads = known.map_or_else(
-            || Heads::new(head, from_spool),
+            || Rc::new(Heads::new(head, from_spool)),
             |cached| cached.heads.clone(),
         );
         let decision = match self.inflows[id].purpose.clone() {
@@ -239,12 +273,13 @@ impl NodeCore {
             },
             Purpose::Replies | Purpose::Spooled { .. } => self.nothing.clone(),
         };
-        let cached = CachedDecision {
-            _head: head.clone(),
+        let cached = Rc::new(CachedDecision {
+            head: head.clone(),
             heads,
             version: self.version,
             decision,
-        };
+            outs_of_all: OnceCell::new(),
+        });
         self.inflows[id].remember(address, cached.clone());
         Some(cached)
     }

@@ -210,7 +210,10 @@ impl NodeCore {
 
     /// Hands a copy to a mirror, if it can go at once.
     fn mirror(&mut self, id: InFlowId, record: &Record, route: usize, copy: usize) -> bool {
-        let Some(decision) = self.decision(id, &record.head).map(|known| known.decision) else {
+        let Some(decision) = self
+            .decision(id, &record.head)
+            .map(|known| known.decision.clone())
+        else {
             return false;
         };
         let Some(out) = self.mirror_out(&decision, copy, record) else {

@@ -6,7 +6,7 @@ use super::peer::{PeerId, tell};
 use super::registry::PeerEntry;
 use crate::interest::Neighbour;
 use mcpbus_actors::Time;
-use mcpbus_transport::session::{Event, Release};
+use mcpbus_transport::session::{Event, Releases};
 use mcpbus_transport::wire::{GoodbyeCode, Role};
 
 impl NodeCore {
@@ -16,8 +16,8 @@ impl NodeCore {
             let Some(peer) = self.peers.get_mut(id) else {
                 return;
             };
-            if let Some(release) = peer.session.poll_release() {
-                self.released(release, now);
+            if let Some(releases) = peer.session.poll_releases() {
+                self.released(&releases, now);
                 continue;
             }
             let Some(event) = peer.session.poll_event() else {
@@ -166,11 +166,18 @@ impl NodeCore {
         }
     }
 
-    /// A copy was taken over by its next owner, or failed there.
-    pub(super) fn released(&mut self, release: Release, now: Time) {
-        let outcome = release
+    /// Copies were taken over by their next owner, or failed there.
+    pub(super) fn released(&mut self, releases: &Releases, now: Time) {
+        let outcome = releases
             .result
             .map_or_else(Outcome::Failed, |()| Outcome::Delivered);
-        self.copy_ended(release.token, outcome, now);
+        if outcome == Outcome::Delivered
+            && self.copies_delivered(releases.token, releases.count, now)
+        {
+            return;
+        }
+        for token in releases.tokens() {
+            self.copy_ended(token, outcome, now);
+        }
     }
 }

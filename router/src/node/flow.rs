@@ -221,7 +221,7 @@ pub(super) struct InFlow {
     /// Messages of which a copy has failed and others are still out.
     pub(super) failed: BTreeMap<u64, Failure>,
     /// Routes by head of message.
-    pub(super) decisions: HashMap<usize, CachedDecision, FixedState>,
+    pub(super) decisions: HashMap<usize, Rc<CachedDecision>, FixedState>,
     /// Its part of the node's credit budget: what its peer may use at most and what is held of it.
     pub(super) credit: (u64, u64),
     /// How its part grows and shrinks.
@@ -312,7 +312,7 @@ impl InFlow {
         self.flow.is_none() && self.spool.is_none() && self.queue.is_empty() && self.copies_out == 0
     }
 
-    pub(super) fn remember(&mut self, address: usize, decision: CachedDecision) {
+    pub(super) fn remember(&mut self, address: usize, decision: Rc<CachedDecision>) {
         if self.decisions.len() >= DECISIONS_MAX {
             self.decisions.clear();
             self.ways.clear();

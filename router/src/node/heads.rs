@@ -4,10 +4,10 @@ use super::core::NodeCore;
 use super::decide::Out;
 use super::flow::InFlowId;
 use mcpbus_transport::wire::{AckLevel, Head};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// A head as it is handed on: to whom, and with which ack level.
-#[derive(Clone)]
 pub(super) struct Heads {
     /// To a client, or to another node for durable subscriptions there.
     local: Arc<Head>,
@@ -75,11 +75,11 @@ impl Heads {
 
 impl NodeCore {
     /// The heads to hand messages of `head` on with.
-    pub(super) fn heads(&self, id: InFlowId, head: &Arc<Head>) -> Heads {
+    pub(super) fn heads(&self, id: InFlowId, head: &Arc<Head>) -> Rc<Heads> {
         let address = Arc::as_ptr(head) as usize;
         self.inflows[id]
             .decisions
             .get(&address)
-            .map_or_else(|| Heads::same(head), |cached| cached.heads.clone())
+            .map_or_else(|| Rc::new(Heads::same(head)), |cached| cached.heads.clone())
     }
 }

@@ -313,12 +313,12 @@ impl NodeCore {
         for subscription in subscriptions {
             self.end_subscription(id, subscription, true, now);
         }
-        while let Some(release) = self
+        while let Some(releases) = self
             .peers
             .get_mut(id)
-            .and_then(|peer| peer.session.poll_release())
+            .and_then(|peer| peer.session.poll_releases())
         {
-            self.released(release, now);
+            self.released(&releases, now);
         }
         for (flow, records) in abandoned.records {
             let takers = match (groups.get(&flow), outgoing.get(&flow)) {

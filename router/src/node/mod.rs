@@ -14,7 +14,7 @@
 //! | `destinations` | which destination of a route a policy chooses, their loads, copies for mirrors |
 //! | `routes`, `route_state` | the routes, and how they change while messages flow; what is kept of one |
 //! | `guarded`, `route_guards` | whether a message goes on; the guards of a route |
-//! | `switch` | hands messages on as far as credit reaches |
+//! | `switch`, `alike` | hands messages on as far as credit reaches; those that go the same way together |
 //! | `drain`, `outcome`, `take_back` | order when ways change; how messages end; what a gone peer left |
 //! | `spool` | what is on the disk: durable subscriptions, what waits for them, dead letters |
 //! | `disk` | the store on its thread |
@@ -31,6 +31,7 @@
 //! - what a peer's flow left behind keeps its order before what comes on the same flow in the peer's next life;
 //! - the ledger's residual is 0 whenever the node is asked.
 
+mod alike;
 mod arrivals;
 mod builder;
 mod config;

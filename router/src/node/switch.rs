@@ -117,12 +117,14 @@ impl NodeCore {
             inflow.blocked = Some(Blocked::Predecessor);
             return;
         }
-        let mut more = true;
-        for _ in 0..TURN {
-            if !self.step(id, since, now) {
+        let (mut more, mut left) = (true, TURN);
+        while left > 0 {
+            let together = self.hand_on_alike(id, left, now);
+            if together == 0 && !self.step(id, since, now) {
                 more = false;
                 break;
             }
+            left -= together.max(1);
         }
         self.pass_on_turn(id);
         if more {
@@ -448,7 +450,12 @@ impl NodeCore {
 }
 
 /// Notes that a flow was there in its turn, and whether it moved a message.
-fn visit(visited: &mut SmallVec<[(PeerId, u32, bool); 4]>, peer: PeerId, flow: u32, moved: bool) {
+pub(super) fn visit(
+    visited: &mut SmallVec<[(PeerId, u32, bool); 4]>,
+    peer: PeerId,
+    flow: u32,
+    moved: bool,
+) {
     match visited
         .iter_mut()
         .find(|(known, out, _)| (*known, *out) == (peer, flow))

@@ -2,8 +2,9 @@
 
 use super::config::{Local, MESSAGE_MAX, Peer, SessionConfig};
 use super::error::SignalError;
-use super::event::{Event, Release};
+use super::event::{Event, Release, Releases};
 use super::receive::ReceiveFlow;
+use super::releases::ReleaseQueue;
 use super::round_trip::RoundTrip;
 use super::send::SendFlow;
 use super::signal::Signals;
@@ -110,7 +111,7 @@ pub struct Session {
     pub(super) silent: bool,
 
     pub(super) events: VecDeque<Event>,
-    pub(super) releases: VecDeque<Release>,
+    pub(super) releases: ReleaseQueue,
     pub(super) spare: Vec<Vec<Record>>,
 }
 
@@ -168,7 +169,7 @@ impl Session {
             next_ping: Time::default(),
             silent: false,
             events: VecDeque::new(),
-            releases: VecDeque::new(),
+            releases: ReleaseQueue::default(),
             spare: Vec::new(),
             config,
         }
@@ -250,7 +251,13 @@ impl Session {
     /// The next release.
     #[inline]
     pub fn poll_release(&mut self) -> Option<Release> {
-        self.releases.pop_front()
+        self.releases.pop()
+    }
+
+    /// The next releases that are alike, for owners whose work is less for all of them together.
+    #[inline]
+    pub fn poll_releases(&mut self) -> Option<Releases> {
+        self.releases.pop_run()
     }
 
     /// Takes the vector of an [`Event::Records`] back, to be used again.

@@ -90,6 +90,38 @@ pub enum Event {
     Silent,
 }
 
+/// Records in a row that the sender no longer owns, or that failed alike: their tokens are one number after the other, or
+/// all [`u64::MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Releases {
+    /// The flow they were sent on.
+    pub flow: u32,
+    /// What the owner gave with the first.
+    pub token: u64,
+    /// How many they are.
+    pub count: u64,
+    /// Well, or how not.
+    pub result: Result<(), Failure>,
+}
+
+impl Releases {
+    /// The token of each.
+    pub fn tokens(&self) -> impl Iterator<Item = u64> + use<> {
+        let (first, step) = (self.token, u64::from(self.token != u64::MAX));
+        (0..self.count).map(move |index| first + index * step)
+    }
+
+    /// The token that the next one must have to belong to them.
+    pub(super) fn next_token(&self) -> Option<u64> {
+        match self.token {
+            u64::MAX => Some(u64::MAX),
+            first => first
+                .checked_add(self.count)
+                .filter(|next| *next != u64::MAX),
+        }
+    }
+}
+
 /// A record that the sender no longer owns, or that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Release {

@@ -7,6 +7,34 @@ use super::send::SendFlow;
 use crate::wire::{Failure, Record};
 use bytes::Bytes;
 use mcpbus_actors::Time;
+use std::collections::VecDeque;
+
+/// A sending flow that takes several records, one after the other.
+#[derive(Debug)]
+pub struct Pushing<'a> {
+    flow: u32,
+    send: &'a mut SendFlow,
+    ready: &'a mut VecDeque<u32>,
+}
+
+impl Pushing<'_> {
+    /// As [`Session::room`].
+    #[inline]
+    pub fn room(&self) -> (u64, u64) {
+        self.send.room()
+    }
+
+    /// As [`Session::push`].
+    #[inline]
+    pub fn push(&mut self, record: Record, token: u64) -> Result<(), PushError> {
+        self.send.push(record, token).map_err(PushError::NoCredit)?;
+        if !self.send.ready {
+            self.send.ready = true;
+            self.ready.push_back(self.flow);
+        }
+        Ok(())
+    }
+}
 
 impl Session {
     /// Opens a sending flow. It has no credit before the peer grants some. `None` at the limit of flows.
@@ -48,15 +76,18 @@ impl Session {
     /// Queues a record. `token` comes back in its [`Release`](super::Release).
     #[inline]
     pub fn push(&mut self, flow: u32, record: Record, token: u64) -> Result<(), PushError> {
-        let Some(send) = self.send_flows.get_mut(&flow) else {
+        let Some(mut pushing) = self.pushing(flow) else {
             return Err(PushError::NoFlow(record));
         };
-        send.push(record, token).map_err(PushError::NoCredit)?;
-        if !send.ready {
-            send.ready = true;
-            self.ready[usize::from(send.lane.number()) - 1].push_back(flow);
-        }
-        Ok(())
+        pushing.push(record, token)
+    }
+
+    /// A sending flow to queue several records on, for less than [`push`](Self::push) takes for each of them.
+    #[inline]
+    pub fn pushing(&mut self, flow: u32) -> Option<Pushing<'_>> {
+        let send = self.send_flows.get_mut(&flow)?;
+        let ready = &mut self.ready[usize::from(send.lane.number()) - 1];
+        Some(Pushing { flow, send, ready })
     }
 
     /// Does not wait any more for the end of a record that the peer has received, by its sequence and token: it is dropped, and
@@ -181,6 +212,20 @@ impl Session {
         };
         let last = receive.done(sequence);
         if last {
+            let urgent = receive.settled_is_awaited() || receive.is_short();
+            self.mark(flow, urgent, now);
+        }
+        last
+    }
+
+    /// As [`done`](Self::done) for `count` messages from `first` on, each of which exists. Of how many it was the last copy.
+    #[inline]
+    pub fn done_all(&mut self, flow: u32, first: u64, count: u64, now: Time) -> u64 {
+        let Some(receive) = self.receive_flows.get_mut(&flow) else {
+            return 0;
+        };
+        let last = receive.done_all(first, count);
+        if last > 0 {
             let urgent = receive.settled_is_awaited() || receive.is_short();
             self.mark(flow, urgent, now);
         }

@@ -27,6 +27,7 @@ mod flows;
 mod greet;
 mod incoming;
 mod receive;
+mod releases;
 mod reset;
 mod round_trip;
 mod schedule;
@@ -38,7 +39,8 @@ mod window;
 pub use config::{Local, MESSAGE_MAX, Peer, SessionConfig};
 pub use core::{Session, SessionState};
 pub use error::{ProtocolError, PushError, SignalError};
-pub use event::{Event, Release};
+pub use event::{Event, Release, Releases};
+pub use flows::Pushing;
 pub use reset::Abandoned;
 pub use window::Window;
 

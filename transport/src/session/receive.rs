@@ -186,6 +186,15 @@ impl ReceiveFlow {
         last
     }
 
+    /// The same for `count` messages from `first` on. Of how many it was the last.
+    pub(super) fn done_all(&mut self, first: u64, count: u64) -> u64 {
+        let last = self.window.done_all(first, count);
+        if last > 0 && !planted(Fault::WindowNotReturned) {
+            self.regrant();
+        }
+        last
+    }
+
     pub(super) fn set_window(&mut self, messages: u64, bytes: u64) {
         self.window_messages = messages;
         self.window_bytes = bytes;

@@ -1,6 +1,7 @@
 //! The sending end of one flow: what is queued, what is on its way, what the peer has taken over.
 
 use super::event::Release;
+use super::releases::ReleaseQueue;
 use super::schedule::Turn;
 use crate::link::LaneId;
 use crate::planted::{Fault, planted};
@@ -203,7 +204,7 @@ impl SendFlow {
         &mut self,
         flow: u32,
         ack: &FlowAck,
-        releases: &mut VecDeque<Release>,
+        releases: &mut ReleaseQueue,
     ) -> Option<bool> {
         if ack.received >= self.next || ack.settled > ack.received {
             return None;
@@ -262,7 +263,7 @@ impl SendFlow {
         from: u64,
         to: u64,
         due: impl Fn(AckLevel) -> bool,
-        releases: &mut VecDeque<Release>,
+        releases: &mut ReleaseQueue,
     ) {
         if to < from {
             return;
@@ -276,7 +277,7 @@ impl SendFlow {
                 .is_some_and(|record| due(record.head.ack))
             {
                 retained.record = None;
-                releases.push_back(Release {
+                releases.push(Release {
                     flow,
                     token: retained.token,
                     result: Ok(()),
@@ -291,7 +292,7 @@ impl SendFlow {
         flow: u32,
         sequence: u64,
         failure: Failure,
-        releases: &mut VecDeque<Release>,
+        releases: &mut ReleaseQueue,
     ) {
         if sequence < self.base || sequence >= self.next {
             return;
@@ -300,7 +301,7 @@ impl SendFlow {
         if let Some(retained) = self.retained.get_mut(index)
             && retained.record.take().is_some()
         {
-            releases.push_back(Release {
+            releases.push(Release {
                 flow,
                 token: retained.token,
                 result: Err(failure),
@@ -361,7 +362,7 @@ impl SendFlow {
 
     /// The peer forgot the flow. Returns how many messages it had taken over without passing them on; what it
     /// had not taken over stays queued under new sequences, except what must not be sent twice.
-    pub(super) fn restart(&mut self, flow: u32, releases: &mut VecDeque<Release>) -> u64 {
+    pub(super) fn restart(&mut self, flow: u32, releases: &mut ReleaseQueue) -> u64 {
         let received = self.received;
         let written = self.next;
         let first = self.base;
@@ -378,7 +379,7 @@ impl SendFlow {
                 lost -= u64::from(sequence > self.settled);
             } else if sequence < written && record.head.ack == AckLevel::None {
                 lost += 1;
-                releases.push_back(Release {
+                releases.push(Release {
                     flow,
                     token: retained.token,
                     result: Err(Failure::PeerDied),
@@ -413,7 +414,7 @@ impl SendFlow {
     pub(super) fn abandon(
         mut self,
         flow: u32,
-        releases: &mut VecDeque<Release>,
+        releases: &mut ReleaseQueue,
     ) -> (Vec<(Record, u64)>, u64) {
         let mut lost = self.received - self.settled;
         let mut records = Vec::new();
@@ -425,7 +426,7 @@ impl SendFlow {
             lost -= u64::from(sequence <= self.received && sequence > self.settled);
             if record.head.ack == AckLevel::None && sequence < self.next {
                 lost += 1;
-                releases.push_back(Release {
+                releases.push(Release {
                     flow,
                     token: retained.token,
                     result: Err(Failure::PeerDied),

@@ -75,13 +75,35 @@ impl Window {
         if held.copies > 0 {
             return false;
         }
-        while self.held.front().is_some_and(|front| front.copies == 0) {
-            if let Some(front) = self.held.pop_front() {
-                self.settled += 1;
-                self.settled_bytes += u64::from(front.cost);
-            }
-        }
+        self.settle_front();
         true
+    }
+
+    /// One copy of each of `count` messages from `first` on is passed on or ended. Of how many it was the last.
+    pub fn done_all(&mut self, first: u64, count: u64) -> u64 {
+        let Some(start) = self.index(first) else {
+            // Some of them are settled, or all: each is looked at by itself.
+            let all = first..first.saturating_add(count);
+            return all.map(|sequence| u64::from(self.done(sequence))).sum();
+        };
+        let end = self.held.len().min(start.saturating_add(count as usize));
+        let mut last = 0;
+        for held in self.held.range_mut(start.min(end)..end) {
+            last += u64::from(held.copies == 1);
+            held.copies = held.copies.saturating_sub(1);
+        }
+        self.settle_front();
+        last
+    }
+
+    fn settle_front(&mut self) {
+        while let Some(front) = self.held.front()
+            && front.copies == 0
+        {
+            self.settled += 1;
+            self.settled_bytes += u64::from(front.cost);
+            self.held.pop_front();
+        }
     }
 
     /// Messages and bytes from the first that is not settled.
