@@ -192,7 +192,8 @@ impl Delivery {
             return false;
         };
         let deadline = self.record.deadline;
-        self.is_given_up() || deadline.is_some_and(|deadline| deadline <= settle.shared.now())
+        self.is_given_up()
+            || deadline.is_some_and(|deadline| deadline <= settle.origin.shared.now())
     }
 
     /// Whether it is a request whose requester has given up.
@@ -217,7 +218,7 @@ impl Delivery {
         let expired = async {
             match self.record.deadline {
                 Some(deadline) => {
-                    tokio::time::sleep(deadline.saturating_since(settle.shared.now())).await;
+                    tokio::time::sleep(deadline.saturating_since(settle.origin.shared.now())).await;
                 }
                 None => std::future::pending().await,
             }

@@ -1,20 +1,22 @@
 //! The client's session, sans-IO.
 
 use super::error::ReceiptError;
-use super::outbox::{Notify, REPLIES};
+use super::outbox::{Notify, Queued, REPLIES};
 use super::request;
 use super::shared::{ClientStatus, Command, Progress, Settlement, Shared};
 use crate::protocol::{Definition, Signal};
 use mcpbus_actors::Time;
 use mcpbus_transport::bridge::LinkHandle;
-use mcpbus_transport::session::{Event, Local, Session};
-use mcpbus_transport::wire::{Failure, GoodbyeCode};
+use mcpbus_transport::session::{Event, Local, Releases, Session};
+use mcpbus_transport::wire::GoodbyeCode;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// How long a client that was dropped goes on sending what its user has published.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(5);
+/// The token of messages whose end nobody is told of.
+const UNTOLD: u64 = u64::MAX;
 /// Window for answers to requests, in messages and bytes.
 pub(super) const REPLY_WINDOW: (u64, u64) = (1024, 4 << 20);
 
@@ -28,6 +30,8 @@ pub struct ClientCore {
     pub(super) flows: Vec<Option<u32>>,
     /// The slot of each flow.
     pub(super) slots: BTreeMap<u32, usize>,
+    /// What is on its way from the outbox into the session, within one call.
+    taken: VecDeque<Queued>,
     /// Who waits for a message's outcome, by token.
     pub(super) notifies: Slab<Notify>,
     /// What comes on which flow.
@@ -61,6 +65,13 @@ impl std::fmt::Debug for ClientCore {
     }
 }
 
+fn token_of(notifies: &mut Slab<Notify>, notify: Notify) -> u64 {
+    match notify {
+        Notify::Count => UNTOLD,
+        notify => notifies.insert(notify) as u64,
+    }
+}
+
 impl ClientCore {
     pub(super) fn new(shared: Arc<Shared>, local: Local, number: u64) -> Self {
         let session = Session::new(shared.config.session.clone(), local, number, 0);
@@ -71,6 +82,7 @@ impl ClientCore {
             touched: None,
             flows: Vec::new(),
             slots: BTreeMap::new(),
+            taken: VecDeque::new(),
             notifies: Slab::new(),
             incoming: BTreeMap::new(),
             generation: 1,
@@ -108,7 +120,7 @@ impl ClientCore {
             let mut state = shared.arrived();
             (
                 std::mem::take(&mut state.commands),
-                std::mem::take(&mut state.settlements),
+                state.settlements.take(),
                 std::mem::take(&mut state.retries),
                 std::mem::take(&mut state.cancels),
             )
@@ -161,14 +173,18 @@ impl ClientCore {
     }
 
     fn settle(&mut self, settlements: Vec<Settlement>, now: Time) {
-        for (generation, flow, sequence, failure) in settlements {
+        for settlement in settlements {
+            let Settlement { first, count, .. } = settlement;
+            let (generation, flow) = settlement.place;
             if generation != self.generation {
                 continue;
             }
-            if let Some(failure) = failure {
-                self.session.fail(flow, sequence, failure, now);
+            if let Some(failure) = settlement.failure {
+                for sequence in first..first + count {
+                    self.session.fail(flow, sequence, failure, now);
+                }
             }
-            self.session.done(flow, sequence, now);
+            self.session.done_all(flow, first, count, now);
             self.touch();
         }
     }
@@ -183,6 +199,16 @@ impl ClientCore {
                 let Some(flow) = self.flow_of(slot) else {
                     continue;
                 };
+                // All at once where there is credit for it, so that publishers wait less for the lock.
+                let room = self.session.room(flow);
+                let all = &mut self.taken;
+                state.outbox.take_all(slot, room, all, &mut wake);
+                if !all.is_empty() {
+                    drop(state);
+                    self.push_taken(flow);
+                    state = shared.lock();
+                    continue;
+                }
                 while let Some((cost, waiting)) = state.outbox.front(slot) {
                     if !self.session.admits(flow, cost) {
                         self.session.want(flow, waiting, waiting * cost, cost);
@@ -191,10 +217,7 @@ impl ClientCore {
                     let Some(queued) = state.outbox.pop(slot, &mut wake) else {
                         break;
                     };
-                    let token = match queued.notify {
-                        Notify::Count => u64::MAX,
-                        notify => self.notifies.insert(notify) as u64,
-                    };
+                    let token = token_of(&mut self.notifies, queued.notify);
                     let pushed = self.session.push(flow, queued.record, token);
                     debug_assert!(pushed.is_ok(), "room was checked");
                 }
@@ -202,6 +225,19 @@ impl ClientCore {
             }
         }
         wake.into_iter().for_each(std::task::Waker::wake);
+    }
+
+    /// Moves what was taken out of a slot into the session; there is credit for all of it.
+    fn push_taken(&mut self, flow: u32) {
+        let Some(mut pushing) = self.session.pushing(flow) else {
+            debug_assert!(false, "the flow was opened");
+            return;
+        };
+        for queued in self.taken.drain(..) {
+            let token = token_of(&mut self.notifies, queued.notify);
+            let pushed = pushing.push(queued.record, token);
+            debug_assert!(pushed.is_ok(), "room was checked");
+        }
     }
 
     fn flow_of(&mut self, slot: usize) -> Option<u32> {
@@ -224,9 +260,9 @@ impl ClientCore {
     pub(super) fn after(&mut self, now: Time) {
         let mut moved = false;
         loop {
-            if let Some(release) = self.session.poll_release() {
+            if let Some(releases) = self.session.poll_releases() {
                 moved = true;
-                self.released(release.token, release.result.err());
+                self.released(&releases);
                 continue;
             }
             let Some(event) = self.session.poll_event() else {
@@ -255,28 +291,35 @@ impl ClientCore {
         }
     }
 
-    fn released(&mut self, token: u64, failure: Option<Failure>) {
-        let notify = usize::try_from(token)
-            .ok()
-            .and_then(|token| self.notifies.try_remove(token));
-        let mut state = self.shared.lock();
+    fn released(&mut self, releases: &Releases) {
+        let failure = releases.result.err();
+        let shared = self.shared.clone();
+        let mut state = shared.lock();
         match failure {
-            None => state.stats.acknowledged += 1,
-            Some(failure) => *state.stats.failed.entry(failure.name()).or_default() += 1,
+            None => state.stats.acknowledged += releases.count,
+            Some(failure) => {
+                *state.stats.failed.entry(failure.name()).or_default() += releases.count;
+            }
         }
-        match notify {
-            Some(Notify::Receipt(receipt)) => {
-                let _ = receipt
-                    .send(failure.map_or(Ok(()), |failure| Err(ReceiptError::Failed(failure))));
-            }
-            Some(Notify::Request(correlation)) => {
-                if let Some(failure) = failure
-                    && let Some(pending) = state.requests.remove(&correlation)
-                {
-                    let _ = pending.send(Err(request::failed(failure)));
+        if releases.token == UNTOLD {
+            return;
+        }
+        for token in releases.tokens() {
+            let notify = usize::try_from(token).ok();
+            match notify.and_then(|token| self.notifies.try_remove(token)) {
+                Some(Notify::Receipt(receipt)) => {
+                    let outcome = failure.map_or(Ok(()), |it| Err(ReceiptError::Failed(it)));
+                    let _ = receipt.send(outcome);
                 }
+                Some(Notify::Request(correlation)) => {
+                    if let Some(failure) = failure
+                        && let Some(pending) = state.requests.remove(&correlation)
+                    {
+                        let _ = pending.send(Err(request::failed(failure)));
+                    }
+                }
+                Some(Notify::Count) | None => {}
             }
-            Some(Notify::Count) | None => {}
         }
     }
 

@@ -3,6 +3,7 @@
 use super::config::ClientConfig;
 use super::core::ClientCore;
 use super::error::{ConnectError, QueryError, SubscribeError};
+use super::inbox::inbox;
 use super::publisher::Publisher;
 use super::retry::Retries;
 use super::shared::{Command, Progress, Shared, SubscriptionState};
@@ -12,7 +13,6 @@ use crate::protocol::SubscribeRefusal;
 use crate::random::Numbers;
 use crate::reactor::Reactor;
 use crate::routing::Pattern;
-use mcpbus_actors::channel::{Capacity, channel};
 use mcpbus_actors::{Clock, SystemClock};
 use mcpbus_transport::bridge::Hub;
 use mcpbus_transport::link::Link;
@@ -268,8 +268,7 @@ impl Client {
             .unwrap_or(config.window_messages)
             .max(1);
         let window = (messages, config.subscription_bytes());
-        let capacity = Capacity::messages(messages as usize).bytes(window.1 as usize);
-        let (sender, receiver) = channel(capacity);
+        let (sender, receiver) = inbox();
         let (state, progress) = watch::channel(Progress::Asked);
         let retries = Arc::<Retries>::default();
         // Each takes a flow of the session, so a node could not serve more.

@@ -1,9 +1,10 @@
 //! What comes from the node: flows, deliveries, answers and signals; and deliveries that are tried again.
 
 use super::core::{ClientCore, Incoming, REPLY_WINDOW};
+use super::inbox::{Arrival, InboxSender, Item};
 use super::request;
 use super::shared::Progress;
-use super::subscription::{Delivery, Settle};
+use super::subscription::{Delivery, Origin};
 use crate::protocol::{Definition, Signal, decode_reply};
 use bytes::Bytes;
 use mcpbus_actors::Time;
@@ -81,50 +82,66 @@ impl ClientCore {
         now: Time,
     ) {
         let shared = self.shared.clone();
-        let (sender, durable, max_deliver, retries) = {
+        let (sender, origin) = {
             let mut state = shared.lock();
             state.stats.received += records.len() as u64;
-            match state.subscriptions.get(&number) {
-                Some(subscription) => (
-                    Some(subscription.sender.clone()),
-                    subscription.durable.is_some(),
-                    subscription.max_deliver,
-                    subscription.retries.clone(),
-                ),
-                None => (None, false, 1, Arc::default()),
-            }
-        };
-        for (index, record) in records.drain(..).enumerate() {
-            let sequence = first + index as u64;
-            let settle = Settle {
+            let subscription = state.subscriptions.get(&number);
+            let origin = Origin {
                 shared: shared.clone(),
                 generation: self.generation,
                 flow,
-                sequence,
                 subscription: number,
-                durable,
-                max_deliver,
-                tries: 0,
-                retries: retries.clone(),
-                asked: shared.answering.begin(&record),
+                durable: subscription.is_some_and(|known| known.durable.is_some()),
+                max_deliver: subscription.map_or(1, |known| known.max_deliver),
+                retries: subscription.map_or_else(Arc::default, |known| known.retries.clone()),
             };
-            let delivery = Delivery {
-                record,
-                settle: Some(settle),
-            };
-            let (mut delivery, failure) = match &sender {
-                _ if delivery.record.expired(now) => (delivery, Failure::Expired),
-                None => (delivery, Failure::Cancelled),
-                // The channel is as large as the window that was granted, so there is room; it can only be closed.
-                Some(sender) => match sender.try_send(delivery) {
-                    Ok(()) => continue,
-                    Err(error) => (error.into_message(), Failure::Cancelled),
-                },
-            };
-            delivery.settle = None;
-            self.session.fail(flow, sequence, failure, now);
-            self.session.done(flow, sequence, now);
+            (subscription.map(|known| known.sender.clone()), origin)
+        };
+        let arrival = Arrival {
+            origin: Arc::new(origin),
+            next: first,
+            records: std::mem::take(records).into_iter(),
+        };
+        // Whether nobody waits for it any more is looked at before it waits here, and a request is to hear of its cancel.
+        let needs_a_look = |record: &Record| {
+            let extra = record.extra.as_ref();
+            record.expired(now) || extra.is_some_and(|extra| extra.reply.is_some())
+        };
+        if !arrival.records.as_slice().iter().any(needs_a_look) {
+            return self.put(sender.as_ref(), Item::Batch(arrival), now);
         }
+        for mut delivery in arrival {
+            if delivery.record.expired(now) {
+                self.refuse(delivery, Failure::Expired, now);
+                continue;
+            }
+            let asked = shared.answering.begin(&delivery.record);
+            if let Some(settle) = &mut delivery.settle {
+                settle.asked = asked;
+            }
+            self.put(sender.as_ref(), Item::One(Box::new(delivery)), now);
+        }
+    }
+
+    /// Hands deliveries to their subscription. There is room for what was granted; only nobody may be there any more.
+    fn put(&mut self, sender: Option<&InboxSender>, item: Item, now: Time) {
+        let refused = match sender {
+            Some(sender) => sender.put(item).err(),
+            None => Some(item),
+        };
+        for delivery in refused.into_iter().flat_map(Item::into_deliveries) {
+            self.refuse(delivery, Failure::Cancelled, now);
+        }
+    }
+
+    /// A delivery ends before anybody has seen it.
+    fn refuse(&mut self, mut delivery: Delivery, failure: Failure, now: Time) {
+        let Some(settle) = delivery.settle.take() else {
+            return;
+        };
+        let (flow, sequence) = (settle.origin.flow, settle.sequence);
+        self.session.fail(flow, sequence, failure, now);
+        self.session.done(flow, sequence, now);
     }
 
     /// Sends deliveries that are due to their consumers again.
@@ -145,10 +162,11 @@ impl ClientCore {
             };
             if let Some((retries, sender)) = subscription
                 && let Some(delivery) = retries.take_due(key)
-                // It still counts against the window, so there is room; the channel can only be closed.
-                && let Err(error) = sender.try_send(delivery)
+                && let Err(item) = sender.put(Item::One(Box::new(delivery)))
             {
-                error.into_message().forget();
+                for mut delivery in item.into_deliveries() {
+                    delivery.forget();
+                }
             }
         }
     }

@@ -15,6 +15,7 @@ mod config;
 mod core;
 mod error;
 mod handle;
+mod inbox;
 mod incoming;
 mod outbox;
 mod owner;

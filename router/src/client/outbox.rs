@@ -34,6 +34,8 @@ pub(super) struct Queued {
 #[derive(Debug, Default)]
 struct Slot {
     queue: VecDeque<Queued>,
+    /// What the messages of the queue weigh.
+    bytes: u64,
     waiters: VecDeque<(u64, Waker)>,
     dirty: bool,
 }
@@ -102,6 +104,7 @@ impl Outbox {
         }
         self.bytes += size;
         let state = &mut self.slots[slot];
+        state.bytes += size as u64;
         state.queue.push_back(Queued { record, notify });
         if !state.dirty {
             state.dirty = true;
@@ -188,9 +191,32 @@ impl Outbox {
 
     /// A message has left a slot: publishers that the room concerns are put into `wake`.
     fn freed(&mut self, slot: usize, record: &Record, wake: &mut Vec<Waker>) {
+        self.slots[slot].bytes -= record.cost();
+        self.has_room(slot, record.cost() as usize, wake);
+    }
+
+    /// Takes everything out of a slot, if there is credit for all of it: so many messages and bytes. `all` must be empty; its memory
+    /// is used for what comes next.
+    pub(super) fn take_all(
+        &mut self,
+        slot: usize,
+        (messages, bytes): (u64, u64),
+        all: &mut VecDeque<Queued>,
+        wake: &mut Vec<Waker>,
+    ) {
+        let state = &mut self.slots[slot];
+        if state.queue.len() as u64 <= messages && state.bytes <= bytes {
+            std::mem::swap(&mut state.queue, all);
+            let freed = std::mem::take(&mut state.bytes);
+            self.has_room(slot, freed as usize, wake);
+        }
+    }
+
+    /// So many bytes have left a slot: publishers that the room concerns are put into `wake`.
+    fn has_room(&mut self, slot: usize, freed: usize, wake: &mut Vec<Waker>) {
         let state = &mut self.slots[slot];
         let was_short = self.bytes * 2 > self.bytes_max;
-        self.bytes -= record.cost() as usize;
+        self.bytes -= freed;
         // Woken when a part of the queue is free, so that the price of a wake-up is shared by many messages.
         if state.queue.len() <= self.messages_max / 2 && !state.waiters.is_empty() {
             wake.extend(state.waiters.drain(..).map(|(_, waker)| waker));
@@ -212,6 +238,7 @@ impl Outbox {
         let mut all = Vec::new();
         for slot in &mut self.slots {
             all.extend(slot.queue.drain(..));
+            slot.bytes = 0;
             for (_, waker) in slot.waiters.drain(..) {
                 waker.wake();
             }

@@ -2,22 +2,21 @@
 
 use super::error::{PublishError, ReceiptError};
 use super::outbox::{NoRoom, Notify, record};
-use super::shared::{ClientStatus, Shared};
-use crate::routing::Subject;
+use super::shared::{ClientStatus, Shared, State};
+use crate::routing::{Subject, SubjectError};
 use bytes::Bytes;
 use foldhash::HashMap;
 use mcpbus_actors::Key;
 use mcpbus_transport::wire::{AckLevel, Extra, Head, Labels, ProducerId, Record};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Most subjects whose head a publisher remembers.
-const HEADS_MAX: usize = 8192;
+/// Most subjects that a publisher remembers.
+const SUBJECTS_MAX: usize = 8192;
 
 /// A message to publish.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,8 +78,21 @@ struct Inner {
     producer: ProducerId,
     ack: AckLevel,
     kind: u64,
-    sequence: AtomicU64,
-    heads: Mutex<HashMap<Arc<str>, Arc<Head>>>,
+    addresses: Mutex<Addresses>,
+}
+
+/// What a publisher knows of its subjects.
+struct Addresses {
+    next_sequence: u64,
+    known: HashMap<Arc<str>, (Arc<Head>, usize)>,
+}
+
+/// How a message is sent to a subject.
+pub(super) struct Address {
+    pub(super) head: Arc<Head>,
+    pub(super) sequence: u64,
+    /// Its slot of the outbox.
+    pub(super) slot: usize,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -99,8 +111,10 @@ impl Publisher {
                 producer,
                 ack,
                 kind,
-                sequence: AtomicU64::new(1),
-                heads: Mutex::default(),
+                addresses: Mutex::new(Addresses {
+                    next_sequence: 1,
+                    known: HashMap::default(),
+                }),
             }),
         }
     }
@@ -122,10 +136,16 @@ impl Publisher {
     ///
     /// [`PublishError`] gives the message back. Cancel safe: a dropped future has not queued the message.
     pub async fn publish(&self, message: Publication) -> Result<(), PublishError<Publication>> {
-        let record = self.record(message)?;
-        self.queue(record, Notify::Count)
-            .await
-            .map_err(|error| error.map(publication))
+        let (record, slot) = self.record(message)?;
+        // Most messages find room, and are moved once.
+        match self.inner.shared.attempt(record, slot, Notify::Count) {
+            Ok(()) => Ok(()),
+            Err((PublishError::Full(record), notify)) => self
+                .queue(record, slot, notify)
+                .await
+                .map_err(|error| error.map(publication)),
+            Err((error, _)) => Err(error.map(publication)),
+        }
     }
 
     /// Queues a message like [`publish`](Self::publish) and returns its receipt, which resolves when the ack came.
@@ -133,9 +153,9 @@ impl Publisher {
         &self,
         message: Publication,
     ) -> Result<Receipt, PublishError<Publication>> {
-        let record = self.record(message)?;
+        let (record, slot) = self.record(message)?;
         let (sender, receiver) = oneshot::channel();
-        self.queue(record, Notify::Receipt(sender))
+        self.queue(record, slot, Notify::Receipt(sender))
             .await
             .map_err(|error| error.map(publication))?;
         Ok(Receipt { receiver })
@@ -143,11 +163,9 @@ impl Publisher {
 
     /// Queues a message if there is room now.
     pub fn try_publish(&self, message: Publication) -> Result<(), PublishError<Publication>> {
-        let record = self.record(message)?;
-        match self.try_queue(record, Notify::Count) {
-            Ok(()) => Ok(()),
-            Err((error, _)) => Err(error.map(publication)),
-        }
+        let (record, slot) = self.record(message)?;
+        let queued = self.inner.shared.attempt(record, slot, Notify::Count);
+        queued.map_err(|(error, _)| error.map(publication))
     }
 
     /// Queues a message, blocking the thread while its flow is full. Not for async tasks.
@@ -155,16 +173,21 @@ impl Publisher {
         crate::reactor::block_on(self.publish(message))
     }
 
-    /// The head of a subject and the next sequence.
-    pub(super) fn head(
-        &self,
-        subject: &str,
-    ) -> Result<(Arc<Head>, u64), crate::routing::SubjectError> {
+    /// How the next message is sent to a subject.
+    pub(super) fn address(&self, subject: &str) -> Result<Address, SubjectError> {
         let inner = &self.inner;
-        let mut heads = inner.heads.lock().unwrap_or_else(PoisonError::into_inner);
-        let sequence = inner.sequence.fetch_add(1, Ordering::Relaxed);
-        if let Some(head) = heads.get(subject) {
-            return Ok((head.clone(), sequence));
+        let mut addresses = inner
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let sequence = addresses.next_sequence;
+        addresses.next_sequence += 1;
+        if let Some((head, slot)) = addresses.known.get(subject) {
+            return Ok(Address {
+                head: head.clone(),
+                sequence,
+                slot: *slot,
+            });
         }
         Subject::new(subject)?;
         let subject: Arc<str> = Arc::from(subject);
@@ -175,16 +198,22 @@ impl Publisher {
             ack: inner.ack,
             hops: 0,
         });
-        if heads.len() >= HEADS_MAX {
-            heads.clear();
+        let slot = inner.shared.lock().outbox.slot(&subject);
+        if addresses.known.len() >= SUBJECTS_MAX {
+            addresses.known.clear();
         }
-        heads.insert(subject, head.clone());
-        Ok((head, sequence))
+        addresses.known.insert(subject, (head.clone(), slot));
+        Ok(Address {
+            head,
+            sequence,
+            slot,
+        })
     }
 
-    fn record(&self, message: Publication) -> Result<Record, PublishError<Publication>> {
-        let (head, sequence) = match self.head(&message.subject) {
-            Ok(head) => head,
+    /// The record of a message, and its slot of the outbox.
+    fn record(&self, message: Publication) -> Result<(Record, usize), PublishError<Publication>> {
+        let address = match self.address(&message.subject) {
+            Ok(address) => address,
             Err(error) => {
                 return Err(PublishError::Subject {
                     message,
@@ -202,42 +231,56 @@ impl Publisher {
                 ..Extra::default()
             })
         });
-        Ok(record(
-            head,
-            sequence,
-            message.key,
-            deadline,
-            extra,
-            message.body,
-        ))
+        let (head, sequence) = (address.head, address.sequence);
+        let (key, body) = (message.key, message.body);
+        let record = record(head, sequence, key, deadline, extra, body);
+        Ok((record, address.slot))
     }
 
-    pub(super) fn queue(&self, record: Record, notify: Notify) -> Queue<'_> {
+    pub(super) fn queue(&self, record: Record, slot: usize, notify: Notify) -> Queue<'_> {
         Queue {
             shared: &self.inner.shared,
-            record: Some(record),
-            notify: Some(notify),
+            record: Some((record, notify)),
+            slot,
             waiting: None,
         }
     }
+}
 
-    fn try_queue(
+impl Shared {
+    /// Queues a record, or gives it back with the reason.
+    fn attempt(
         &self,
         record: Record,
+        slot: usize,
         notify: Notify,
     ) -> Result<(), (PublishError<Record>, Notify)> {
-        let mut queue = self.queue(record, notify);
-        match queue.attempt() {
-            Some(Ok(())) => Ok(()),
-            Some(Err(error)) => Err((error, queue.notify.take().unwrap_or(Notify::Count))),
-            None => match queue.record.take() {
-                Some(record) => Err((
-                    PublishError::Full(record),
-                    queue.notify.take().unwrap_or(Notify::Count),
-                )),
-                None => Ok(()),
-            },
+        self.act(|state| state.attempt(record, slot, notify))
+    }
+}
+
+impl State {
+    fn attempt(
+        &mut self,
+        record: Record,
+        slot: usize,
+        notify: Notify,
+    ) -> Result<(), (PublishError<Record>, Notify)> {
+        if self.status == ClientStatus::Closed {
+            return Err((PublishError::Closed(record), notify));
         }
+        if record.body.len() as u64 > self.message_max {
+            let error = PublishError::TooLarge {
+                size: record.body.len(),
+                limit: self.message_max,
+                message: record,
+            };
+            return Err((error, notify));
+        }
+        let queued = self.outbox.push(slot, record, notify);
+        queued.map_err(|(NoRoom(record), notify)| (PublishError::Full(record), notify))?;
+        self.stats.published += 1;
+        Ok(())
     }
 }
 
@@ -279,69 +322,10 @@ impl<M> PublishError<M> {
 /// Waits until a record is queued.
 pub(super) struct Queue<'a> {
     shared: &'a Shared,
-    record: Option<Record>,
-    notify: Option<Notify>,
-    /// Where it waits for room.
-    waiting: Option<(usize, u64)>,
-}
-
-impl Queue<'_> {
-    /// Tries once; `None` when there is no room.
-    fn attempt(&mut self) -> Option<Result<(), PublishError<Record>>> {
-        self.attempt_or(|_, _| {})
-    }
-
-    fn attempt_or(
-        &mut self,
-        full: impl FnOnce(&mut super::shared::State, usize),
-    ) -> Option<Result<(), PublishError<Record>>> {
-        let (Some(record), Some(notify)) = (self.record.take(), self.notify.take()) else {
-            return Some(Ok(()));
-        };
-        let shared = self.shared;
-        let mut refused = None;
-        let result = shared.act(|state| {
-            if state.status == ClientStatus::Closed {
-                refused = Some((PublishError::Closed(record), notify));
-                return None;
-            }
-            if record.body.len() as u64 > state.message_max {
-                let (size, limit) = (record.body.len(), state.message_max);
-                refused = Some((
-                    PublishError::TooLarge {
-                        message: record,
-                        size,
-                        limit,
-                    },
-                    notify,
-                ));
-                return None;
-            }
-            let slot = state.outbox.slot(&record.head.subject);
-            match state.outbox.push(slot, record, notify) {
-                Ok(()) => {
-                    state.stats.published += 1;
-                    None
-                }
-                Err((NoRoom(record), notify)) => {
-                    full(state, slot);
-                    Some((record, notify))
-                }
-            }
-        });
-        if let Some((error, notify)) = refused {
-            self.notify = Some(notify);
-            return Some(Err(error));
-        }
-        match result {
-            None => Some(Ok(())),
-            Some((record, notify)) => {
-                self.record = Some(record);
-                self.notify = Some(notify);
-                None
-            }
-        }
-    }
+    record: Option<(Record, Notify)>,
+    slot: usize,
+    /// As what it waits for room.
+    waiting: Option<u64>,
 }
 
 impl Future for Queue<'_> {
@@ -349,20 +333,31 @@ impl Future for Queue<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let mut waiting = this.waiting;
-        let outcome = this.attempt_or(|state, slot| {
-            let number = waiting
-                .filter(|(known, _)| *known == slot)
-                .map(|(_, number)| number);
-            waiting = Some((slot, state.outbox.wait(slot, number, cx.waker())));
-        });
-        this.waiting = waiting;
-        match outcome {
-            Some(result) => {
-                this.waiting = None;
-                Poll::Ready(result)
+        let Some((record, notify)) = this.record.take() else {
+            return Poll::Ready(Ok(()));
+        };
+        let outcome = this.shared.act(|state| {
+            let outcome = state.attempt(record, this.slot, notify);
+            // Under the same lock, so that room that comes in between is not missed.
+            if let Err((PublishError::Full(_), _)) = &outcome {
+                let number = state.outbox.wait(this.slot, this.waiting, cx.waker());
+                this.waiting = Some(number);
             }
-            None => Poll::Pending,
+            outcome
+        });
+        match outcome {
+            Err((PublishError::Full(record), notify)) => {
+                this.record = Some((record, notify));
+                Poll::Pending
+            }
+            Err((error, _)) => {
+                this.waiting = None;
+                Poll::Ready(Err(error))
+            }
+            Ok(()) => {
+                this.waiting = None;
+                Poll::Ready(Ok(()))
+            }
         }
     }
 }
@@ -370,8 +365,8 @@ impl Future for Queue<'_> {
 impl Drop for Queue<'_> {
     fn drop(&mut self) {
         // One that was woken and goes away passes the wake-up on.
-        if let Some((slot, number)) = self.waiting {
-            let next = self.shared.lock().outbox.cancel(slot, number);
+        if let Some(number) = self.waiting {
+            let next = self.shared.lock().outbox.cancel(self.slot, number);
             if let Some(waker) = next {
                 waker.wake();
             }

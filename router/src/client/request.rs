@@ -79,8 +79,8 @@ impl Client {
             queued: AtomicBool::new(false),
         };
         let publisher = self.request_publisher();
-        let (head, sequence) = publisher
-            .head(subject)
+        let address = publisher
+            .address(subject)
             .map_err(|error| RequestError::Publish(error.to_string()))?;
         let reply = ReplyAddress {
             node: 0,
@@ -91,10 +91,11 @@ impl Client {
             reply: Some(reply),
             ..Extra::default()
         });
+        let (head, sequence, slot) = (address.head, address.sequence, address.slot);
         let message = record(head, sequence, key, Some(deadline), Some(extra), body);
         let work = async {
             publisher
-                .queue(message, Notify::Request(correlation))
+                .queue(message, slot, Notify::Request(correlation))
                 .await
                 .map_err(|error| RequestError::Publish(error.to_string()))?;
             asking.queued.store(true, Ordering::Relaxed);

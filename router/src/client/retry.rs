@@ -7,6 +7,7 @@
 use super::subscription::Delivery;
 use mcpbus_actors::Key;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ struct State {
 #[derive(Default)]
 pub(super) struct Retries {
     state: Mutex<State>,
+    /// Whether there is anything in it, so that nobody locks it in vain.
+    used: AtomicBool,
 }
 
 /// What to do with a delivery that came out of the channel.
@@ -55,11 +58,18 @@ impl Retries {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether there is anything in it: before that nothing needs to be sorted.
+    #[inline]
+    pub(super) fn is_used(&self) -> bool {
+        self.used.load(Ordering::Acquire)
+    }
+
     /// Takes a delivery back. Returns its key if it is the one to be tried next.
     pub(super) fn give_back(&self, delivery: Delivery) -> Option<Option<u64>> {
         let key = name(delivery.key());
         let sequence = delivery.flow_sequence();
         let mut state = self.lock();
+        self.used.store(true, Ordering::Release);
         let Some(parked) = state.parked.get_mut(&key) else {
             let parked = Parked {
                 first: sequence,
@@ -111,7 +121,13 @@ impl Retries {
     /// The next delivery that waited behind another one and may go on now.
     pub(super) fn next_ready(&self) -> Option<Delivery> {
         loop {
-            let delivery = self.lock().ready.pop_front()?;
+            let delivery = {
+                let mut state = self.lock();
+                let delivery = state.ready.pop_front();
+                let used = delivery.is_some() || !state.parked.is_empty();
+                self.used.store(used, Ordering::Release);
+                delivery?
+            };
             if let Sorted::Now(delivery) = self.sort(delivery) {
                 return Some(delivery);
             }

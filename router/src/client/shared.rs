@@ -2,20 +2,18 @@
 
 use super::cancel::Answering;
 use super::error::ReceiptError;
+use super::inbox::InboxSender;
 use super::outbox::Outbox;
 use super::request::Pending;
 use super::retry::Retries;
 use crate::client::ClientConfig;
 use crate::protocol::SubscribeRefusal;
 use crate::random::Numbers;
-use mcpbus_actors::channel::Sender;
 use mcpbus_actors::{Clock, Time};
 use mcpbus_transport::wire::Failure;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot, watch};
-
-use super::subscription::Delivery;
 
 /// How a client stands with its node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,8 +60,47 @@ impl ClientStats {
     }
 }
 
-/// A message that a user has settled: generation of the session, flow, sequence, how.
-pub(super) type Settlement = (u64, u32, u64, Option<Failure>);
+/// Messages in a row that users have settled alike.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settlement {
+    /// The generation of the session, and the flow.
+    pub(super) place: (u64, u32),
+    pub(super) first: u64,
+    pub(super) count: u64,
+    pub(super) failure: Option<Failure>,
+}
+
+/// What users have settled and the session does not know yet.
+#[derive(Default)]
+pub(super) struct Settlements {
+    runs: Vec<Settlement>,
+}
+
+impl Settlements {
+    /// One more; the next of a flow only adds to a count.
+    #[inline]
+    pub(super) fn push(&mut self, place: (u64, u32), sequence: u64, failure: Option<Failure>) {
+        if let Some(last) = self.runs.last_mut()
+            && last.place == place
+            && last.failure == failure
+            && last.first + last.count == sequence
+        {
+            last.count += 1;
+            return;
+        }
+        self.runs.push(Settlement {
+            place,
+            first: sequence,
+            count: 1,
+            failure,
+        });
+    }
+
+    /// Takes all of them out.
+    pub(super) fn take(&mut self) -> Vec<Settlement> {
+        std::mem::take(&mut self.runs)
+    }
+}
 
 /// What a user wants of the session.
 pub(super) enum Command {
@@ -96,7 +133,7 @@ pub(super) struct SubscriptionState {
     pub(super) max_deliver: u16,
     /// Where its deliveries go to be tried again.
     pub(super) retries: Arc<Retries>,
-    pub(super) sender: Sender<Delivery>,
+    pub(super) sender: InboxSender,
     pub(super) state: watch::Sender<Progress>,
     pub(super) window: (u64, u64),
 }
@@ -113,7 +150,7 @@ pub(super) enum Progress {
 pub(super) struct State {
     pub(super) status: ClientStatus,
     pub(super) outbox: Outbox,
-    pub(super) settlements: Vec<Settlement>,
+    pub(super) settlements: Settlements,
     /// Deliveries that were given back: when each is due, its subscription, its key.
     pub(super) retries: Vec<(Time, u32, Option<u64>)>,
     pub(super) commands: Vec<Command>,
@@ -151,7 +188,7 @@ impl Shared {
             state: Mutex::new(State {
                 status: ClientStatus::Connecting,
                 outbox: Outbox::new(&config),
-                settlements: Vec::new(),
+                settlements: Settlements::default(),
                 retries: Vec::new(),
                 commands: Vec::new(),
                 subscriptions: BTreeMap::new(),

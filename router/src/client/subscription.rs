@@ -2,15 +2,16 @@
 
 use super::cancel::Asked;
 use super::error::{SettleError, SubscribeError};
+use super::inbox::InboxReceiver;
 use super::outbox::{Notify, REPLIES, record};
 use super::retry::{Retries, Sorted, pause};
 use super::shared::{Command, Progress, Shared};
 use crate::protocol::{ReplyStatus, encode_reply};
 use bytes::Bytes;
-use mcpbus_actors::channel::Receiver;
-use mcpbus_actors::{Key, Kind, Message, Time};
+use mcpbus_actors::{Key, Time};
 use mcpbus_transport::wire::{AckLevel, Extra, Failure, Head, ProducerId, Record};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -68,7 +69,7 @@ impl SubscribeOptions {
 pub struct Subscription {
     pub(super) shared: Arc<Shared>,
     pub(super) number: u32,
-    pub(super) receiver: Receiver<Delivery>,
+    pub(super) receiver: InboxReceiver,
     pub(super) retries: Arc<Retries>,
     pub(super) progress: watch::Receiver<Progress>,
 }
@@ -120,13 +121,20 @@ impl Subscription {
     /// The next message; `None` once the client is closed or the subscription was refused. One whose deadline has passed while it
     /// waited here is not given out, nor is a request that its requester has given up; their publishers are told. Cancel safe.
     pub async fn next(&mut self) -> Option<Delivery> {
+        std::future::poll_fn(|context| self.poll_next(context)).await
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
+        // A task that always finds something here lets others run now and then all the same.
+        let budget = ready!(tokio::task::coop::poll_proceed(context));
         loop {
-            let here = match self.retries.next_ready() {
-                Some(delivery) => Sorted::Now(delivery),
-                None => self.retries.sort(self.receiver.recv().await?),
-            };
-            if let Some(delivery) = self.in_time(here) {
-                return Some(delivery);
+            if let Some(delivery) = self.try_next() {
+                budget.made_progress();
+                return Poll::Ready(Some(delivery));
+            }
+            if !ready!(self.receiver.poll_more(context)) {
+                budget.made_progress();
+                return Poll::Ready(None);
             }
         }
     }
@@ -134,11 +142,21 @@ impl Subscription {
     /// The next message if one is here, as [`next`](Self::next) gives it.
     pub fn try_next(&mut self) -> Option<Delivery> {
         loop {
-            let here = match self.retries.next_ready() {
-                Some(delivery) => Sorted::Now(delivery),
-                None => self.retries.sort(self.receiver.try_recv().ok()?),
-            };
-            if let Some(delivery) = self.in_time(here) {
+            if self.retries.is_used()
+                && let Some(delivery) = self.retries.next_ready()
+            {
+                if let Some(delivery) = self.in_time(delivery) {
+                    return Some(delivery);
+                }
+                continue;
+            }
+            let delivery = self.receiver.take()?;
+            if !self.retries.is_used() && !delivery.may_be_over() {
+                return Some(delivery);
+            }
+            if let Sorted::Now(delivery) = self.retries.sort(delivery)
+                && let Some(delivery) = self.in_time(delivery)
+            {
                 return Some(delivery);
             }
         }
@@ -146,22 +164,11 @@ impl Subscription {
 
     /// The next message, as [`next`](Self::next) gives it, blocking the thread. Not for async tasks.
     pub fn next_blocking(&mut self) -> Option<Delivery> {
-        loop {
-            let here = match self.retries.next_ready() {
-                Some(delivery) => Sorted::Now(delivery),
-                None => self.retries.sort(self.receiver.blocking_recv()?),
-            };
-            if let Some(delivery) = self.in_time(here) {
-                return Some(delivery);
-            }
-        }
+        crate::reactor::block_on(self.next())
     }
 
     /// A message that may be worked on; nobody waits for one whose time is over.
-    fn in_time(&self, here: Sorted) -> Option<Delivery> {
-        let Sorted::Now(mut delivery) = here else {
-            return None;
-        };
+    fn in_time(&self, mut delivery: Delivery) -> Option<Delivery> {
         let deadline = delivery.record.deadline;
         // The clock is asked only where there is something to compare it with.
         let end = if deadline.is_some_and(|deadline| deadline <= self.shared.now()) {
@@ -201,18 +208,24 @@ pub struct Delivery {
     pub(super) settle: Option<Settle>,
 }
 
-/// Where the outcome of a delivery goes.
-pub(super) struct Settle {
+/// Where deliveries that came together come from, and where their outcomes go.
+pub(super) struct Origin {
     pub(super) shared: Arc<Shared>,
     pub(super) generation: u64,
     pub(super) flow: u32,
-    pub(super) sequence: u64,
     pub(super) subscription: u32,
     pub(super) durable: bool,
     pub(super) max_deliver: u16,
+    pub(super) retries: Arc<Retries>,
+}
+
+/// Where the outcome of a delivery goes.
+pub(super) struct Settle {
+    pub(super) origin: Arc<Origin>,
+    /// Its number on the flow it came by.
+    pub(super) sequence: u64,
     /// How often its consumer gave it back.
     pub(super) tries: u16,
-    pub(super) retries: Arc<Retries>,
     /// Whether its requester has given up, where it is a request.
     pub(super) asked: Option<Asked>,
 }
@@ -225,19 +238,13 @@ impl std::fmt::Debug for Delivery {
     }
 }
 
-impl Message for Delivery {
-    const KIND: Kind = Kind::new("mcpbus.delivery", 1, "");
-
-    fn weight(&self) -> usize {
-        self.record.cost() as usize
-    }
-
-    fn key(&self) -> Option<Key> {
-        self.record.key
-    }
-}
-
 impl Delivery {
+    /// Whether its deadline may have passed, or its requester given up.
+    fn may_be_over(&self) -> bool {
+        let asked = |settle: &Settle| settle.asked.is_some();
+        self.record.deadline.is_some() || self.settle.as_ref().is_some_and(asked)
+    }
+
     /// Where it was published.
     pub fn subject(&self) -> &str {
         &self.record.head.subject
@@ -327,7 +334,7 @@ impl Delivery {
         // What the node handed out anew because a consumer died is not held against the message.
         settle.tries = settle.tries.saturating_add(1);
         let tries = settle.tries;
-        if tries >= settle.max_deliver {
+        if tries >= settle.origin.max_deliver {
             return self.settle_as(Some(Failure::MaxDeliver));
         }
         let mut record = self.record.clone();
@@ -336,8 +343,8 @@ impl Delivery {
         let Some(settle) = self.settle.take() else {
             return;
         };
-        let (shared, subscription) = (settle.shared.clone(), settle.subscription);
-        let retries = settle.retries.clone();
+        let origin = settle.origin.clone();
+        let (shared, subscription) = (&origin.shared, origin.subscription);
         let mut returned = Some(Delivery {
             record,
             settle: Some(settle),
@@ -345,7 +352,7 @@ impl Delivery {
         let due = shared.now() + pause(tries, crate::random::u64());
         shared.act(|state| {
             if state.subscriptions.contains_key(&subscription)
-                && let Some(key) = returned.take().and_then(|it| retries.give_back(it))
+                && let Some(key) = returned.take().and_then(|it| origin.retries.give_back(it))
             {
                 state.retries.push((due, subscription, key));
             }
@@ -415,7 +422,7 @@ impl Delivery {
             Some(extra),
             encode_reply(status, body),
         );
-        settle.shared.act(|state| {
+        settle.origin.shared.act(|state| {
             state
                 .outbox
                 .push(REPLIES, answer, Notify::Count)
@@ -427,10 +434,11 @@ impl Delivery {
 
     fn settle_as(&mut self, failure: Option<Failure>) {
         if let Some(settle) = self.settle.take() {
-            settle.shared.act(|state| {
-                state
-                    .settlements
-                    .push((settle.generation, settle.flow, settle.sequence, failure))
+            let origin = &settle.origin;
+            let shared = &origin.shared;
+            shared.act(|state| {
+                let place = (origin.generation, origin.flow);
+                state.settlements.push(place, settle.sequence, failure)
             });
         }
     }
@@ -438,7 +446,11 @@ impl Delivery {
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        if self.settle.as_ref().is_some_and(|settle| settle.durable) {
+        if self
+            .settle
+            .as_ref()
+            .is_some_and(|settle| settle.origin.durable)
+        {
             return self.give_back();
         }
         let failure = (self.record.head.ack == AckLevel::Processed).then_some(Failure::Cancelled);
