@@ -1,7 +1,8 @@
 //! Publisher, relay, subscriber over loopback QUIC with mutual TLS: a node beside a relay on plain quinn.
 //!
-//! `cargo bench -p mcpbus-benches --bench link -- [--rounds N] [--seconds S]`. The contenders take turns, and every
-//! figure comes with its range over the rounds, because one run on a shared machine says little.
+//! `cargo bench -p mcpbus-benches --bench link -- [--rounds N] [--seconds S] [--size BYTES] [--only NAME]`. The
+//! contenders take turns, and every figure comes with its range over the rounds, because one run on a shared machine
+//! says little. `--only` takes those whose name contains this, which a profiler likes.
 //!
 //! | file | subject |
 //! | --- | --- |
@@ -22,7 +23,7 @@ use run::{Run, Sample};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-const SIZES: [usize; 2] = [64, 1024];
+const SIZES: [usize; 4] = [64, 256, 1024, 16_384];
 const MEBIBYTE: f64 = 1_048_576.0;
 
 #[derive(Clone, Copy)]
@@ -58,6 +59,8 @@ impl Contender {
 struct Options {
     rounds: u32,
     duration: Duration,
+    sizes: Vec<usize>,
+    only: String,
 }
 
 impl Options {
@@ -65,6 +68,8 @@ impl Options {
         let mut options = Self {
             rounds: 5,
             duration: Duration::from_secs(2),
+            sizes: SIZES.to_vec(),
+            only: String::new(),
         };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
@@ -87,9 +92,18 @@ impl Options {
                     options.duration = Duration::try_from_secs_f64(seconds)
                         .map_err(|error| Failed::new("--seconds", error))?;
                 }
+                "--size" => {
+                    let text = value()?;
+                    let size = text.parse().map_err(|error| Failed::new("--size", error))?;
+                    options.sizes = vec![size];
+                }
+                "--only" => options.only = value()?,
                 // What cargo passes to every bench.
                 "--bench" => {}
-                other => return Err(Failed::new(other, "known are --rounds N and --seconds S")),
+                other => {
+                    let known = "known are --rounds N, --seconds S, --size BYTES and --only NAME";
+                    return Err(Failed::new(other, known));
+                }
             }
         }
         Ok(options)
@@ -104,9 +118,16 @@ struct Figures {
 }
 
 fn compare(authority: &LocalAuthority, options: &Options, size: usize) -> Result<(), Failed> {
-    let mut figures = Contender::ALL.map(|_| Figures::default());
+    let chosen: Vec<Contender> = Contender::ALL
+        .into_iter()
+        .filter(|contender| contender.name().contains(&options.only))
+        .collect();
+    if chosen.is_empty() {
+        return Err(Failed::new("--only", "no contender has such a name"));
+    }
+    let mut figures: Vec<Figures> = chosen.iter().map(|_| Figures::default()).collect();
     for _ in 0..options.rounds {
-        for (contender, figures) in Contender::ALL.iter().zip(&mut figures) {
+        for (contender, figures) in chosen.iter().zip(&mut figures) {
             let sample: Sample = contender
                 .start(authority, size)?
                 .measure(options.duration)?;
@@ -114,7 +135,7 @@ fn compare(authority: &LocalAuthority, options: &Options, size: usize) -> Result
             figures.cpu.push(sample.cpu_nanoseconds());
         }
     }
-    for (contender, own) in Contender::ALL.iter().zip(&figures) {
+    for (contender, own) in chosen.iter().zip(&figures) {
         let ratio = own.rate.ratio_to(&figures[0].rate);
         println!(
             "{size:>5} B  {:<20} {:>9.0} ({:>9.0} - {:>9.0}) {:>8.1} {:>10.0} {:>8.2} ({:.2} - {:.2})",
@@ -147,8 +168,8 @@ fn all() -> Result<(), Failed> {
         "{:<29} {:>9} {:>23} {:>8} {:>10} {:>8}",
         "", "msg/s", "(lowest - highest)", "MiB/s", "CPU ns/msg", "of plain"
     );
-    for size in SIZES {
-        compare(&authority, &options, size)?;
+    for size in &options.sizes {
+        compare(&authority, &options, *size)?;
     }
     let load = load_average().unwrap_or_else(|| String::from("unknown"));
     println!("\nload average at the end {load}");

@@ -169,6 +169,8 @@ pub(crate) fn start(authority: &LocalAuthority, size: usize) -> Result<Run, Fail
         finish(writer).await?;
         from.close(VarInt::from_u32(0), b"");
         to.closed().await;
+        // Or the publisher would never hear that this end is done.
+        endpoint.wait_idle().await;
         Ok(())
     });
     run.thread(move |shared| async move {
