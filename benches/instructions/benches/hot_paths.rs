@@ -3,7 +3,7 @@
 #![allow(missing_docs, reason = "made by macros")]
 
 use gungraun::{library_benchmark, library_benchmark_group, main};
-use mcpbus_instructions::{channel, stage, topology};
+use mcpbus_instructions::{bus, channel, stage, topology, wire};
 
 #[library_benchmark]
 fn channel_one_by_one() -> u64 {
@@ -40,6 +40,31 @@ fn topology_fused() -> u64 {
     topology::fused()
 }
 
+#[library_benchmark]
+fn wire_encode() -> u64 {
+    wire::encode()
+}
+
+#[library_benchmark]
+fn wire_decode() -> u64 {
+    wire::decode()
+}
+
+#[library_benchmark]
+fn bus_one_subject() -> u64 {
+    bus::one_subject()
+}
+
+#[library_benchmark]
+fn bus_many_subjects() -> u64 {
+    bus::many_subjects()
+}
+
+#[library_benchmark]
+fn bus_group() -> u64 {
+    bus::group()
+}
+
 library_benchmark_group!(
     name = hot_paths,
     benchmarks = [
@@ -49,7 +74,12 @@ library_benchmark_group!(
         stage_processor,
         stage_router,
         topology_turns,
-        topology_fused
+        topology_fused,
+        wire_encode,
+        wire_decode,
+        bus_one_subject,
+        bus_many_subjects,
+        bus_group
     ]
 );
 

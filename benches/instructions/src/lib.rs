@@ -1,11 +1,13 @@
-//! What is counted: the hot paths of the engine, each on one thread, so that the count is the same in every run.
+//! What is counted: the hot paths of the engine, the wire and the node, each on one thread, so that the count is the same in every run.
 //!
 //! `benches/hot_paths.rs` runs each of them under valgrind; `benches/instructions/guard` compares the counts with
 //! `baseline.txt`.
 
+pub mod bus;
 pub mod channel;
 pub mod stage;
 pub mod topology;
+pub mod wire;
 
 use mcpbus_actors::Message;
 

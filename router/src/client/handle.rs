@@ -445,6 +445,8 @@ async fn run<D: Dial>(
         loop {
             shared.wake.notified().await;
             hub.with(|core, now| core.pump(now));
+            // What was taken over is written before more is fetched, so that publishers seldom meet this thread at the lock.
+            tokio::task::yield_now().await;
         }
     };
     let connect = connect_for_ever(&hub, &dial, &shared, highest_lane, &last_error);

@@ -117,7 +117,7 @@ impl ClientCore {
             }
             let asked = shared.answering.begin(&delivery.record);
             if let Some(settle) = &mut delivery.settle {
-                settle.asked = asked;
+                settle.asked = asked.map(Box::new);
             }
             self.put(sender.as_ref(), Item::One(Box::new(delivery)), now);
         }

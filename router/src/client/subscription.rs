@@ -8,7 +8,7 @@ use super::retry::{Retries, Sorted, pause};
 use super::shared::{Command, Progress, Shared};
 use crate::protocol::{ReplyStatus, encode_reply};
 use bytes::Bytes;
-use mcpbus_actors::{Key, Time};
+use mcpbus_actors::{Key, Kind, Message, Time};
 use mcpbus_transport::wire::{AckLevel, Extra, Failure, Head, ProducerId, Record};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -227,7 +227,7 @@ pub(super) struct Settle {
     /// How often its consumer gave it back.
     pub(super) tries: u16,
     /// Whether its requester has given up, where it is a request.
-    pub(super) asked: Option<Asked>,
+    pub(super) asked: Option<Box<Asked>>,
 }
 
 impl std::fmt::Debug for Delivery {
@@ -235,6 +235,18 @@ impl std::fmt::Debug for Delivery {
         f.debug_struct("Delivery")
             .field("record", &self.record)
             .finish_non_exhaustive()
+    }
+}
+
+impl Message for Delivery {
+    const KIND: Kind = Kind::new("mcpbus.delivery", 1, "");
+
+    fn weight(&self) -> usize {
+        self.record.cost() as usize
+    }
+
+    fn key(&self) -> Option<Key> {
+        self.record.key
     }
 }
 

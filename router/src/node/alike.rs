@@ -10,10 +10,12 @@ use super::decide::{CachedDecision, Out};
 use super::flow::{
     InFlow, InFlowId, from_token, full_sequence, is_tracked, is_unasked, number_without_flow, token,
 };
+use super::spool::SPOOL;
 use super::switch::visit;
 use mcpbus_actors::Time;
 use mcpbus_transport::planted::{Fault, planted};
-use mcpbus_transport::wire::{Head, Record};
+use mcpbus_transport::session::PushError;
+use mcpbus_transport::wire::{AckLevel, Head, Record};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -152,6 +154,42 @@ impl NodeCore {
                 fits
             })
             .count()
+    }
+
+    /// Hands a message on that goes to one client and needs nothing beside that, if there is credit. Otherwise nothing has
+    /// happened.
+    pub(super) fn push_plainly(
+        &mut self,
+        id: InFlowId,
+        sequence: u64,
+        record: Record,
+        outs: &[Out],
+    ) -> Result<(), Record> {
+        let (inflow, [out]) = (&mut self.inflows[id], outs) else {
+            return Err(record);
+        };
+        let by_itself = out.onward || out.durable || out.peer == SPOOL || inflow.flow.is_none();
+        if by_itself
+            || record.head.ack == AckLevel::Stored
+            || record.extra.is_some()
+            || !inflow.is_plain(self.version)
+            || planted(Fault::SettledAtHandOut)
+        {
+            return Err(record);
+        }
+        let Some(peer) = self.peers.get_mut(out.peer) else {
+            return Err(record);
+        };
+        let Some(mut pushing) = peer.session.pushing(out.flow) else {
+            return Err(record);
+        };
+        pushing
+            .push(record, token(id, sequence))
+            .map_err(PushError::into_record)?;
+        inflow.copies_out += 1;
+        visit(&mut inflow.visited, out.peer, out.flow, true);
+        self.touched.extend(peer.link);
+        Ok(())
     }
 
     /// Copies with tokens in a row were taken over by their next owner. `false` where each must be looked at by itself; then

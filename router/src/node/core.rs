@@ -14,6 +14,7 @@ use super::requests::Requests;
 use super::route_state::{RouteId, RouteState};
 use super::spool::{DURABLE, Spool, SpoolLedger};
 use super::telemetry::Telemetry;
+use super::touched::Touched;
 use crate::interest::{Interest, Limits, NodeId};
 use crate::routing::SubjectTable;
 use bytes::BytesMut;
@@ -51,7 +52,7 @@ pub struct NodeCore {
     pub(super) serials: BTreeMap<u64, PeerId>,
     pub(super) next_serial: u64,
     pub(super) links: BTreeMap<LinkHandle, LinkState>,
-    pub(super) touched: BTreeSet<LinkHandle>,
+    pub(super) touched: Touched,
     pub(super) inflows: Slab<InFlow>,
     /// Flows that may be able to go on.
     pub(super) runnable: VecDeque<InFlowId>,
@@ -147,7 +148,7 @@ impl NodeCore {
             serials: BTreeMap::new(),
             next_serial: 1,
             links: BTreeMap::new(),
-            touched: BTreeSet::new(),
+            touched: Touched::default(),
             inflows: Slab::new(),
             runnable: VecDeque::new(),
             homeless: BTreeSet::new(),

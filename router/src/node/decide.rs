@@ -495,17 +495,13 @@ impl NodeCore {
             *member = 0;
             if state.local.len() > 1 {
                 let peers = &self.peers;
-                let destinations: SmallVec<[Destination; 8]> = state
-                    .local
-                    .iter()
-                    .map(|member| Destination {
-                        ready: peers
-                            .get(member.peer)
-                            .is_some_and(|peer| peer.session.room(member.flow).0 > 0),
-                        ..Destination::new(member.id, 1)
-                    })
-                    .collect();
-                match state.chooser.choose(key, &destinations) {
+                let local = &state.local;
+                let is_ready = |index: usize| {
+                    let peer = peers.get(local[index].peer);
+                    peer.is_some_and(|peer| peer.session.room(local[index].flow).0 > 0)
+                };
+                let id = |index: usize| local[index].id;
+                match state.chooser.choose_equal(key, local.len(), id, is_ready) {
                     Some(index) => *member = index as u32,
                     None => {
                         return Err(state

@@ -5,7 +5,7 @@
 //!
 //! | file | subject |
 //! | --- | --- |
-//! | `core` | the state, its times, the ledger |
+//! | `core`, `touched` | the state, its times, the ledger; which links to ask again |
 //! | `lifecycle`, `events` | links, sessions and peers; what sessions report |
 //! | `subscribe` | subscriptions, and what the mesh tells of others' |
 //! | `credit`, `flow`, `arrivals` | flows from peers, their windows, when their messages came |
@@ -70,6 +70,7 @@ mod switch;
 mod take_back;
 mod telemetry;
 mod thread;
+mod touched;
 mod ways;
 
 pub use builder::{NodeBuilder, StartError};

@@ -75,7 +75,7 @@ impl Owner for NodeCore {
     }
 
     fn poll_touched(&mut self) -> Option<LinkHandle> {
-        self.touched.pop_first()
+        self.touched.pop()
     }
 
     fn hand_out(&mut self) {

@@ -277,6 +277,10 @@ impl NodeCore {
                 }
             },
         };
+        let mut record = match self.push_plainly(id, sequence, record, &outs) {
+            Ok(()) => return true,
+            Err(record) => record,
+        };
         self.assign_deadline(id, sequence, &mut record);
         if let Some(former) = self.still_draining(id, &record, &outs) {
             self.wait_for_drain(id, (sequence, record), outs, former, since);

@@ -47,6 +47,24 @@ impl MemberChooser {
         }
         None
     }
+
+    /// The same among `count` members of one weight, of which only as many are looked at as it takes to find one.
+    pub fn choose_equal(
+        &mut self,
+        key: Option<u64>,
+        count: usize,
+        id: impl Fn(usize) -> u64,
+        is_ready: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        if let Some(key) = key {
+            return rendezvous(key, (0..count).map(|index| (id(index), 1)));
+        }
+        let first = self.turn.checked_rem(count as u64)? as usize;
+        let mut in_turn = (first..count).chain(0..first);
+        let index = in_turn.find(|index| is_ready(*index))?;
+        self.turn = index as u64 + 1;
+        Some(index)
+    }
 }
 
 #[cfg(test)]
@@ -67,6 +85,29 @@ mod tests {
         assert_eq!(chooser.choose(None, &members), Some(0));
         members[0].ready = false;
         assert_eq!(chooser.choose(None, &members), None);
+    }
+
+    #[test]
+    fn equal_members_take_turns_and_those_that_are_not_ready_are_passed_over() {
+        let mut chooser = MemberChooser::new();
+        let mut pick =
+            |ready: [bool; 3]| chooser.choose_equal(None, 3, |index| index as u64, |at| ready[at]);
+        let picks: Vec<_> = (0..4).map(|_| pick([true; 3])).collect();
+        assert_eq!(picks, [0, 1, 2, 0].map(Some));
+        let picks: Vec<_> = (0..4).map(|_| pick([true, false, true])).collect();
+        assert_eq!(picks, [2, 0, 2, 0].map(Some));
+        assert_eq!(pick([false; 3]), None);
+        assert_eq!(chooser.choose_equal(None, 0, |_| 0, |_| true), None);
+    }
+
+    #[test]
+    fn equal_members_are_chosen_by_key_as_others_are() {
+        let mut chooser = MemberChooser::new();
+        let members: Vec<_> = (1..9).map(|id| Destination::new(id, 1)).collect();
+        for key in 0..100 {
+            let equal = chooser.choose_equal(Some(key), 8, |at| members[at].id, |_| false);
+            assert_eq!(equal, chooser.choose(Some(key), &members));
+        }
     }
 
     #[test]

@@ -152,16 +152,23 @@ async fn write_lane<O: Owner, L: Link>(
     let mut buffer = BytesMut::new();
     let mut chunks = VecDeque::new();
     loop {
+        let mut bytes = 0;
         {
             let mut owner = hub.shared.owner.borrow_mut();
             let now = hub.now();
-            if owner.wants_transmit(handle, lane, now) {
-                owner.transmit(handle, lane, WRITE_BUDGET, now, &mut buffer);
+            // Frame by frame, so that none is moved when the next one needs more memory.
+            while bytes < WRITE_BUDGET && owner.wants_transmit(handle, lane, now) {
+                owner.transmit(handle, lane, 1, now, &mut buffer);
+                if buffer.is_empty() {
+                    break;
+                }
+                bytes += buffer.len();
+                chunks.push_back(buffer.split().freeze());
             }
         }
         // Writing may have moved the session's next timeout.
         hub.wake();
-        if buffer.is_empty() {
+        if chunks.is_empty() {
             let close = hub.shared.owner.borrow().wants_close(handle);
             if let Some(reason) = close.filter(|_| lane.is_control()) {
                 if let Some(writer) = &mut writer {
@@ -171,11 +178,12 @@ async fn write_lane<O: Owner, L: Link>(
                 link.close(CloseCode::NORMAL, &reason);
                 return Part::Ended(reason);
             }
+            // A link at rest holds no memory to write to.
+            buffer = BytesMut::new();
             wake.notified().await;
             continue;
         }
-        wakes.telemetry.sent(lane, buffer.len());
-        chunks.push_back(buffer.split().freeze());
+        wakes.telemetry.sent(lane, bytes);
         let writer = match &mut writer {
             Some(writer) => writer,
             none => match link.open_lane(lane).await {

@@ -280,14 +280,15 @@ impl Session {
             receive.dirty = true;
             self.dirty.push_back(flow);
         }
-        self.ack_within(
-            if urgent {
-                std::time::Duration::ZERO
-            } else {
-                self.config.ack_delay
-            },
-            now,
-        );
+        self.ack_soon(urgent, now);
+    }
+
+    pub(super) fn ack_soon(&mut self, urgent: bool, now: Time) {
+        let delay = match urgent {
+            true => Duration::ZERO,
+            false => self.config.ack_delay,
+        };
+        self.ack_within(delay, now);
     }
 
     pub(super) fn ack_within(&mut self, delay: std::time::Duration, now: Time) {

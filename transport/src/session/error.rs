@@ -128,6 +128,15 @@ pub enum PushError {
     NoFlow(Record),
 }
 
+impl PushError {
+    /// The record that was not queued.
+    pub fn into_record(self) -> Record {
+        match self {
+            Self::NoCredit(record) | Self::NoFlow(record) => record,
+        }
+    }
+}
+
 impl fmt::Display for PushError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

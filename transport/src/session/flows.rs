@@ -213,7 +213,10 @@ impl Session {
         let last = receive.done(sequence);
         if last {
             let urgent = receive.settled_is_awaited() || receive.is_short();
-            self.mark(flow, urgent, now);
+            if !std::mem::replace(&mut receive.dirty, true) {
+                self.dirty.push_back(flow);
+            }
+            self.ack_soon(urgent, now);
         }
         last
     }
@@ -227,7 +230,10 @@ impl Session {
         let last = receive.done_all(first, count);
         if last > 0 {
             let urgent = receive.settled_is_awaited() || receive.is_short();
-            self.mark(flow, urgent, now);
+            if !std::mem::replace(&mut receive.dirty, true) {
+                self.dirty.push_back(flow);
+            }
+            self.ack_soon(urgent, now);
         }
         last
     }

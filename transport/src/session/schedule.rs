@@ -143,8 +143,9 @@ fn write_frame(
     out: &mut BytesMut,
 ) {
     let Some((sequence, record, begun)) = flow.sendable_large(target) else {
-        let (first, records) = flow.sendable(target);
-        let count = encoder.encode(out, id, first, records, fill, now);
+        let plan = encoder.make_room(flow.sendable(target), fill);
+        let (count, first) = (plan.count, flow.written() + 1);
+        encoder.encode_planned(out, (id, first), flow.to_send(count), plan, now);
         flow.sent(count);
         return;
     };

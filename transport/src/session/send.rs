@@ -115,23 +115,28 @@ impl SendFlow {
         Ok(())
     }
 
-    /// The next sequence to write and the records from there that the grant covers and that go whole: none behind one
-    /// whose body is longer than `whole`.
-    pub(super) fn sendable(&self, whole: usize) -> (u64, impl Iterator<Item = &Record> + Clone) {
+    /// The records from the next one to write that the grant covers and that go whole: none behind one whose body is
+    /// longer than `whole`.
+    pub(super) fn sendable(&self, whole: usize) -> impl Iterator<Item = &Record> + Clone {
         let skip = (self.next - self.base) as usize;
         let allowed = (self.grant_messages + 1).saturating_sub(self.next) as usize;
         let grant_bytes = self.grant_bytes;
-        let records = self
-            .retained
-            .iter()
-            .skip(skip)
-            .take(allowed)
+        let last = self.retained.len().min(skip.saturating_add(allowed));
+        self.retained
+            .range(skip.min(last)..last)
             .take_while(move |retained| retained.end_bytes <= grant_bytes)
             .map_while(move |retained| {
                 let record = retained.record.as_ref();
                 record.filter(|record| record.body.len() <= whole)
-            });
-        (self.next, records)
+            })
+    }
+
+    /// The next so many records to write, of those that are [`sendable`](Self::sendable).
+    pub(super) fn to_send(&self, count: usize) -> impl Iterator<Item = &Record> + Clone {
+        let skip = (self.next - self.base) as usize;
+        let last = self.retained.len().min(skip + count);
+        let records = self.retained.range(skip..last);
+        records.filter_map(|retained| retained.record.as_ref())
     }
 
     /// The next record to write, where it goes in parts: its sequence, and how much of its body is written.
@@ -226,15 +231,12 @@ impl SendFlow {
             self.settled = ack.settled;
             self.release_range(flow, from, ack.settled, |_| true, releases);
         }
-        while self.base <= self.received
-            && self
-                .retained
-                .front()
-                .is_some_and(|front| front.record.is_none())
-        {
-            self.retained.pop_front();
-            self.base += 1;
-        }
+        let received = (self.received + 1).saturating_sub(self.base) as usize;
+        let ended = self.retained.iter().take(received);
+        let ended = ended.take_while(|retained| retained.record.is_none());
+        let ended = ended.count();
+        self.retained.drain(..ended);
+        self.base += ended as u64;
         let granted =
             ack.grant_messages > self.grant_messages || ack.grant_bytes > self.grant_bytes;
         if granted {

@@ -56,11 +56,12 @@ impl BatchEncoder {
     ) {
         let mut first = record.clone();
         first.body.truncate(piece);
-        self.make_room(std::iter::once(&first), usize::MAX);
+        let plan = self.make_room(std::iter::once(&first), usize::MAX);
         let start = begin_frame(out, FrameKind::Large);
         put_varint(out, record.body.len() as u64);
         let records = std::iter::once(&first);
-        self.encode_payload(out, place.flow, place.sequence, records, 1, now);
+        let place = (place.flow, place.sequence);
+        self.encode_payload(out, place, records, &plan, now);
         end_frame(out, start);
     }
 }
