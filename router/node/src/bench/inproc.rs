@@ -10,6 +10,8 @@ use mcpbus_actors::stage::steps::{fold, map, split};
 use mcpbus_actors::stage::{Out, Port};
 use mcpbus_actors::topology::{Fusion, Placement, StartError, Topology};
 
+use super::clock::cpu_time;
+
 /// The bound of every edge, in messages.
 pub const CAPACITY: usize = 1024;
 
@@ -155,15 +157,6 @@ pub fn run(candidate: Candidate, messages: u64) -> Result<Measured, StartError> 
 fn expected_sum(messages: u64) -> u64 {
     let sum = u128::from(messages) * (u128::from(messages) + 1) / 2;
     u64::try_from(sum & u128::from(u64::MAX)).unwrap_or(0)
-}
-
-/// CPU time of all threads of this process so far.
-fn cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use mcpbus_actors::channel::Capacity;
 use mcpbus_actors::topology::{Placement, StartError, Topology};
+use serde_json::{Value, json};
 
 use super::inproc::{CAPACITY, Order, between};
 
@@ -18,15 +19,43 @@ const LONGEST: u64 = 60_000_000_000;
 /// Latencies in nanoseconds.
 pub type Latencies = Histogram<u64>;
 
+/// None yet; up to a minute, to three digits.
+pub fn none_yet() -> Latencies {
+    match Latencies::new_with_bounds(1, LONGEST, 3) {
+        Ok(latencies) => latencies,
+        Err(_) => unreachable!("these bounds are always accepted"),
+    }
+}
+
+/// What is reported of latencies, in microseconds.
+pub fn quantiles(latencies: &Latencies) -> [(&'static str, f64); 5] {
+    let microseconds = |nanoseconds: u64| (nanoseconds as f64 / 100.0).round() / 10.0;
+    let at = |quantile| microseconds(latencies.value_at_quantile(quantile));
+    [
+        ("mean", (latencies.mean() / 100.0).round() / 10.0),
+        ("p50", at(0.5)),
+        ("p99", at(0.99)),
+        ("p999", at(0.999)),
+        ("max", microseconds(latencies.max())),
+    ]
+}
+
+/// The same as an object.
+pub fn quantiles_object(latencies: &Latencies) -> Value {
+    let named = quantiles(latencies).into_iter();
+    Value::Object(
+        named
+            .map(|(name, value)| (name.to_owned(), json!(value)))
+            .collect(),
+    )
+}
+
 /// Sends `rate` messages a second for `duration` through the topology on one thread, from a thread that keeps the time.
 ///
 /// # Errors
 /// [`StartError`]: it did not start, or a stage failed.
 pub fn run(rate: u32, duration: Duration) -> Result<Latencies, StartError> {
-    let latencies = match Latencies::new_with_bounds(1, LONGEST, 3) {
-        Ok(latencies) => Arc::new(Mutex::new(latencies)),
-        Err(_) => unreachable!("these bounds are always accepted"),
-    };
+    let latencies = Arc::new(Mutex::new(none_yet()));
     let mut t = Topology::new("bench");
     t.default_capacity(Capacity::messages(CAPACITY))
         .placement(Placement::OneThread);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::inproc::{Candidate, Measured};
-use super::latency::Latencies;
+use super::latency::{Latencies, quantiles, quantiles_object};
 
 /// The runs of one candidate.
 #[derive(Clone, Debug)]
@@ -58,18 +58,6 @@ impl Report {
         runs.map(|run| run.lost).sum()
     }
 
-    fn quantiles(&self) -> [(&'static str, f64); 5] {
-        let microseconds = |nanoseconds: u64| (nanoseconds as f64 / 100.0).round() / 10.0;
-        let at = |quantile| microseconds(self.latencies.value_at_quantile(quantile));
-        [
-            ("mean", (self.latencies.mean() / 100.0).round() / 10.0),
-            ("p50", at(0.5)),
-            ("p99", at(0.99)),
-            ("p999", at(0.999)),
-            ("max", microseconds(self.latencies.max())),
-        ]
-    }
-
     /// The JSON object of `--format json`: medians over the rounds.
     pub fn to_json(&self) -> Value {
         let rows = self.rows.iter().map(|row| {
@@ -83,14 +71,9 @@ impl Report {
                 "lost": lost,
             })
         });
-        let latency: serde_json::Map<String, Value> = self
-            .quantiles()
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), json!(value)))
-            .collect();
         json!({
             "rows": rows.collect::<Vec<_>>(),
-            "latency_us": latency,
+            "latency_us": quantiles_object(&self.latencies),
             "messages": self.messages,
             "latency_rate": self.rate,
         })
@@ -124,7 +107,7 @@ impl Report {
                 lost
             ));
         }
-        let quantiles = self.quantiles();
+        let quantiles = quantiles(&self.latencies);
         let quantiles: Vec<_> = quantiles
             .iter()
             .map(|(name, value)| format!("{name} {value}"))

@@ -1,4 +1,7 @@
-//! `mcpbus bench`: measurements on the user's own machine.
+//! `mcpbus bench`: measurements on the user's own machine, or of a node elsewhere.
+
+mod child;
+mod load;
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -19,6 +22,11 @@ const LATENCY_TIME: Duration = Duration::from_secs(2);
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Inproc(Inproc),
+    Node(load::Node),
+    Link(load::Link),
+    /// A process of `node` and `link`. It reads what it is on standard input.
+    #[command(hide = true)]
+    Child,
 }
 
 /// A topology inside one process: producer, router by key, two processors, aggregator.
@@ -41,6 +49,9 @@ pub(super) struct Inproc {
 pub(super) fn run(command: &Command) -> Exit {
     match command {
         Command::Inproc(arguments) => inproc(arguments),
+        Command::Node(arguments) => load::node(arguments),
+        Command::Link(arguments) => load::link(arguments),
+        Command::Child => child::run(),
     }
 }
 

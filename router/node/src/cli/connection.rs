@@ -20,6 +20,14 @@ pub struct ConnectionArguments {
     /// The node's address.
     #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     pub node: String,
+    /// Who we are.
+    #[command(flatten)]
+    pub credentials: CredentialArguments,
+}
+
+/// With which identity to speak to a node.
+#[derive(Clone, Debug, Args)]
+pub struct CredentialArguments {
     /// Directory with this client's identity, as `mcpbus cert issue` writes it. Without it, the certificate
     /// authority in the user's state directory issues one (MCPBUS_STATE names another directory).
     #[arg(long, value_name = "DIR")]
@@ -29,7 +37,11 @@ pub struct ConnectionArguments {
     pub trust: Option<PathBuf>,
 }
 
-fn host_port(text: &str) -> Result<String, String> {
+/// For clap: the address of a node.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn host_port(text: &str) -> Result<String, String> {
     verify_host_port(text).map(|()| text.to_owned())
 }
 
@@ -96,7 +108,8 @@ pub(super) async fn connect(
     command: &str,
 ) -> Result<Client, Exit> {
     let name = format!("{command}-{}", std::process::id());
-    let (identity, trust) = (arguments.identity.as_deref(), arguments.trust.as_deref());
+    let given = &arguments.credentials;
+    let (identity, trust) = (given.identity.as_deref(), given.trust.as_deref());
     let credentials = credentials(identity, trust, &name, SystemTime::now()).map_err(|error| {
         eprintln!("{error}");
         Exit::NotPermitted

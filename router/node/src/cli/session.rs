@@ -20,17 +20,26 @@ pub(super) fn block_on_threads(command: impl Future<Output = Exit>) -> Exit {
     run_on(builder, command)
 }
 
-fn run_on(mut builder: tokio::runtime::Builder, command: impl Future<Output = Exit>) -> Exit {
-    let runtime = match builder.enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("cannot start: {error}");
-            return Exit::Failure;
-        }
-    };
-    let exit = runtime.block_on(command);
+/// As [`block_on`], for a part of a command whose result is needed; without a runtime the command ends.
+pub(super) fn block_on_value<T>(part: impl Future<Output = T>) -> Result<T, Exit> {
+    value_on(tokio::runtime::Builder::new_current_thread(), part)
+}
+
+fn run_on(builder: tokio::runtime::Builder, command: impl Future<Output = Exit>) -> Exit {
+    value_on(builder, command).unwrap_or_else(|exit| exit)
+}
+
+fn value_on<T>(
+    mut builder: tokio::runtime::Builder,
+    command: impl Future<Output = T>,
+) -> Result<T, Exit> {
+    let runtime = builder.enable_all().build().map_err(|error| {
+        eprintln!("cannot start: {error}");
+        Exit::Failure
+    })?;
+    let value = runtime.block_on(command);
     runtime.shutdown_background();
-    exit
+    Ok(value)
 }
 
 /// Completes at Ctrl-C or SIGTERM; never where signals cannot be heard. Each call hears only what comes after it.
