@@ -1,6 +1,7 @@
 //! The command with real processes: what a shell sees of it.
 //!
 //! - [`basics`]: each command once, as a user meets it
+//! - [`bench`]: load over nodes and links
 //! - [`bank`]: the bank case on the real file, as three processes and as the demo
 //! - [`slow_reader`]: a reader that stalls holds its publisher back, and nobody else
 //! - [`durable`]: what is stored outlives processes, links and full disks
@@ -18,6 +19,7 @@
 
 mod bank;
 mod basics;
+mod bench;
 mod durable;
 mod killed;
 mod lines;

@@ -41,9 +41,7 @@ impl fmt::Display for ChildError {
             Self::Connect(error) => error.fmt(f),
             Self::Subscribe(error) => error.fmt(f),
             Self::Ended(Some(error)) => write!(f, "the subscription ended: {error}"),
-            Self::Ended(None) => {
-                f.write_str("the subscription ended: the node went away for good")
-            }
+            Self::Ended(None) => f.write_str("the subscription ended: the node went away for good"),
             Self::Publish(reason) => write!(f, "a message could not be published: {reason}"),
             Self::Thread(error) => write!(f, "cannot start a thread: {error}"),
             Self::Task(what) => write!(f, "the task does not say {what}"),

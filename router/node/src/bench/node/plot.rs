@@ -77,7 +77,10 @@ fn distribution(title: String, latencies: &Latencies) -> Curve {
     let decades = (most - least) as i32;
     let rows = (0..=decades).map(|decade| {
         let microseconds = 10_f64.powf(least + f64::from(decade));
-        (f64::from(decade) / f64::from(decades.max(1)), number(microseconds))
+        (
+            f64::from(decade) / f64::from(decades.max(1)),
+            number(microseconds),
+        )
     });
     Curve {
         title,
@@ -96,7 +99,9 @@ fn throughput(title: String, rates: &[(f64, f64)]) -> Curve {
     // One of 1, 2, 5 and 10 steps is above everything.
     let top = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * step);
     let top = top.into_iter().find(|top| *top >= most).unwrap_or(most);
-    let points = rates.iter().map(|(seconds, rate)| (seconds / last, rate / top));
+    let points = rates
+        .iter()
+        .map(|(seconds, rate)| (seconds / last, rate / top));
     let marks = |most: f64| {
         (0..=5).map(move |mark| {
             let place = f64::from(mark) / 5.0;
@@ -221,9 +226,20 @@ mod tests {
         report.outcome.received.latencies = Counts::from(&latencies);
         let svg = report.to_svg();
         let points = points(&svg);
-        assert!(points.windows(2).all(|pair| pair[1].1 <= pair[0].1 && pair[1].0 > pair[0].0));
-        assert_eq!(points.last(), Some(&(FRAME.1, FRAME.2)), "the most is 10 ms");
-        assert!(svg.contains("99.99 %") && !svg.contains("99.999 %"), "10,000 messages");
+        assert!(
+            points
+                .windows(2)
+                .all(|pair| pair[1].1 <= pair[0].1 && pair[1].0 > pair[0].0)
+        );
+        assert_eq!(
+            points.last(),
+            Some(&(FRAME.1, FRAME.2)),
+            "the most is 10 ms"
+        );
+        assert!(
+            svg.contains("99.99 %") && !svg.contains("99.999 %"),
+            "10,000 messages"
+        );
     }
 
     #[test]

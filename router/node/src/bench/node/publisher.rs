@@ -24,6 +24,8 @@ const OUTCOMES: Duration = Duration::from_secs(30);
 /// What the thread of a link, or of a part of it, has done.
 pub(super) struct Sent {
     pub(super) messages: u64,
+    /// Messages that were due and have not been sent, and how long those that are measured have waited.
+    pub(super) unsent: (u64, Latencies),
     pub(super) behind: Latencies,
     pub(super) round_trips: Latencies,
     /// Requests that failed, by reason.
@@ -34,6 +36,7 @@ impl Default for Sent {
     fn default() -> Self {
         Self {
             messages: 0,
+            unsent: (0, latency::none_yet()),
             behind: latency::none_yet(),
             round_trips: latency::none_yet(),
             failed: std::collections::BTreeMap::default(),
@@ -85,6 +88,8 @@ pub(super) async fn run(
     for sent in sent {
         let sent = sent.map_err(|_| ChildError::Panicked)??;
         all.messages += sent.messages;
+        all.unsent.0 += sent.unsent.0;
+        add(&mut all.unsent.1, &sent.unsent.1);
         add(&mut all.behind, &sent.behind);
         add(&mut all.round_trips, &sent.round_trips);
         for (reason, count) in sent.failed {
@@ -95,6 +100,8 @@ pub(super) async fn run(
         messages: all.messages,
         failed: all.failed,
         unanswered: 0,
+        unsent: all.unsent.0,
+        waited: Counts::from(&all.unsent.1),
         behind: Counts::from(&all.behind),
         round_trips: Counts::from(&all.round_trips),
     };
@@ -196,8 +203,7 @@ fn publish_all(
     pace.begin();
     while let Some(due) = pace.next() {
         if schedule.measures(due.at) {
-            sent.behind
-                .saturating_record(now().saturating_sub(due.at));
+            sent.behind.saturating_record(now().saturating_sub(due.at));
         }
         publisher
             .publish_blocking(messages.make(due))
@@ -205,6 +211,7 @@ fn publish_all(
         sent.messages += 1;
         count.fetch_add(1, Ordering::Relaxed);
     }
+    sent.unsent.0 = pace.unsent(&mut sent.unsent.1);
     Ok(sent)
 }
 
@@ -221,7 +228,10 @@ mod tests {
             .map(|number| {
                 let message = messages.make(Due { number, at: 9 });
                 let header = Header::read(&message.body, plan.size);
-                (message.subject, header.map(|header| (header.stream, header.number)))
+                (
+                    message.subject,
+                    header.map(|header| (header.stream, header.number)),
+                )
             })
             .collect();
         assert_eq!(made[0], (String::from("bench.x.0"), Some((0, 0))));

@@ -110,12 +110,21 @@ impl Report {
         (!wrong.is_empty()).then(|| wrong.join("\n"))
     }
 
-    /// Latencies from when messages were due; round trips with requests. None where none were measured.
+    /// Latencies from when messages were due; round trips with requests. What was due and never sent is part of them with the time
+    /// it had waited at the end, or a rate that is far too high would look fast. None where none were measured.
     pub fn latencies(&self) -> Option<Latencies> {
-        if self.plan.requests.is_some() {
-            return self.outcome.published.round_trips.latencies();
+        let published = &self.outcome.published;
+        let came = match self.plan.requests {
+            Some(_) => published.round_trips.latencies(),
+            None => self.outcome.received.latencies.latencies(),
+        };
+        let Some(waited) = published.waited.latencies() else {
+            return came;
+        };
+        match came {
+            Some(came) => Some(came + waited),
+            None => Some(waited),
         }
-        self.outcome.received.latencies.latencies()
     }
 
     /// The JSON object of `--format json`.
@@ -137,6 +146,7 @@ impl Report {
             "changed": received.changed,
             "failed": published.failed,
             "unanswered": published.unanswered,
+            "unsent": published.unsent,
             "residual": self.outcome.residual,
             "cpu_seconds_per_million": cpu,
         });
@@ -246,14 +256,18 @@ impl Report {
             Some(_) => "round trip in us",
             None => "latency in us",
         };
-        for (name, times) in [
-            (name, self.latencies()),
-            ("publisher behind in us", behind),
-        ] {
+        for (name, times) in [(name, self.latencies()), ("publisher behind in us", behind)] {
             if let Some(times) = times {
                 let all = quantiles(&times).map(|(name, value)| format!("{name} {value}"));
                 row(name, all.join(", "));
             }
+        }
+        let unsent = self.outcome.published.unsent;
+        if unsent > 0 {
+            let text = format!(
+                "{unsent} messages were due and not sent; they count as waiting until the end"
+            );
+            row("the rate was not reached", text);
         }
         let received = &self.outcome.received;
         let counted = |number: Option<u64>, what| number.map(|number| format!("{what} {number}"));
@@ -329,7 +343,10 @@ pub(super) mod tests {
             trust: None,
         };
         let cpu = &there.to_json()["cpu_seconds_per_million"];
-        assert_eq!((&cpu["router"], &cpu["total"]), (&Value::Null, &Value::Null));
+        assert_eq!(
+            (&cpu["router"], &cpu["total"]),
+            (&Value::Null, &Value::Null)
+        );
         assert!(there.to_text().contains("router unknown"));
         // Over one link there is none, and all is known.
         there.plan.topology = Topology::Link;
@@ -347,12 +364,38 @@ pub(super) mod tests {
         short.outcome.published.failed = [(String::from("no_spool"), 7)].into();
         assert_eq!(short.lost(), 3, "what failed is not lost as well");
         let wrong = short.wrong().unwrap();
-        assert!(wrong.contains("3 messages were lost") && wrong.contains("7 messages failed: no_spool"));
+        assert!(
+            wrong.contains("3 messages were lost") && wrong.contains("7 messages failed: no_spool")
+        );
         short.outcome.published.failed.clear();
         short.plan.ack = mcpbus::AckLevel::None;
         assert_eq!((short.lost(), short.wrong()), (10, None), "nobody promised");
         short.outcome.residual = Some(-2);
-        assert!(short.wrong().unwrap().contains("2 messages are not accounted"));
+        assert!(
+            short
+                .wrong()
+                .unwrap()
+                .contains("2 messages are not accounted")
+        );
+    }
+
+    #[test]
+    fn what_was_due_and_not_sent_is_part_of_the_latency() {
+        let times = |value| {
+            let mut times = crate::bench::latency::none_yet();
+            times.record(value).unwrap();
+            super::super::talk::Counts::from(&times)
+        };
+        let mut late = report();
+        late.outcome.received.latencies = times(1_000_000);
+        late.outcome.published.unsent = 1;
+        late.outcome.published.waited = times(1_000_000_000);
+        let object = late.to_json();
+        assert_eq!(object["unsent"], json!(1));
+        assert!(object["latency_us"]["max"].as_f64() >= Some(1e6));
+        assert!(late.to_text().contains("the rate was not reached"));
+        late.outcome.received = Default::default();
+        assert!(late.to_json()["latency_us"]["p50"].as_f64() >= Some(1e6));
     }
 
     #[test]
@@ -361,7 +404,12 @@ pub(super) mod tests {
         report.plan.requests = Some(1);
         report.outcome.published.failed = [(String::from("timed_out"), 4)].into();
         assert_eq!(report.lost(), 4);
-        assert!(report.wrong().unwrap().contains("4 messages failed: timed_out"));
+        assert!(
+            report
+                .wrong()
+                .unwrap()
+                .contains("4 messages failed: timed_out")
+        );
         assert!(report.to_text().contains("requests/s"));
     }
 }

@@ -73,5 +73,6 @@ pub(super) fn ask_all(
             *sent.failed.entry(failed).or_default() += 1;
         }
     }
+    sent.unsent.0 = pace.unsent(&mut sent.unsent.1);
     Ok(sent)
 }

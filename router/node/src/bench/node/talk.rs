@@ -70,6 +70,10 @@ pub struct Published {
     pub failed: BTreeMap<String, u64>,
     /// Messages whose outcome did not come in time.
     pub unanswered: u64,
+    /// Messages that were due, and were not sent because the publisher was that far behind at the end.
+    pub unsent: u64,
+    /// How long those of them that are measured had waited by then.
+    pub waited: Counts,
     /// How much later than due messages were handed to the client; empty without a rate.
     pub behind: Counts,
     /// Times from request to reply; empty without requests.
