@@ -69,7 +69,7 @@ fn a_node_of_its_own_is_measured_with_each_part() {
     let megabytes = object["megabytes_per_second"].as_f64().unwrap();
     assert!((megabytes - rate * 100.0 / 1e6).abs() < 0.02, "{object}");
     assert!(object.get("latency_us").is_none(), "there is no rate");
-    assert_eq!(left(folder.path()), [String::new(); 0]);
+    assert_eq!(left(folder.path()), Vec::<String>::new());
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn every_ack_level_and_every_way_to_spread_delivers_all() {
             assert_eq!(object["settings"]["ack"], ack);
         }
     }
-    assert_eq!(left(folder.path()), [String::new(); 0]);
+    assert_eq!(left(folder.path()), Vec::<String>::new());
 }
 
 #[test]
@@ -334,7 +334,7 @@ fn an_interrupted_run_leaves_nothing_behind() {
     let ended = run.stopped();
     assert_eq!(ended.code, Some(130), "{}", ended.errors);
     assert!(gone(&children), "no child outlives its parent");
-    assert_eq!(left(folder.path()), [String::new(); 0]);
+    assert_eq!(left(folder.path()), Vec::<String>::new());
 }
 
 #[test]

@@ -58,12 +58,12 @@ mod tests {
 
     #[test]
     fn samples_are_taken_all_the_way_and_at_both_ends() {
-        let schedule = |from, to| Schedule {
+        let schedule = |from: u64, to: u64| Schedule {
             begin: 7,
             from: 7 + from,
             to: 7 + to,
         };
-        let taken = |from, to| times(schedule(from, to)).map(|time| time - 7);
+        let taken = |from: u64, to: u64| times(schedule(from, to)).map(|time| time - 7);
         let some: Vec<_> = taken(150_000_000, 310_000_000).collect();
         let wanted = [0, 100, 150, 200, 300, 310].map(|time| time * 1_000_000);
         assert_eq!(some, wanted);
