@@ -8,7 +8,9 @@ use std::process::{Command, Output};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::{DEADLINE, FILE_OF_A_ROUTER, Running, errors, mcpbus, node, subscriber};
+use crate::support::{
+    DEADLINE, FILE_OF_A_ROUTER, Running, errors, mcpbus, node, subscriber, to_node,
+};
 use crate::wait::wait_until;
 
 /// The bench with its temporary files in `folder`, for a short time, with an object as its result.
@@ -203,12 +205,21 @@ fn a_node_that_runs_already_is_measured_from_outside() {
         assert!(cpu["publisher"].as_f64() > Some(0.0), "{cpu}");
         assert_eq!(object["settings"]["node"], address.as_str());
         assert_eq!(object["residual"], Value::Null);
+        let stores = more.contains(&"stored");
+        let name = object["settings"]["durable"].as_str();
+        assert_eq!(name.is_some(), stores);
+        if let Some(name) = name {
+            let arguments = ["--subject", "bench.>", "--durable", name, "--delete"];
+            let delete = to_node(folder.path(), "sub", &address, &arguments).output();
+            let said = errors(&delete.unwrap());
+            assert!(said.contains("no durable subscription"), "{said}");
+        }
     }
     drop(other);
     let ended = node.stopped();
     assert_eq!(ended.code, Some(0), "{}", ended.errors);
     assert_eq!(ended.number("residual"), 0);
-    assert_eq!(ended.number("held"), 0, "the durable subscription is gone");
+    assert_eq!(ended.number("held"), 0);
 }
 
 #[test]

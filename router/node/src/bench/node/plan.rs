@@ -109,9 +109,9 @@ impl Plan {
         self.size >= HEADER
     }
 
-    /// Whether the subscription is durable: without one nothing would have to be stored.
-    pub fn is_durable(&self) -> bool {
-        self.ack == AckLevel::Stored
+    /// The name of the durable subscription, where there is one: without it nothing would have to be stored.
+    pub fn durable(&self) -> Option<String> {
+        (self.ack == AckLevel::Stored).then(|| self.prefix.replace('.', "-"))
     }
 
     /// Whose count says how many messages went through: whoever gets them last.

@@ -174,6 +174,8 @@ impl Report {
                 Place::Own => None,
                 Place::There { node, .. } => Some(node),
             },
+            "prefix": plan.prefix,
+            "durable": plan.durable(),
             "size": plan.size,
             "rate": plan.rate,
             "ack": plan.ack.name(),

@@ -278,7 +278,7 @@ impl Run<'_> {
             (Place::Own, Some(own)) => (Some(own.identity(role)?), None),
             (Place::Own, None) => (None, None),
         };
-        let stores = self.plan.is_durable() && node.is_none();
+        let stores = self.plan.durable().is_some() && node.is_none();
         let task = Task {
             role,
             plan: self.plan.clone(),

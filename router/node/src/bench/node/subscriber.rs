@@ -63,7 +63,7 @@ pub(super) async fn run(
             (Some(node), client)
         }
     };
-    let durable = plan.is_durable().then(|| plan.prefix.replace('.', "-"));
+    let durable = plan.durable();
     let options = SubscribeOptions {
         durable: durable.clone(),
         ..SubscribeOptions::default()

@@ -147,7 +147,7 @@ pub fn listen() -> Result<(Task, mpsc::Receiver<Order>), String> {
     let task: Task = read()?.ok_or("there is no task on standard input")?;
     let (sender, orders) = mpsc::channel(ORDERS);
     // A durable subscription of another node is deleted before the process ends.
-    let tidies = task.plan.is_durable() && task.spool.is_none();
+    let tidies = task.plan.durable().is_some() && task.spool.is_none();
     let reader = move || {
         while let Ok(Some(order)) = read::<Order>() {
             if sender.blocking_send(order).is_err() {
