@@ -87,18 +87,43 @@ impl Bulkhead {
         self.waiting
     }
 
-    /// A place in the queue.
+    /// How many more may be in flight, those that wait included.
+    #[must_use]
+    pub const fn room(&self) -> u32 {
+        self.config.max_concurrent - self.in_flight
+    }
+
+    /// Whether messages may wait for a place at all.
+    #[must_use]
+    pub const fn has_queue(&self) -> bool {
+        self.config.max_waiting > 0
+    }
+
+    /// Whether a message that has waited since then may take a place in the queue now, or wait on.
+    ///
+    /// # Errors
+    ///
+    /// The queue is full, or the message has waited as long as it may.
+    pub fn check_queue(&self, since: Time, now: Time) -> Result<(), Refusal> {
+        if self.waiting < self.config.max_waiting && now < since + self.config.max_wait {
+            Ok(())
+        } else {
+            Err(Refusal::new(RefusalReason::BulkheadFull))
+        }
+    }
+
+    /// A place in the queue for a message that waits since then: now, or earlier where it had to leave another place.
     ///
     /// # Errors
     ///
     /// The queue is full.
-    pub fn wait(&mut self, now: Time) -> Result<Waiting, Refusal> {
+    pub fn wait(&mut self, since: Time) -> Result<Waiting, Refusal> {
         if self.waiting == self.config.max_waiting {
             return Err(Refusal::new(RefusalReason::BulkheadFull));
         }
         self.waiting += 1;
         Ok(Waiting {
-            until: now + self.config.max_wait,
+            until: since + self.config.max_wait,
         })
     }
 
@@ -205,6 +230,24 @@ mod tests {
         let second = bulkhead.enter(place).unwrap();
         bulkhead.give_back(second, Time::ZERO);
         assert!(bulkhead.check(Time::ZERO).is_ok());
+    }
+
+    #[test]
+    fn time_that_was_waited_elsewhere_counts() {
+        let mut bulkhead = bulkhead(1, 1);
+        let at = |milliseconds| Time::ZERO + Duration::from_millis(milliseconds);
+        assert!(bulkhead.check_queue(at(0), at(999)).is_ok());
+        assert!(
+            bulkhead.check_queue(at(0), at(1000)).is_err(),
+            "it has waited as long as it may"
+        );
+        let place = bulkhead.wait(at(200)).unwrap();
+        assert_eq!(place.until(), at(1200));
+        assert!(
+            bulkhead.check_queue(at(300), at(300)).is_err(),
+            "it is full"
+        );
+        bulkhead.leave(place);
     }
 
     #[test]

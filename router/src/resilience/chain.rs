@@ -2,7 +2,8 @@
 
 use super::{
     Adaptive, AdaptiveConfig, Admission, Breaker, BreakerConfig, Bulkhead, BulkheadConfig,
-    ConfigError, Deadline, Ended, Headers, MessageGuard, Permit, Refusal, RouteGuard, Scope,
+    ConfigError, Deadline, Ended, Headers, MessageGuard, Permit, Refusal, RefusalReason,
+    RouteGuard, Scope, Waiting,
 };
 use super::{adaptive, breaker};
 use mcpbus_actors::Time;
@@ -165,8 +166,14 @@ impl DestinationGuards {
         self.breaker.as_ref()
     }
 
-    /// The bulkhead, for reports and for its queue.
-    pub const fn bulkhead(&mut self) -> Option<&mut Bulkhead> {
+    /// The bulkhead, for reports.
+    #[must_use]
+    pub const fn bulkhead(&self) -> Option<&Bulkhead> {
+        self.bulkhead.as_ref()
+    }
+
+    /// The bulkhead, for places in its queue.
+    pub const fn bulkhead_mut(&mut self) -> Option<&mut Bulkhead> {
         self.bulkhead.as_mut()
     }
 
@@ -174,6 +181,60 @@ impl DestinationGuards {
     #[must_use]
     pub const fn adaptive(&self) -> Option<&Adaptive> {
         self.adaptive.as_ref()
+    }
+
+    /// Whether one that may wait for a place of the bulkhead is let through, now or then. `since` is when it began to wait.
+    ///
+    /// # Errors
+    ///
+    /// The bulkhead's queue is full too, the message has waited as long as it may, or another guard refuses.
+    pub fn check_or_wait(&self, since: Time, now: Time) -> Result<(), Refusal> {
+        if let Some(bulkhead) = &self.bulkhead
+            && let Err(full) = bulkhead.check(now)
+        {
+            bulkhead.check_queue(since, now).map_err(|_| full)?;
+        }
+        self.check_others(now)
+    }
+
+    /// As [`check`](RouteGuard::check), for one that has a place in the bulkhead's queue: that it is full is no obstacle.
+    ///
+    /// # Errors
+    ///
+    /// A guard besides the bulkhead refuses, or there is no queue and the bulkhead does.
+    pub fn check_waiting(&self, now: Time) -> Result<(), Refusal> {
+        match &self.bulkhead {
+            Some(bulkhead) if !bulkhead.has_queue() => self.check(now),
+            _ => self.check_others(now),
+        }
+    }
+
+    /// Lets one go that has a place in the bulkhead's queue. The caller asks for them in their order.
+    ///
+    /// # Errors
+    ///
+    /// There is no room yet, or another guard refuses: the place comes back.
+    pub fn enter(&mut self, waiting: Waiting, now: Time) -> Result<Permit, (Waiting, Refusal)> {
+        let full = Refusal::new(RefusalReason::BulkheadFull);
+        let Some(bulkhead) = self.bulkhead.as_mut().filter(|known| known.room() > 0) else {
+            return Err((waiting, full));
+        };
+        // The breaker comes last of those that may refuse, so that a trial is not used up in vain.
+        let breaker = check(&self.adaptive, now).and_then(|()| admit(&mut self.breaker, now));
+        let breaker = match breaker {
+            Ok(permit) => permit,
+            Err(refusal) => return Err((waiting, refusal)),
+        };
+        // Neither refuses what it has just been found to allow.
+        let _says_nothing = bulkhead.enter(waiting).map_err(|waiting| (waiting, full))?;
+        let adaptive = admit(&mut self.adaptive, now).unwrap_or_default();
+        self.in_flight += 1;
+        Ok(Permit(breaker | adaptive << BREAKER_BITS))
+    }
+
+    fn check_others(&self, now: Time) -> Result<(), Refusal> {
+        check(&self.adaptive, now)?;
+        check(&self.breaker, now)
     }
 
     /// The permits of the parts; a bulkhead's says nothing.
@@ -264,8 +325,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::resilience::{
-        Deadline, DeadlineConfig, ErrorClass, LeakyBucket, LeakyBucketConfig, RefusalReason, Shed,
-        ShedConfig, TokenBucket, TokenBucketConfig, WhenLimited, laws,
+        Deadline, DeadlineConfig, ErrorClass, LeakyBucket, LeakyBucketConfig, Shed, ShedConfig,
+        TokenBucket, TokenBucketConfig, WhenLimited, laws,
     };
     use std::time::Duration;
 
@@ -376,6 +437,39 @@ mod tests {
             .for_each(|permit| guards.give_back(permit, at(6001)));
         assert_eq!(guards.in_flight(), 0);
         assert!(guards.check(at(6001)).is_ok());
+    }
+
+    #[test]
+    fn one_that_waits_goes_in_its_turn_and_a_breaker_that_opens_meanwhile_gives_its_place_back() {
+        let config = DestinationGuardsConfig {
+            bulkhead: Some(BulkheadConfig::new(1, 1, Duration::from_secs(9)).unwrap()),
+            adaptive: None,
+            breaker: Some(BreakerConfig {
+                request_volume_threshold: 1,
+                ..BreakerConfig::default()
+            }),
+        };
+        let mut guards = DestinationGuards::new(&config, 1).unwrap();
+        let first = guards.admit(at(0)).unwrap();
+        assert!(guards.check(at(0)).is_err());
+        assert!(guards.check_or_wait(at(0), at(0)).is_ok());
+        let place = guards.bulkhead_mut().unwrap().wait(at(0)).unwrap();
+        assert!(guards.check_or_wait(at(0), at(0)).is_err(), "it is full");
+        let (place, full) = guards.enter(place, at(1)).unwrap_err();
+        assert_eq!(full.reason, RefusalReason::BulkheadFull);
+        guards.ended(first, Ended::success(Duration::ZERO), at(1));
+        let second = guards.enter(place, at(1)).unwrap();
+        let place = guards.bulkhead_mut().unwrap().wait(at(1)).unwrap();
+        assert!(guards.check_waiting(at(2)).is_ok());
+        let failed = Ended::failure(ErrorClass::Timeout, Duration::ZERO);
+        guards.ended(second, failed, at(2));
+        let refused = guards.check_waiting(at(2)).unwrap_err();
+        assert_eq!(refused.reason, RefusalReason::CircuitOpen);
+        let (place, refused) = guards.enter(place, at(2)).unwrap_err();
+        assert_eq!(refused.reason, RefusalReason::CircuitOpen);
+        assert_eq!(guards.in_flight(), 0);
+        guards.bulkhead_mut().unwrap().leave(place);
+        assert_eq!(guards.bulkhead().unwrap().waiting(), 0);
     }
 
     #[test]
