@@ -89,8 +89,8 @@ pub struct NodeCore {
     /// Whether a guard goes by when messages came.
     pub(super) notes_arrivals: bool,
     pub(super) mirrored: Mirrored,
-    /// Flows whose front message has its turn later.
-    pub(super) turns: BTreeSet<(Time, InFlowId)>,
+    /// When flows are woken whose front message has its turn later, or waits for room at its destination; and which message it is.
+    pub(super) turns: BTreeSet<(Time, InFlowId, u64)>,
     pub(super) subscriptions: usize,
     /// Those that were handed on and not answered.
     pub(super) requests: Requests,

@@ -77,6 +77,7 @@ impl NodeCore {
 
     /// What was chosen for the message at the front of a flow holds no more: it is chosen anew.
     pub(super) fn unchoose(&mut self, id: InFlowId) {
+        self.leave_place(id);
         self.inflows[id].chosen = None;
         if let Some(chosen) = self.inflows[id].chosen_destination.take() {
             let state = self.route_states.get_mut(chosen.route);
@@ -86,8 +87,15 @@ impl NodeCore {
         }
     }
 
-    /// Asks the policy, with what it reads of the load; destinations whose guards let nothing through are drained for it.
-    pub(super) fn ask_policy(&mut self, meta: &Meta<'_>, route: &RouteChoice, now: Time) -> Choice {
+    /// Asks the policy, with what it reads of the load, about a message that waits for room since then. Destinations whose guards let
+    /// nothing through, and where it cannot wait either, are drained for it.
+    pub(super) fn ask_policy(
+        &mut self,
+        meta: &Meta<'_>,
+        route: &RouteChoice,
+        since: Time,
+        now: Time,
+    ) -> Choice {
         let state = &mut self.route_states[route.route];
         if !state.keeps_load() {
             return state.policy.choose(meta, &route.destinations);
@@ -99,7 +107,7 @@ impl NodeCore {
             .zip(&state.loads)
             .enumerate()
             .map(|(at, ((destination, group), load))| Destination {
-                weight: match state.guards.check(at, now) {
+                weight: match state.guards.check_or_wait(at, since, now) {
                     Ok(()) => state.guards.weight(at, &route.destinations),
                     Err(_) => 0,
                 },
@@ -169,11 +177,12 @@ impl NodeCore {
         if chosen.sequence != sequence || (chosen.copy.is_none() && chosen.out.is_none()) {
             return Ok(None);
         }
-        let state = &mut self.route_states[chosen.route];
+        let state = &self.route_states[chosen.route];
         // Who replaced a route does not know what it sends.
         let out = chosen.out.filter(|_| state.replaced.is_none());
+        let place = (chosen.route, chosen.destination);
         let permit = match out {
-            Some(_) => state.guards.permit(chosen.destination, now)?,
+            Some(_) => self.enter_destination(id, sequence, place, now)?,
             None => None,
         };
         self.inflows[id].chosen_destination = None;
@@ -304,6 +313,7 @@ impl NodeCore {
         }
         if !tracked.told {
             state.guards.ended(destination, permit, ended, now);
+            self.offer_places(route, destination);
         }
     }
 

@@ -4,6 +4,7 @@ use super::arrivals::Arrivals;
 use super::decide::{CachedDecision, Out};
 use super::growth::Growth;
 use super::peer::PeerId;
+use super::places::Place;
 use super::take_back::Takers;
 use crate::protocol::Target;
 use crate::resilience::Permit;
@@ -57,7 +58,7 @@ pub(super) enum Blocked {
     Predecessor,
     /// The way it went before must be passed on first.
     Drain { since: Time },
-    /// The message at its front has its turn later.
+    /// The message at its front has its turn later, or waits for room at its destination.
     Turn,
 }
 
@@ -200,6 +201,10 @@ pub(super) struct InFlow {
     pub(super) chosen_destination: Option<ChosenDestination>,
     /// What the guards have said of the message at the front of the queue.
     pub(super) admitted: Option<Admitted>,
+    /// The place of one of its messages in the queue of a destination.
+    pub(super) place: Option<Place>,
+    /// Since when a message waits for room at destinations of its route.
+    pub(super) waits_since: Option<(u64, Time)>,
     /// When its messages came, where a guard asks for it.
     pub(super) arrivals: Arrivals,
     /// Messages whose destinations are to hear how they ended, by the sequence in their tokens.
@@ -262,6 +267,8 @@ impl InFlow {
             chosen: None,
             chosen_destination: None,
             admitted: None,
+            place: None,
+            waits_since: None,
             arrivals: Arrivals::default(),
             tracked: BTreeMap::new(),
             blocked: None,

@@ -2,12 +2,13 @@
 //! then the policy among the destinations whose guards let messages through, then the fallback. The permit of a destination is taken
 //! when the message is handed on, and settled when its copy has ended.
 //!
-//! A message that has to wait for its turn stays at the front of its flow and keeps its credit; what comes behind it on the
+//! A message that has to wait for its turn, or for room at its destination, stays at the front of its flow and keeps its credit; what comes behind it on the
 //! flow waits too, other flows go on. A route without guards costs a comparison.
 
 use super::core::NodeCore;
 use super::decide::RouteChoice;
 use super::flow::{Admitted, Blocked, ChosenDestination, InFlowId};
+use super::places::Found;
 use crate::policy::{Choice, Meta};
 use crate::resilience::{Admission, Headers, MessageGuard, Refusal, RefusalReason};
 use crate::routing::LimitKey;
@@ -47,7 +48,11 @@ impl NodeCore {
         now: Time,
     ) -> Result<Choice, Held> {
         if let Some(chosen) = self.still_chosen(id, sequence, route) {
-            return Ok(Choice::One(chosen));
+            match self.find_place(id, sequence, record, (route.route, chosen), now) {
+                Found::Room => return Ok(Choice::One(chosen)),
+                Found::Place(wake) => return Err(Held::Until(wake)),
+                Found::Neither(_) => self.unchoose(id),
+            }
         }
         let diverted = self.admit_message(id, sequence, record, route.route, now)?;
         let choice = match diverted {
@@ -56,7 +61,8 @@ impl NodeCore {
                 if let Some(extra) = &record.extra {
                     meta = meta.labelled(&extra.labels);
                 }
-                self.ask_policy(&meta, route, now)
+                let since = self.waits_since(id, sequence, now);
+                self.ask_policy(&meta, route, since, now)
             }
             Some(_) => Choice::None,
         };
@@ -64,10 +70,13 @@ impl NodeCore {
             Choice::One(destination) => (destination, None),
             Choice::Copied { to, copy } => (to, Some(copy)),
             Choice::All => return Ok(choice),
-            Choice::None => match self.fall_back(route, diverted, now) {
-                None => return Ok(choice),
-                Some(fallback) => (fallback?, None),
-            },
+            Choice::None => {
+                let since = self.waits_since(id, sequence, now);
+                match self.fall_back(route, diverted, since, now) {
+                    None => return Ok(choice),
+                    Some(fallback) => (fallback?, None),
+                }
+            }
         };
         self.inflows[id].chosen_destination = Some(ChosenDestination {
             sequence,
@@ -77,7 +86,14 @@ impl NodeCore {
             out: None,
         });
         self.count_route(route.route, destination);
-        Ok(Choice::One(destination))
+        match self.find_place(id, sequence, record, (route.route, destination), now) {
+            Found::Room => Ok(Choice::One(destination)),
+            Found::Place(wake) => Err(Held::Until(wake)),
+            Found::Neither(refusal) => {
+                self.unchoose(id);
+                Err(Held::Refused(failure(refusal)))
+            }
+        }
     }
 
     /// Asks the message guards, once for each message. `Some` diverts it.
@@ -160,6 +176,7 @@ impl NodeCore {
         &self,
         route: &RouteChoice,
         diverted: Option<Refusal>,
+        since: Time,
         now: Time,
     ) -> Option<Result<usize, Held>> {
         let guards = &self.route_states[route.route].guards;
@@ -169,7 +186,9 @@ impl NodeCore {
             .enumerate()
             .filter_map(|(at, to)| {
                 let asked = to.ready && guards.weight(at, &route.destinations) > 0;
-                asked.then(|| guards.check(at, now).err()).flatten()
+                asked
+                    .then(|| guards.check_or_wait(at, since, now).err())
+                    .flatten()
             });
         let soonest = refusals.min_by_key(|refusal| refusal.retry_after.unwrap_or(Duration::MAX));
         let refusal = diverted.or(soonest)?;
@@ -192,14 +211,14 @@ impl NodeCore {
     }
 
     /// Lets the message at the front of a flow wait for its turn.
-    pub(super) fn wait_for_turn(&mut self, id: InFlowId, turn: Time) {
+    pub(super) fn wait_for_turn(&mut self, id: InFlowId, sequence: u64, turn: Time) {
         self.inflows[id].blocked = Some(Blocked::Turn);
-        self.turns.insert((turn, id));
+        self.turns.insert((turn, id, sequence));
     }
 
     /// When the next message has its turn, or a guard of a destination changes.
     pub(super) fn next_guard_timeout(&self) -> Option<Time> {
-        let turn = self.turns.first().map(|(turn, _)| *turn);
+        let turn = self.turns.first().map(|(turn, ..)| *turn);
         let timed = self.timed_routes.iter();
         let states = timed.filter_map(|id| self.route_states.get(*id));
         let guards = states.filter_map(|state| state.guards.next_timeout());
@@ -209,10 +228,11 @@ impl NodeCore {
 
     /// Lets those go on whose turn has come.
     pub(super) fn handle_guard_timeout(&mut self, now: Time) {
-        while let Some((turn, id)) = self.turns.first().copied()
+        while let Some(&(turn, id, sequence)) = self.turns.first()
             && turn <= now
         {
-            self.turns.remove(&(turn, id));
+            self.turns.pop_first();
+            self.waited(id, sequence, now);
             self.schedule(id);
         }
         self.tell_overdue(now);

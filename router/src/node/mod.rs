@@ -55,6 +55,7 @@ mod outcome;
 mod overdue;
 mod owner;
 mod peer;
+mod places;
 #[cfg(feature = "quic")]
 mod quic_links;
 mod reclaim;

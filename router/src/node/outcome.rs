@@ -43,6 +43,10 @@ impl NodeCore {
             _ => None,
         };
         self.not_admitted(id, sequence, record, now);
+        let place = self.inflows[id].place.as_ref();
+        if place.is_some_and(|place| place.sequence == sequence) {
+            self.leave_place(id);
+        }
         let request = record
             .extra
             .as_ref()

@@ -57,11 +57,12 @@ impl NodeCore {
                 state.guards.ended(destination, permit, Some(ended), now);
                 told.insert((route, destination));
             }
+            self.offer_places(route, destination);
             self.expire_at_consumer(id, low, now);
         }
         told.retain(|&(route, destination)| {
             let state = self.route_states.get(route);
-            state.is_some_and(|state| state.guards.check(destination, now).is_err())
+            state.is_some_and(|state| state.guards.check_waiting(destination, now).is_err())
         });
         if !told.is_empty() {
             self.choose_others(&told);

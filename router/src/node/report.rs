@@ -93,6 +93,8 @@ pub struct RouteReport {
     pub weight: u32,
     /// Why its guards let nothing through at present.
     pub refuses: Option<RefusalReason>,
+    /// Messages that wait for room there.
+    pub waiting: usize,
     /// Where it stands, if it is a canary that has begun.
     pub canary: Option<CanaryState>,
 }
@@ -135,6 +137,7 @@ impl NodeCore {
                 .map(move |(at, (group, count))| RouteReport {
                     weight: state.guards.weight(at, &known),
                     refuses: state.guards.check(at, now).err().map(|r| r.reason),
+                    waiting: state.guards.waiting(at),
                     canary: state.guards.canary(at),
                     pattern: route.pattern.to_string(),
                     group: group.to_string(),

@@ -1,9 +1,11 @@
 //! The guards of one route as a node keeps them.
 
+use super::flow::InFlowId;
+use super::places::{PlaceQueue, Ticket};
 use crate::policy::{Destination, destination_id};
 use crate::resilience::{
-    Canary, CanaryConfig, CanaryState, DestinationGuards, Ended, MessageGuards, OutlierDetection,
-    Permit, Refusal, RouteGuard, Version,
+    Bulkhead, Canary, CanaryConfig, CanaryState, DestinationGuards, Ended, MessageGuards,
+    OutlierDetection, Permit, Refusal, RefusalReason, RouteGuard, Version, Waiting,
 };
 use crate::routing::{LimitKey, Route, RouteLimit};
 use mcpbus_actors::Time;
@@ -20,6 +22,8 @@ pub(super) struct Guards {
     pub(super) limit_key: Option<LimitKey>,
     /// By destination; empty where nothing stands before them.
     destinations: Vec<DestinationGuards>,
+    /// Those that wait for room at each.
+    queues: Vec<PlaceQueue>,
     outliers: Option<OutlierDetection>,
     canary: Option<Rollout>,
     /// The place of the fallback among the route's groups.
@@ -59,17 +63,18 @@ impl Guards {
                 destination: places.position(|to| to.group == config.group)?,
             })
         });
+        let destinations: Vec<_> = match stands {
+            true => ids.iter().map(guard).collect(),
+            false => Vec::new(),
+        };
         Self {
             message: guards.message_guards().unwrap_or_default(),
             limit_key: match guards.limit {
                 Some(RouteLimit::Each(key, _)) => Some(key),
                 _ => None,
             },
-            destinations: if stands {
-                ids.iter().map(guard).collect()
-            } else {
-                Vec::new()
-            },
+            queues: destinations.iter().map(|_| PlaceQueue::default()).collect(),
+            destinations,
             outliers,
             canary: rollout,
             fallback: guards.fallback.as_ref().map(|_| route.groups().count() - 1),
@@ -122,6 +127,124 @@ impl Guards {
         }
         let guard = self.destinations.get(destination);
         guard.map_or(Ok(()), |guard| guard.check(now))
+    }
+
+    /// The same for a message that may wait there, and waits since then.
+    pub(super) fn check_or_wait(
+        &self,
+        destination: usize,
+        since: Time,
+        now: Time,
+    ) -> Result<(), Refusal> {
+        if let Some(outliers) = &self.outliers {
+            outliers.check(destination, now)?;
+        }
+        let guard = self.destinations.get(destination);
+        guard.map_or(Ok(()), |guard| guard.check_or_wait(since, now))
+    }
+
+    /// The same for a message that waits there: that others are before it is no refusal.
+    pub(super) fn check_waiting(&self, destination: usize, now: Time) -> Result<(), Refusal> {
+        if let Some(outliers) = &self.outliers {
+            outliers.check(destination, now)?;
+        }
+        let guard = self.destinations.get(destination);
+        guard.map_or(Ok(()), |guard| guard.check_waiting(now))
+    }
+
+    /// Whether messages for a destination have to wait for room there now.
+    pub(super) fn must_wait(&self, destination: usize, now: Time) -> bool {
+        let guard = self.destinations.get(destination);
+        let bulkhead = guard.and_then(DestinationGuards::bulkhead);
+        bulkhead.is_some_and(|bulkhead| bulkhead.has_queue() && bulkhead.check(now).is_err())
+    }
+
+    /// Whether messages can wait for room at a destination.
+    pub(super) fn has_queue(&self, destination: usize) -> bool {
+        let guard = self.destinations.get(destination);
+        let bulkhead = guard.and_then(DestinationGuards::bulkhead);
+        bulkhead.is_some_and(Bulkhead::has_queue)
+    }
+
+    /// How many messages wait for room at a destination.
+    pub(super) fn waiting(&self, destination: usize) -> usize {
+        self.queues.get(destination).map_or(0, PlaceQueue::len)
+    }
+
+    /// Whether this many messages have places at a destination, and none waits while there is room.
+    pub(super) fn check_queue(&self, destination: usize, known: usize) -> Result<(), String> {
+        let guard = self.destinations.get(destination);
+        let Some(bulkhead) = guard.and_then(DestinationGuards::bulkhead) else {
+            return match known {
+                0 => Ok(()),
+                _ => Err(format!("{known} wait where there is no queue")),
+            };
+        };
+        let (waiting, offered) = self.queues[destination].parts();
+        let (counted, room) = (bulkhead.waiting() as usize, bulkhead.room());
+        let all = waiting + offered as usize;
+        if (all, all) != (known, counted) || offered > room || waiting > 0 && offered < room {
+            return Err(format!(
+                "{known} places, {waiting} wait and {offered} were offered room in the queue, {counted} in the bulkhead with room for {room}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// A place in the queue of a destination for the message at the front of a flow, which waits since then.
+    pub(super) fn wait(
+        &mut self,
+        destination: usize,
+        id: InFlowId,
+        since: Time,
+        now: Time,
+    ) -> Result<(Ticket, Waiting), Refusal> {
+        self.check_or_wait(destination, since, now)?;
+        let guard = self.destinations.get_mut(destination);
+        let bulkhead = guard.and_then(DestinationGuards::bulkhead_mut);
+        match self.queues.get_mut(destination).zip(bulkhead) {
+            Some((queue, bulkhead)) => {
+                let waiting = bulkhead.wait(since)?;
+                Ok((queue.push(id), waiting))
+            }
+            None => Err(Refusal::new(RefusalReason::BulkheadFull)),
+        }
+    }
+
+    /// The right to send a message to the destination that it has waited for.
+    pub(super) fn enter(
+        &mut self,
+        destination: usize,
+        ticket: Ticket,
+        waiting: Waiting,
+        now: Time,
+    ) -> Result<Permit, (Waiting, Refusal)> {
+        let Some(guard) = self.destinations.get_mut(destination) else {
+            return Err((waiting, Refusal::new(RefusalReason::BulkheadFull)));
+        };
+        let permit = guard.enter(waiting, now)?;
+        if let Some(queue) = self.queues.get_mut(destination) {
+            queue.remove(ticket);
+        }
+        Ok(permit)
+    }
+
+    /// A message waits no longer.
+    pub(super) fn leave(&mut self, destination: usize, ticket: Ticket, waiting: Waiting) {
+        if let Some(queue) = self.queues.get_mut(destination) {
+            queue.remove(ticket);
+        }
+        let guard = self.destinations.get_mut(destination);
+        if let Some(bulkhead) = guard.and_then(DestinationGuards::bulkhead_mut) {
+            bulkhead.leave(waiting);
+        }
+    }
+
+    /// The flow whose message is the next that there is room for at a destination.
+    pub(super) fn offer(&mut self, destination: usize) -> Option<InFlowId> {
+        let guard = self.destinations.get(destination)?;
+        let room = guard.bulkhead()?.room();
+        self.queues.get_mut(destination)?.offer(room)
     }
 
     /// The right to send a message to a destination; none is needed where nothing stands before it.

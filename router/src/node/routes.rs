@@ -93,6 +93,7 @@ impl NodeCore {
             let limit = REPLACED_ROUTES;
             return Err(SetRoutesError::TooManyReplaced { limit });
         }
+        let waiting = self.leave_all_places();
         let mut changed = RoutesChanged::default();
         let former = std::mem::take(&mut self.current_routes).into_iter();
         let by_pattern = former.map(|id| (self.route_states[id].route.pattern.clone(), id));
@@ -129,6 +130,8 @@ impl NodeCore {
         self.config.routes = routes;
         self.time_guards();
         self.version += 1;
+        // Those that waited longest are the first to find room, or a place, again.
+        waiting.into_iter().for_each(|id| self.schedule(id));
         self.choose_anew();
         if planted(Fault::ReplacedForgotten) {
             self.forget_replaced(now);

@@ -261,7 +261,7 @@ impl NodeCore {
                 }
                 Verdict::Held(Held::Until(turn)) => {
                     self.inflows[id].queue.push_front((sequence, record));
-                    self.wait_for_turn(id, turn);
+                    self.wait_for_turn(id, sequence, turn);
                     return false;
                 }
                 Verdict::Wait => {
@@ -301,11 +301,17 @@ impl NodeCore {
             self.starve(id, sequence, record, &outs);
             return false;
         }
-        let Ok(tracked) = self.chosen_goes(id, sequence, &record, now) else {
-            // Those let no more through since it was chosen: it is chosen anew.
-            self.unchoose(id);
-            self.inflows[id].queue.push_front((sequence, record));
-            return true;
+        let tracked = match self.chosen_goes(id, sequence, &record, now) {
+            Ok(tracked) => tracked,
+            Err(refusal) => {
+                // Those let no more through since it was chosen: it waits there, or is chosen anew.
+                self.inflows[id].chosen = None;
+                if !self.may_wait_there(id, refusal) {
+                    self.unchoose(id);
+                }
+                self.inflows[id].queue.push_front((sequence, record));
+                return true;
+            }
         };
         if let Some((_, failure)) = self.inflows[id]
             .skipped
