@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::bound::{memory_bound, readable};
-use crate::config::quantity::format_size;
+use crate::config::quantity::{format_duration, format_size};
 use crate::config::route::guards::Per;
 use crate::config::route::{Policy, Route};
 use crate::config::{Input, NodeFile, Output, Stage, verify};
@@ -147,8 +147,13 @@ fn route_text(route: &Route) -> String {
     if guards.breaker.is_some() {
         text.push_str(", with a breaker for each");
     }
-    if let Some(concurrency) = guards.concurrency {
+    if let Some(bulkhead) = &guards.bulkhead {
+        let concurrency = bulkhead.concurrency;
         let _infallible = write!(text, ", at most {concurrency} in flight at each");
+        if bulkhead.max_waiting > 0 {
+            let (waiting, wait) = (bulkhead.max_waiting, format_duration(bulkhead.max_wait));
+            let _infallible = write!(text, " and {waiting} waiting for {wait}");
+        }
     }
     if let Some(fallback) = &guards.fallback {
         let _infallible = write!(text, ", otherwise to {}", fallback.value);

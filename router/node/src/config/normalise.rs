@@ -172,8 +172,13 @@ fn route(route: &Route) -> Json {
         });
         pairs.push(("breaker", breaker));
     }
-    if let Some(concurrency) = guards.concurrency {
-        pairs.push(("bulkhead", json!({ "concurrency": concurrency })));
+    if let Some(bulkhead) = &guards.bulkhead {
+        let mut given = vec![("concurrency", Json::from(bulkhead.concurrency))];
+        if bulkhead.max_waiting > 0 {
+            given.push(("max_waiting", Json::from(bulkhead.max_waiting)));
+            given.push(("max_wait", duration(bulkhead.max_wait)));
+        }
+        pairs.push(("bulkhead", object(given)));
     }
     pairs.extend(guard_settings::normalised(guards));
     if let Some(fallback) = &guards.fallback {

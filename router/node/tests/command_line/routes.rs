@@ -274,3 +274,39 @@ fn routes_change_while_messages_flow_when_the_file_is_read_again() {
     assert_eq!(two, (100..300).collect::<Vec<_>>());
     assert_eq!(node.stopped().number("residual"), 0);
 }
+
+#[test]
+fn messages_wait_for_room_also_while_their_route_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let route = |room: u32, others: usize| {
+        let mut text = file(&format!(
+            "policy = \"weighted\"\nto = [{{group = \"v1\"}}]\nbulkhead = {{concurrency = {room}, max_waiting = 8, max_wait = \"1m\"}}"
+        ));
+        for other in 0..others {
+            text += &format!(
+                "[[route]]\nsubject = \"other.{other}\"\npolicy = \"hash\"\nto = [{{group = \"v2\"}}]\n"
+            );
+        }
+        text
+    };
+    let (node, address) = node(folder.path(), &route(1, 0));
+    let path = folder.path().join("router.toml");
+    let one = in_group(folder.path(), &address, "v1");
+    std::thread::scope(|scope| {
+        let (folder, address) = (folder.path(), &address);
+        // One message at a time has room, so all others wait: none is refused.
+        scope.spawn(move || publish(folder, address, 0..4_000, &["--ack", "processed"]));
+        for (lines, room, others, said) in [
+            (500, 2, 1, "1 added, 1 changed"),
+            (1_500, 1, 3, "2 added, 1 changed"),
+            (2_500, 3, 0, "0 added, 1 changed, 3 removed"),
+        ] {
+            one.out().wait_lines(lines);
+            fs::write(&path, route(room, others)).unwrap();
+            node.hang_up();
+            node.wait_for(said);
+        }
+    });
+    assert_eq!(numbers(&one.stopped().out), (0..4_000).collect::<Vec<_>>());
+    assert_eq!(node.stopped().number("residual"), 0);
+}

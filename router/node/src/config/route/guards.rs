@@ -28,14 +28,25 @@ pub struct Guards {
     pub breaker: Option<Breaker>,
     /// `outlier`.
     pub outlier: Option<OutlierConfig>,
-    /// `bulkhead.concurrency`: messages in flight at each group at most.
-    pub concurrency: Option<u32>,
+    /// `bulkhead`.
+    pub bulkhead: Option<Bulkhead>,
     /// `adaptive`.
     pub adaptive: Option<AdaptiveConfig>,
     /// `canary`, and its group.
     pub canary: Option<(Spotted<String>, CanaryConfig)>,
     /// `fallback`: the group for what is diverted, or refused by every group.
     pub fallback: Option<Spotted<String>>,
+}
+
+/// `bulkhead`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bulkhead {
+    /// `concurrency`: messages in flight at each group at most.
+    pub concurrency: u32,
+    /// `max_waiting`: messages that wait for room at each group at most. None by default.
+    pub max_waiting: u32,
+    /// `max_wait`: how long each may wait. 1 s by default.
+    pub max_wait: Duration,
 }
 
 /// `limit`.
@@ -158,9 +169,13 @@ impl Guards {
             sleep_window: Duration::from_millis(breaker.sleep_window_in_milliseconds),
             ..BreakerConfig::default()
         });
-        let bulkhead = self
-            .concurrency
-            .map(|most| BulkheadConfig::new(most, 0, Duration::ZERO));
+        let bulkhead = self.bulkhead.map(|bulkhead| {
+            BulkheadConfig::new(
+                bulkhead.concurrency,
+                bulkhead.max_waiting,
+                bulkhead.max_wait,
+            )
+        });
         Ok(RouteGuards {
             deadline: self.deadline,
             shed: self.shed,
@@ -248,14 +263,7 @@ pub(super) fn read(
         limit: read_limit(reader, fallback.is_some()),
         outlier: settings::outlier(reader),
         breaker: read_breaker(reader),
-        concurrency: reader.table("bulkhead").and_then(|bulkhead| {
-            let most = bulkhead.integer("concurrency", 1..=1_000_000);
-            if !bulkhead.has("concurrency") {
-                bulkhead.mistake("concurrency", "`bulkhead` needs `concurrency`");
-            }
-            bulkhead.finish();
-            most.and_then(|most| u32::try_from(most).ok())
-        }),
+        bulkhead: read_bulkhead(reader),
         adaptive: settings::adaptive(reader),
         canary: settings::canary(reader, to, policy),
         fallback,
@@ -314,6 +322,30 @@ fn read_limit(reader: &TableReader<'_>, has_fallback: bool) -> Option<Limit> {
         per,
         keys: keys.map_or(10_000, |keys| keys as usize),
         when_full: when_full.unwrap_or(WhenFull::Share),
+    })
+}
+
+fn read_bulkhead(reader: &TableReader<'_>) -> Option<Bulkhead> {
+    let bulkhead = reader.table("bulkhead")?;
+    let count = |key| {
+        let count = bulkhead.integer(key, 1..=1_000_000);
+        count.and_then(|count| u32::try_from(count).ok())
+    };
+    let (concurrency, max_waiting) = (count("concurrency"), count("max_waiting"));
+    if !bulkhead.has("concurrency") {
+        bulkhead.mistake("concurrency", "`bulkhead` needs `concurrency`");
+    }
+    let times = Duration::from_millis(1)..=Duration::from_secs(3600);
+    let max_wait = bulkhead.duration("max_wait", times);
+    if bulkhead.has("max_wait") && !bulkhead.has("max_waiting") {
+        let problem = "`max_wait` belongs to `max_waiting`: without it no message waits";
+        bulkhead.mistake("max_wait", problem);
+    }
+    bulkhead.finish();
+    Some(Bulkhead {
+        concurrency: concurrency?,
+        max_waiting: max_waiting.unwrap_or(0),
+        max_wait: max_wait.unwrap_or(Duration::from_secs(1)),
     })
 }
 

@@ -97,6 +97,8 @@ fn guards_are_read_and_written_again() {
         "limit = {rate = 10, when = \"delay\", max_wait = \"3s\"}",
         "limit = {rate = 10, when = \"delay\", even = true}\ndeadline = {default = \"2s\", max = \"1m\", min_remaining = \"5ms\"}",
         "limit = {rate = 10, per = \"identity\", keys = 50, when_full = \"refuse\"}\nshed = {target = \"50ms\"}",
+        "limit = {rate = 10}\nbulkhead = {concurrency = 7, max_waiting = 3}",
+        "limit = {rate = 10}\nbulkhead = {concurrency = 7, max_waiting = 3, max_wait = \"40ms\"}",
         "limit = {rate = 10}\nadaptive = {most = 10}\noutlier = {consecutive_failures = 3, interval = \"1s\"}",
         "limit = {rate = 10}\ncanary = {group = \"g\", steps = [10, 100], min_step_time = \"10s\"}",
     ] {
@@ -285,6 +287,20 @@ fn mistakes_have_their_place_and_reason() {
                 &format!("{one}\nbulkhead = {{concurrency = 1}}"),
             ),
             "no `bulkhead` can be heard",
+        ),
+        (
+            of(
+                "hash",
+                &format!("{one}\nbulkhead = {{concurrency = 1, max_wait = \"1s\"}}"),
+            ),
+            "edge.toml:5:41: `max_wait` belongs to `max_waiting`",
+        ),
+        (
+            of(
+                "hash",
+                &format!("{one}\nbulkhead = {{concurrency = 1, max_waiting = 0}}"),
+            ),
+            "`route.0.bulkhead.max_waiting` must lie between",
         ),
         (
             of(
