@@ -17,6 +17,7 @@
 //! - [`isolation`]: a stalled subscription beside one that is not
 //! - [`canary`]: a new version that fails gets nothing any more
 //! - [`limited`]: a route whose limit lets messages wait
+//! - [`waiting`]: a bulkhead with a queue before a slow consumer
 //! - [`scarce`]: a budget of credit for fewer messages than there are flows
 //! - `planted`: mistakes on purpose, each of which must be seen
 //! - [`run`]: one seed, many seeds, and the command that replays one
@@ -38,6 +39,7 @@ pub mod script;
 pub mod shapes;
 pub mod stores;
 pub mod verdict;
+pub mod waiting;
 pub mod world;
 
 #[cfg(test)]

@@ -316,13 +316,19 @@ fn routes(shape: &Shape, random: &mut Random) -> RouteTable {
     RouteTable::new(route.into_iter().collect()).unwrap_or_default()
 }
 
-/// Sometimes a limit that lets messages wait, sometimes bounds on what is in flight at each destination, sometimes a canary.
+/// Sometimes a limit that lets messages wait, sometimes bounds on what is in flight at each destination, with or without a queue,
+/// sometimes a canary.
 fn guards(random: &mut Random) -> RouteGuards {
     let max = Duration::from_secs(20);
     let delay = TokenBucketConfig::new(500.0, 5, WhenLimited::Delay { max });
     let even = LeakyBucketConfig::new(500.0, WhenLimited::Delay { max });
-    let bulkhead = BulkheadConfig::new(20, 0, Duration::ZERO);
-    let limit = match random.below(8) {
+    let draw = random.below(8);
+    let bulkhead = match draw % 3 {
+        0 => BulkheadConfig::new(20, 0, Duration::ZERO),
+        1 => BulkheadConfig::new(3, 100, Duration::from_millis(400)),
+        _ => BulkheadConfig::new(5, 2, Duration::from_secs(20)),
+    };
+    let limit = match draw {
         0 | 1 => delay.ok().map(RouteLimit::from),
         2 => even.ok().map(RouteLimit::from),
         _ => None,

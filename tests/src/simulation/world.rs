@@ -555,6 +555,7 @@ impl World {
             let place = &self.nodes[node];
             let Some(core) = &place.core else { continue };
             core.check_credit()
+                .and_then(|()| core.check_places())
                 .map_err(|wrong| format!("{}: {wrong}", place.config.name))?;
             let ledger = core.ledger();
             if ledger.residual() != 0 {
