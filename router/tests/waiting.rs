@@ -11,6 +11,7 @@ use mcpbus::policy::PolicyFactory;
 use mcpbus::resilience::{BreakerConfig, BulkheadConfig, DestinationGuardsConfig};
 use mcpbus::routing::{Route, RouteGuards, RouteTable};
 use mcpbus::{AckLevel, Failure};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -285,6 +286,89 @@ async fn a_route_that_is_taken_away_lets_those_go_that_wait() {
     }
     held.ack();
     for receipt in receipts {
+        assert_eq!(result(receipt).await, Ok(()));
+    }
+    balanced(&node).await;
+}
+
+#[tokio::test]
+async fn what_waits_for_room_holds_its_key_and_nothing_else_of_its_flow() {
+    let keys = 12;
+    let mut route = route(&["v1", "v2"], 1, keys, HOUR);
+    route.policy = PolicyFactory::named("hash").unwrap();
+    let (node, client) = start(route).await;
+    let mut v1 = subscribe(&client, "v1").await;
+    let mut v2 = subscribe(&client, "v2").await;
+    let publisher = client.publisher(AckLevel::Processed);
+    let mut receipts = Vec::new();
+    for number in 0..3 * keys {
+        let message = Publication::new("tx.0", number.to_string());
+        let message = message.key((number % keys).to_string().as_str());
+        receipts.push(publisher.publish_with_receipt(message).await.unwrap());
+    }
+    let number = |message: &Delivery| -> u32 {
+        let text = String::from_utf8(message.body().to_vec()).unwrap();
+        text.parse().unwrap()
+    };
+    // Nothing of the first group ends, and all of the second one comes: each key three times, in its order.
+    let held = next(&mut v1).await;
+    let mut came: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    loop {
+        let message = next(&mut v2).await;
+        let number = number(&message);
+        came.entry(number % keys).or_default().push(number);
+        message.ack();
+        let all = came.values().map(Vec::len).sum::<usize>();
+        let report = node.report().await.unwrap();
+        let first = report.routes[0].messages as usize;
+        // Of each key of the first group one message waits for room, and the rest behind it.
+        if report.routes[0].waiting + came.len() == keys as usize && all == 3 * came.len() {
+            assert_eq!(first, 1 + report.routes[0].waiting);
+            break;
+        }
+    }
+    assert!(v1.try_next().is_none());
+    // Now the first group goes on.
+    let mut message = held;
+    loop {
+        let number = number(&message);
+        came.entry(number % keys).or_default().push(number);
+        message.ack();
+        if came.values().map(Vec::len).sum::<usize>() == 3 * keys as usize {
+            break;
+        }
+        message = next(&mut v1).await;
+    }
+    for (key, numbers) in came {
+        assert_eq!(numbers, [key, key + keys, key + 2 * keys]);
+    }
+    for receipt in receipts {
+        assert_eq!(result(receipt).await, Ok(()));
+    }
+    waiting(&node, 0).await;
+    balanced(&node).await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_given_up_while_it_waits_is_gone() {
+    let (node, client) = start(route(&["v1"], 1, 3, HOUR)).await;
+    let mut v1 = subscribe(&client, "v1").await;
+    let first = publish(&client, "tx.0", 0).await;
+    let held = next_is(&mut v1, 0).await;
+    {
+        let request = client.request("tx.1", None, "anybody?", WAIT);
+        tokio::pin!(request);
+        tokio::select! {
+            reply = &mut request => panic!("{reply:?}"),
+            () = waiting(&node, 1) => {}
+        }
+    }
+    waiting(&node, 0).await;
+    let patient = publish(&client, "tx.1", 1).await;
+    waiting(&node, 1).await;
+    held.ack();
+    next_is(&mut v1, 1).await.ack();
+    for receipt in [first, patient] {
         assert_eq!(result(receipt).await, Ok(()));
     }
     balanced(&node).await;

@@ -28,6 +28,7 @@ impl InFlow {
             && self.skipped.is_none()
             && self.admitted.is_none()
             && self.chosen_destination.is_none()
+            && self.parked.is_none()
             && self.former.is_empty()
             && self.used.0 == version
             && self.decided_again != version

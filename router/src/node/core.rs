@@ -89,8 +89,10 @@ pub struct NodeCore {
     /// Whether a guard goes by when messages came.
     pub(super) notes_arrivals: bool,
     pub(super) mirrored: Mirrored,
-    /// When flows are woken whose front message has its turn later, or waits for room at its destination; and which message it is.
+    /// When messages are woken that have their turn later, or wait for room at their destination: flow and sequence.
     pub(super) turns: BTreeSet<(Time, InFlowId, u64)>,
+    /// How many messages are parked.
+    pub(super) parked: usize,
     pub(super) subscriptions: usize,
     /// Those that were handed on and not answered.
     pub(super) requests: Requests,
@@ -171,6 +173,7 @@ impl NodeCore {
             notes_arrivals,
             mirrored: Mirrored::default(),
             turns: BTreeSet::new(),
+            parked: 0,
             subscriptions: 0,
             requests: Requests::new(config.limits.requests),
             credit: (config.limits.credit_messages, config.limits.credit_bytes),

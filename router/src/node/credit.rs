@@ -81,10 +81,15 @@ impl NodeCore {
     /// The sender of a flow has `messages` that wait, the first of them `next` bytes.
     pub(super) fn asked(&mut self, id: InFlowId, messages: u64, next: u64, now: Time) {
         // Where messages wait here, the next node is what holds the flow back: a wider window would only make the
-        // queue longer.
+        // queue longer. Where most of them are parked, their limit is.
         let state = &mut self.inflows[id];
         state.share.asked = next;
-        if state.queue.is_empty() || !moves(state.share.window, next) {
+        let parked = state
+            .parked
+            .as_ref()
+            .map_or(0, |parked| parked.len() as u64);
+        let goes_on = state.queue.is_empty() && 2 * parked < state.share.window.0.max(1);
+        if goes_on || !moves(state.share.window, next) {
             self.widen(id, messages, next, now);
         }
     }

@@ -77,7 +77,9 @@ impl NodeCore {
 
     /// What was chosen for the message at the front of a flow holds no more: it is chosen anew.
     pub(super) fn unchoose(&mut self, id: InFlowId) {
-        self.leave_place(id);
+        if let Some(place) = &self.inflows[id].place {
+            self.leave_place(id, place.sequence);
+        }
         self.inflows[id].chosen = None;
         if let Some(chosen) = self.inflows[id].chosen_destination.take() {
             let state = self.route_states.get_mut(chosen.route);

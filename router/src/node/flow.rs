@@ -3,6 +3,7 @@
 use super::arrivals::Arrivals;
 use super::decide::{CachedDecision, Out};
 use super::growth::Growth;
+use super::parked::Parked;
 use super::peer::PeerId;
 use super::places::Place;
 use super::take_back::Takers;
@@ -205,6 +206,8 @@ pub(super) struct InFlow {
     pub(super) place: Option<Place>,
     /// Since when a message waits for room at destinations of its route.
     pub(super) waits_since: Option<(u64, Time)>,
+    /// Messages that wait for their turn, or for room, while others of the flow go on, and what must stay behind them.
+    pub(super) parked: Option<Box<Parked>>,
     /// When its messages came, where a guard asks for it.
     pub(super) arrivals: Arrivals,
     /// Messages whose destinations are to hear how they ended, by the sequence in their tokens.
@@ -269,6 +272,7 @@ impl InFlow {
             admitted: None,
             place: None,
             waits_since: None,
+            parked: None,
             arrivals: Arrivals::default(),
             tracked: BTreeMap::new(),
             blocked: None,
@@ -316,7 +320,7 @@ impl InFlow {
 
     /// Whether the flow has ended and nothing of it is left.
     pub(super) fn is_over(&self) -> bool {
-        self.flow.is_none() && self.spool.is_none() && self.queue.is_empty() && self.copies_out == 0
+        self.flow.is_none() && self.spool.is_none() && !self.has_waiting() && self.copies_out == 0
     }
 
     pub(super) fn remember(&mut self, address: usize, decision: Rc<CachedDecision>) {

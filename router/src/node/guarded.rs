@@ -2,12 +2,12 @@
 //! then the policy among the destinations whose guards let messages through, then the fallback. The permit of a destination is taken
 //! when the message is handed on, and settled when its copy has ended.
 //!
-//! A message that has to wait for its turn, or for room at its destination, stays at the front of its flow and keeps its credit; what comes behind it on the
-//! flow waits too, other flows go on. A route without guards costs a comparison.
+//! A message that has to wait for its turn, or for room at its destination, keeps its credit; what must stay behind it on its flow waits
+//! too, the rest goes on. A route without guards costs a comparison.
 
 use super::core::NodeCore;
 use super::decide::RouteChoice;
-use super::flow::{Admitted, Blocked, ChosenDestination, InFlowId};
+use super::flow::{Admitted, ChosenDestination, InFlowId};
 use super::places::Found;
 use crate::policy::{Choice, Meta};
 use crate::resilience::{Admission, Headers, MessageGuard, Refusal, RefusalReason};
@@ -144,22 +144,25 @@ impl NodeCore {
         route: usize,
         now: Time,
     ) -> Headers {
-        let inflow = &self.inflows[id];
-        let limit_key = match self.route_states[route].guards.limit_key {
-            None => 0,
-            Some(LimitKey::Key) => record.key.map_or(0, |key| key.value()),
-            Some(LimitKey::Subject) => xxh3_64(record.head.subject.as_bytes()),
-            Some(LimitKey::Identity) => {
-                let peer = self.peers.get(inflow.peer);
-                peer.map_or(0, |peer| xxh3_64(peer.identity.as_bytes()))
-            }
-        };
         Headers {
             deadline: record.deadline,
             priority: record.extra.as_ref().map_or(0, |extra| extra.priority),
             bytes: record.body.len(),
-            limit_key,
-            ..Headers::new(inflow.arrivals.of(sequence).unwrap_or(now))
+            limit_key: self.limit_key(id, record, route),
+            ..Headers::new(self.inflows[id].arrivals.of(sequence).unwrap_or(now))
+        }
+    }
+
+    /// Which of the limits of a route is a message's.
+    pub(super) fn limit_key(&self, id: InFlowId, record: &Record, route: usize) -> u64 {
+        match self.route_states[route].guards.limit_key {
+            None => 0,
+            Some(LimitKey::Key) => record.key.map_or(0, |key| key.value()),
+            Some(LimitKey::Subject) => xxh3_64(record.head.subject.as_bytes()),
+            Some(LimitKey::Identity) => {
+                let peer = self.peers.get(self.inflows[id].peer);
+                peer.map_or(0, |peer| xxh3_64(peer.identity.as_bytes()))
+            }
         }
     }
 
@@ -210,12 +213,6 @@ impl NodeCore {
         }
     }
 
-    /// Lets the message at the front of a flow wait for its turn.
-    pub(super) fn wait_for_turn(&mut self, id: InFlowId, sequence: u64, turn: Time) {
-        self.inflows[id].blocked = Some(Blocked::Turn);
-        self.turns.insert((turn, id, sequence));
-    }
-
     /// When the next message has its turn, or a guard of a destination changes.
     pub(super) fn next_guard_timeout(&self) -> Option<Time> {
         let turn = self.turns.first().map(|(turn, ..)| *turn);
@@ -233,6 +230,7 @@ impl NodeCore {
         {
             self.turns.pop_first();
             self.waited(id, sequence, now);
+            self.unpark(id, sequence);
             self.schedule(id);
         }
         self.tell_overdue(now);

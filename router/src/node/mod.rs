@@ -14,6 +14,7 @@
 //! | `destinations` | which destination of a route a policy chooses, their loads, copies for mirrors |
 //! | `routes`, `route_state` | the routes, and how they change while messages flow; what is kept of one |
 //! | `guarded`, `route_guards` | whether a message goes on; the guards of a route |
+//! | `places`, `parking`, `parked` | messages that wait for room at a destination; what waits while others of its flow go on |
 //! | `switch`, `alike` | hands messages on as far as credit reaches; those that go the same way together |
 //! | `drain`, `outcome`, `take_back` | order when ways change; how messages end; what a gone peer left |
 //! | `spool` | what is on the disk: durable subscriptions, what waits for them, dead letters |
@@ -54,6 +55,8 @@ mod links;
 mod outcome;
 mod overdue;
 mod owner;
+mod parked;
+mod parking;
 mod peer;
 mod places;
 #[cfg(feature = "quic")]
@@ -80,6 +83,7 @@ pub use core::NodeCore;
 pub use destinations::MIRROR_MEMORY;
 pub use handle::Node;
 pub use ledger::{FailureName, NodeLedger};
+pub use parking::{PARKED_MEMORY, PARKED_MESSAGES};
 pub use registry::{PeerEntry, PeerRegistry};
 pub use report::{NodeReport, PeerReport, QueueReport, RouteReport, SpoolReport};
 pub use routes::{REPLACED_ROUTES, RoutesChanged, SetRoutesError};

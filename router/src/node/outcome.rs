@@ -42,11 +42,10 @@ impl NodeCore {
             Outcome::Failed(failure) => Some(failure),
             _ => None,
         };
+        self.take_up(id, sequence);
         self.not_admitted(id, sequence, record, now);
-        let place = self.inflows[id].place.as_ref();
-        if place.is_some_and(|place| place.sequence == sequence) {
-            self.leave_place(id);
-        }
+        self.leave_place(id, sequence);
+        self.gone_on(id, sequence);
         let request = record
             .extra
             .as_ref()
@@ -174,7 +173,7 @@ impl NodeCore {
             return;
         };
         let over = inflow.is_over() && !inflow.scheduled;
-        if inflow.queue.is_empty() && !inflow.successors.is_empty() {
+        if !inflow.has_waiting() && !inflow.successors.is_empty() {
             let successors = std::mem::take(&mut inflow.successors);
             for &successor in &successors {
                 // It may be gone, and another flow in its place; that one does not wait for this.

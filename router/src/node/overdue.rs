@@ -88,6 +88,7 @@ impl NodeCore {
 
     /// What was chosen for destinations that let nothing through any more, and still waits for credit, is chosen anew.
     fn choose_others(&mut self, closed: &BTreeSet<(RouteId, usize)>) {
+        self.wake_places(closed);
         let chosen = self.inflows.iter().filter(|(_, inflow)| {
             let chosen = inflow.chosen_destination;
             chosen.is_some_and(|chosen| closed.contains(&(chosen.route, chosen.destination)))

@@ -1,6 +1,6 @@
 //! Places in the queues of bulkheads: a message whose destination has as many in flight as it may waits for room there.
 //!
-//! It waits where messages wait already, at the front of its flow, and keeps its credit; the queue holds which flow it is on. A place
+//! It waits where messages wait already, on its flow, and keeps its credit; the queue holds which message it is. A place
 //! ends when the message is handed on, ends, goes elsewhere, or has waited as long as it may. Room that comes free is offered to the one that
 //! has waited longest, and is kept for it: so nobody overtakes it, also while it waits for credit.
 
@@ -10,13 +10,13 @@ use super::route_state::RouteId;
 use crate::resilience::{Permit, Refusal, RefusalReason, Waiting};
 use mcpbus_actors::Time;
 use mcpbus_transport::wire::Record;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Those that wait for room at one destination. There are at most as many as its bulkhead lets wait, and one of each flow.
+/// Those that wait for room at one destination. There are at most as many as its bulkhead lets wait, each on some flow.
 #[derive(Default)]
 pub(super) struct PlaceQueue {
     /// In the order in which they came.
-    waiting: BTreeMap<u64, InFlowId>,
+    waiting: BTreeMap<u64, (InFlowId, u64)>,
     next: u64,
     /// How many more have been offered room and have not gone yet.
     offered: u32,
@@ -58,9 +58,10 @@ impl PlaceQueue {
         self.waiting.len() + self.offered as usize
     }
 
-    pub(super) fn push(&mut self, id: InFlowId) -> Ticket {
+    /// One more, by its flow and sequence.
+    pub(super) fn push(&mut self, message: (InFlowId, u64)) -> Ticket {
         self.next += 1;
-        self.waiting.insert(self.next, id);
+        self.waiting.insert(self.next, message);
         Ticket {
             number: self.next,
             offered: false,
@@ -68,13 +69,13 @@ impl PlaceQueue {
     }
 
     /// The next one that there is room for, if `room` is more than was offered.
-    pub(super) fn offer(&mut self, room: u32) -> Option<InFlowId> {
+    pub(super) fn offer(&mut self, room: u32) -> Option<(InFlowId, u64)> {
         if self.offered >= room {
             return None;
         }
-        let (_, id) = self.waiting.pop_first()?;
+        let (_, message) = self.waiting.pop_first()?;
         self.offered += 1;
-        Some(id)
+        Some(message)
     }
 
     /// How many of those that wait have not been offered room, and how many have.
@@ -110,8 +111,8 @@ impl NodeCore {
         now: Time,
     ) -> Found {
         let place = self.inflows[id].place.as_ref();
-        if place.is_some_and(|place| !place.is_for(sequence, route, destination)) {
-            self.leave_place(id);
+        if let Some(place) = place.filter(|place| !place.is_for(sequence, route, destination)) {
+            self.leave_place(id, place.sequence);
         }
         let since = self.waits_since(id, sequence, now);
         let (inflow, state) = (&mut self.inflows[id], &mut self.route_states[route]);
@@ -129,7 +130,7 @@ impl NodeCore {
         if !state.guards.must_wait(destination, now) {
             return Found::Room;
         }
-        let (ticket, waiting) = match state.guards.wait(destination, id, since, now) {
+        let (ticket, waiting) = match state.guards.wait(destination, (id, sequence), since, now) {
             Ok(place) => place,
             Err(refusal) => return Found::Neither(refusal),
         };
@@ -196,17 +197,17 @@ impl NodeCore {
         refusal.reason == RefusalReason::BulkheadFull && inflow.place.is_none() && has_queue
     }
 
-    /// A message that has a place waits there no longer.
-    pub(super) fn leave_place(&mut self, id: InFlowId) {
-        if let Some((route, destination)) = self.drop_place(id) {
+    /// A message waits no longer where it has a place, if it has one.
+    pub(super) fn leave_place(&mut self, id: InFlowId, sequence: u64) {
+        if let Some((route, destination)) = self.drop_place(id, sequence) {
             self.offer_places(route, destination);
         }
     }
 
     /// The same, and what becomes of the room is for the caller to say: where it was.
-    fn drop_place(&mut self, id: InFlowId) -> Option<(RouteId, usize)> {
-        let place = self.inflows.get_mut(id)?.place.take()?;
-        self.turns.remove(&(place.wake, id, place.sequence));
+    fn drop_place(&mut self, id: InFlowId, sequence: u64) -> Option<(RouteId, usize)> {
+        let place = self.inflows.get_mut(id)?.take_place(sequence)?;
+        self.turns.remove(&(place.wake, id, sequence));
         if let Some(state) = self.route_states.get_mut(place.route) {
             let guards = &mut state.guards;
             guards.leave(place.destination, place.ticket, place.waiting);
@@ -216,24 +217,24 @@ impl NodeCore {
 
     /// There may be room at a destination: those that wait for it are offered it, in their order.
     pub(super) fn offer_places(&mut self, route: RouteId, destination: usize) {
-        while let Some(id) = self
+        while let Some((id, sequence)) = self
             .route_states
             .get_mut(route)
             .and_then(|state| state.guards.offer(destination))
         {
-            let place = self.inflows.get_mut(id);
-            if let Some(place) = place.and_then(|inflow| inflow.place.as_mut()) {
+            let inflow = self.inflows.get_mut(id);
+            if let Some(place) = inflow.and_then(|inflow| inflow.place_mut(sequence)) {
                 place.ticket.offered = true;
             }
+            self.unpark(id, sequence);
             self.schedule(id);
         }
     }
 
-    /// The time has come to wake a message that has a place: it leaves it if it has waited as long as it may.
+    /// The time has come to wake a message: if it has a place and has waited as long as it may, it leaves that.
     pub(super) fn waited(&mut self, id: InFlowId, sequence: u64, now: Time) {
         let inflow = self.inflows.get_mut(id);
-        let place = inflow.and_then(|inflow| inflow.place.as_mut());
-        let Some(place) = place.filter(|place| place.sequence == sequence) else {
+        let Some(place) = inflow.and_then(|inflow| inflow.place_mut(sequence)) else {
             return;
         };
         let until = place.waiting.until();
@@ -242,22 +243,53 @@ impl NodeCore {
             place.wake = until;
             self.turns.insert((until, id, sequence));
         } else {
-            self.leave_place(id);
+            self.leave_place(id, sequence);
         }
     }
 
-    /// Whether every message that waits for room at a destination has one place in its queue, and nobody waits while there is room.
+    /// Destinations let nothing through any more: those that wait there are tried again, and go elsewhere.
+    pub(super) fn wake_places(&mut self, closed: &BTreeSet<(RouteId, usize)>) {
+        let mut waiting = Vec::new();
+        for (id, inflow) in &self.inflows {
+            let there = |place: &&Place| closed.contains(&(place.route, place.destination));
+            let places = inflow.places().filter(there);
+            waiting.extend(places.map(|place| (place.ticket.number, id, place.sequence)));
+        }
+        waiting.sort_unstable();
+        for (_, id, sequence) in waiting {
+            self.unpark(id, sequence);
+            self.schedule(id);
+        }
+    }
+
+    /// Whether every message that waits for room at a destination has one place in its queue, nobody waits while there is room, and
+    /// each parked message is woken by something.
     ///
     /// # Errors
     /// Says what does not add up.
     pub fn check_places(&self) -> Result<(), String> {
         let mut places: BTreeMap<(RouteId, usize), usize> = BTreeMap::new();
+        let timed = self.turns.iter().map(|(_, id, sequence)| (*id, *sequence));
+        let timed: BTreeSet<(InFlowId, u64)> = timed.collect();
+        let mut parked = 0;
         for (id, inflow) in &self.inflows {
-            let Some(place) = &inflow.place else { continue };
-            *places.entry((place.route, place.destination)).or_default() += 1;
-            if !self.turns.contains(&(place.wake, id, place.sequence)) {
-                return Err(format!("flow {id} has {place:?}, and nobody wakes it"));
+            for place in inflow.places() {
+                *places.entry((place.route, place.destination)).or_default() += 1;
+                if !self.turns.contains(&(place.wake, id, place.sequence)) {
+                    return Err(format!("flow {id} has {place:?}, and nobody wakes it"));
+                }
             }
+            for (sequence, _) in inflow.parked.iter().flat_map(|parked| parked.records()) {
+                parked += 1;
+                if !inflow.waits_for_another(sequence) && !timed.contains(&(id, sequence)) {
+                    return Err(format!(
+                        "flow {id}: {sequence} is parked, and nobody wakes it"
+                    ));
+                }
+            }
+        }
+        if parked != self.parked {
+            return Err(format!("{parked} are parked, {} are counted", self.parked));
         }
         for (route, state) in &self.route_states {
             for destination in 0..state.route.destinations.len() {
@@ -274,19 +306,19 @@ impl NodeCore {
         }
     }
 
-    /// Routes are about to change: all places are left. The flows of those that had one, in their order; each keeps the time
-    /// since when it waits.
-    pub(super) fn leave_all_places(&mut self) -> Vec<InFlowId> {
-        let waiting = self.inflows.iter().filter_map(|(id, inflow)| {
-            let place = inflow.place.as_ref()?;
-            Some((place.route, place.destination, place.ticket.number, id))
-        });
-        let mut waiting: Vec<(RouteId, usize, u64, InFlowId)> = waiting.collect();
-        waiting.sort_unstable();
-        for (.., id) in &waiting {
-            self.drop_place(*id);
+    /// A route is about to be replaced: the places at its destinations are left. The flows of those that had one, in their order; each
+    /// keeps the time since when it waits.
+    pub(super) fn leave_places(&mut self, route: RouteId) -> Vec<InFlowId> {
+        let mut waiting = Vec::new();
+        for (id, inflow) in &self.inflows {
+            let places = inflow.places().filter(|place| place.route == route);
+            waiting.extend(places.map(|place| (place.ticket.number, id, place.sequence)));
         }
-        waiting.into_iter().map(|(.., id)| id).collect()
+        waiting.sort_unstable();
+        for (_, id, sequence) in &waiting {
+            self.drop_place(*id, *sequence);
+        }
+        waiting.into_iter().map(|(_, id, _)| id).collect()
     }
 }
 

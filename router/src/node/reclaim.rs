@@ -154,7 +154,7 @@ impl NodeCore {
                 let inflow = &self.inflows[*id];
                 let kept = match stage {
                     Stage::Share => share,
-                    Stage::Idle if inflow.copies_out > 0 || !inflow.queue.is_empty() => continue,
+                    Stage::Idle if inflow.copies_out > 0 || inflow.has_waiting() => continue,
                     _ if matches!(inflow.purpose, Purpose::Replies) => REPLY_WINDOW,
                     _ => (0, 0),
                 };

@@ -23,6 +23,8 @@ pub struct NodeReport {
     pub entries: usize,
     /// Requests that were handed on and not answered.
     pub requests: usize,
+    /// Messages that wait for their turn, or for room, beside their flows.
+    pub parked: usize,
     /// What is left of the credit budget, in messages and bytes.
     pub credit_left: (u64, u64),
     /// What the node keeps on its disk, where it does.
@@ -156,6 +158,7 @@ impl NodeCore {
             routes: routes.collect(),
             entries: self.entries.len(),
             requests: self.requests.len(),
+            parked: self.parked,
             credit_left: self.credit,
             spool: self.spool.as_ref().map(Spool::report),
         }

@@ -185,19 +185,24 @@ impl NodeCore {
         let Some(inflow) = self.inflows.get(id) else {
             return;
         };
-        if matches!(inflow.purpose, Purpose::Replies) || inflow.queue.is_empty() {
+        if matches!(inflow.purpose, Purpose::Replies) || !inflow.has_waiting() {
             return;
         }
-        let found: Vec<(u64, RequestKey)> = inflow
+        let queued = inflow
             .queue
             .iter()
+            .map(|(sequence, record)| (*sequence, record));
+        let parked = inflow.parked.iter().flat_map(|parked| parked.records());
+        let found: Vec<(u64, RequestKey)> = queued
+            .chain(parked)
             .filter_map(|(sequence, record)| {
                 let reply = record.extra.as_ref()?.reply.as_ref()?;
                 let key = request_key(reply);
-                wanted.contains_key(&key).then_some((*sequence, key))
+                wanted.contains_key(&key).then_some((sequence, key))
             })
             .collect();
         for (sequence, key) in found {
+            self.unpark(id, sequence);
             let inflow = &mut self.inflows[id];
             let place = inflow
                 .queue

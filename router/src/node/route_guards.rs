@@ -29,6 +29,8 @@ pub(super) struct Guards {
     /// The place of the fallback among the route's groups.
     pub(super) fallback: Option<usize>,
     hears: bool,
+    /// Whether its limit lets messages wait for their turn.
+    pub(super) delays: bool,
 }
 
 /// A canary and its place among the destinations.
@@ -79,6 +81,7 @@ impl Guards {
             canary: rollout,
             fallback: guards.fallback.as_ref().map(|_| route.groups().count() - 1),
             hears: guards.guard_destinations(),
+            delays: guards.limit.is_some_and(|limit| limit.delays()),
         }
     }
 
@@ -191,11 +194,11 @@ impl Guards {
         Ok(())
     }
 
-    /// A place in the queue of a destination for the message at the front of a flow, which waits since then.
+    /// A place in the queue of a destination for a message, by its flow and sequence, which waits since then.
     pub(super) fn wait(
         &mut self,
         destination: usize,
-        id: InFlowId,
+        message: (InFlowId, u64),
         since: Time,
         now: Time,
     ) -> Result<(Ticket, Waiting), Refusal> {
@@ -205,7 +208,7 @@ impl Guards {
         match self.queues.get_mut(destination).zip(bulkhead) {
             Some((queue, bulkhead)) => {
                 let waiting = bulkhead.wait(since)?;
-                Ok((queue.push(id), waiting))
+                Ok((queue.push(message), waiting))
             }
             None => Err(Refusal::new(RefusalReason::BulkheadFull)),
         }
@@ -240,8 +243,8 @@ impl Guards {
         }
     }
 
-    /// The flow whose message is the next that there is room for at a destination.
-    pub(super) fn offer(&mut self, destination: usize) -> Option<InFlowId> {
+    /// The next message that there is room for at a destination.
+    pub(super) fn offer(&mut self, destination: usize) -> Option<(InFlowId, u64)> {
         let guard = self.destinations.get(destination)?;
         let room = guard.bulkhead()?.room();
         self.queues.get_mut(destination)?.offer(room)

@@ -113,6 +113,7 @@ impl RouteState {
     pub(super) fn end(&mut self, replaced: Replaced) {
         self.replaced = Some(replaced);
         self.guards.message = MessageGuards::default();
+        self.guards.delays = false;
     }
 
     /// The route that came in place of this one is forgotten: what came in place of that is its successor.

@@ -93,7 +93,7 @@ impl NodeCore {
             let limit = REPLACED_ROUTES;
             return Err(SetRoutesError::TooManyReplaced { limit });
         }
-        let waiting = self.leave_all_places();
+        let mut waiting = Vec::new();
         let mut changed = RoutesChanged::default();
         let former = std::mem::take(&mut self.current_routes).into_iter();
         let by_pattern = former.map(|id| (self.route_states[id].route.pattern.clone(), id));
@@ -107,6 +107,7 @@ impl NodeCore {
                 }
                 Some(id) => {
                     changed.changed += 1;
+                    waiting.extend(self.leave_places(id));
                     self.replace_route(id, route, now)
                 }
                 None => {
@@ -121,6 +122,7 @@ impl NodeCore {
         removed.sort_unstable();
         for id in removed {
             changed.removed += 1;
+            waiting.extend(self.leave_places(id));
             self.withdraw_route(id);
             self.route_states[id].end(Replaced { at: now, by: None });
             self.admitted_by(id, None);
@@ -173,9 +175,13 @@ impl NodeCore {
     /// What the guards of a route have let through, another route has let through, or nobody has.
     fn admitted_by(&mut self, old: RouteId, new: Option<RouteId>) {
         for (_, inflow) in &mut self.inflows {
-            let admitted = inflow.admitted.filter(|admitted| admitted.route == old);
-            if let Some(admitted) = admitted {
-                inflow.admitted = new.map(|route| Admitted { route, ..admitted });
+            let parked = inflow.parked.iter_mut();
+            let parked = parked.flat_map(|parked| parked.decided.values_mut());
+            let parked = parked.map(|decided| &mut decided.admitted);
+            for known in parked.chain([&mut inflow.admitted]) {
+                if let Some(admitted) = known.filter(|admitted| admitted.route == old) {
+                    *known = new.map(|route| Admitted { route, ..admitted });
+                }
             }
         }
     }
@@ -192,10 +198,11 @@ impl NodeCore {
 
     /// What waits for a destination of a route, or for its turn, is decided by the routes as they are now.
     fn choose_anew(&mut self) {
-        // Whoever still has to wait for its turn says so again.
-        self.turns.clear();
         let flows: Vec<InFlowId> = self.inflows.iter().map(|(id, _)| id).collect();
         for id in flows {
+            // Whoever still has to wait for its turn, or for room, says so again.
+            self.unpark_all(id);
+            self.forget_replaced_choices(id);
             let inflow = &self.inflows[id];
             let chosen = inflow.chosen_destination.map(|chosen| chosen.route);
             let is_replaced = |route| {

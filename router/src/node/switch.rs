@@ -2,7 +2,9 @@
 
 use super::core::NodeCore;
 use super::decide::{Out, Verdict};
-use super::flow::{Blocked, Chosen, InFlowId, Purpose, from_token, token, tracked, unasked};
+use super::flow::{
+    Blocked, Chosen, InFlow, InFlowId, Purpose, from_token, token, tracked, unasked,
+};
 use super::guarded::Held;
 use super::ledger::Outcome;
 use super::peer::PeerId;
@@ -38,7 +40,7 @@ impl NodeCore {
         let state = &mut self.inflows[inflow];
         let replies = matches!(state.purpose, Purpose::Replies);
         if self.notes_arrivals && matches!(state.purpose, Purpose::Publish) {
-            let waiting = state.queue.front().map_or(first, |(front, _)| *front);
+            let waiting = state.first_waiting().unwrap_or(first);
             let last = first + (records.len() as u64).saturating_sub(1);
             state.arrivals.note(last, waiting, now);
         }
@@ -106,7 +108,7 @@ impl NodeCore {
         let mut earlier = inflow.predecessors.iter();
         let waits = earlier.any(|earlier| {
             let earlier = self.inflows.get(*earlier);
-            earlier.is_some_and(|earlier| !earlier.queue.is_empty())
+            earlier.is_some_and(InFlow::has_waiting)
         });
         let inflow = &mut self.inflows[id];
         let since = match inflow.blocked.take() {
@@ -188,6 +190,7 @@ impl NodeCore {
         let Some((sequence, mut record)) = self.inflows[id].queue.pop_front() else {
             return false;
         };
+        self.take_up(id, sequence);
         self.assign_deadline(id, sequence, &mut record);
         if record.expired(now) {
             self.end(
@@ -217,6 +220,7 @@ impl NodeCore {
                 Storable::Repeat => {
                     self.inflows[id].copies_out += 1;
                     self.await_commit(record, token(id, sequence));
+                    self.gone_on(id, sequence);
                     return true;
                 }
                 Storable::No => {
@@ -225,6 +229,9 @@ impl NodeCore {
                     return true;
                 }
             }
+        }
+        if let Some(classes) = self.follows(id, sequence, &record) {
+            return self.park_behind(id, (sequence, record), classes, now);
         }
         let outs = match &self.inflows[id].chosen {
             Some(chosen) if chosen.sequence == sequence && chosen.version == self.version => {
@@ -260,9 +267,7 @@ impl NodeCore {
                     return true;
                 }
                 Verdict::Held(Held::Until(turn)) => {
-                    self.inflows[id].queue.push_front((sequence, record));
-                    self.wait_for_turn(id, sequence, turn);
-                    return false;
+                    return self.wait_until(id, (sequence, record), turn);
                 }
                 Verdict::Wait => {
                     let inflow = &mut self.inflows[id];
@@ -324,6 +329,7 @@ impl NodeCore {
             self.settle_early(id, sequence);
         }
         self.hand_on(id, (sequence, record), &outs, tracked, now);
+        self.gone_on(id, sequence);
         true
     }
 

@@ -58,6 +58,7 @@ impl NodeCore {
         };
         let sequence = full_sequence(low, settled);
         self.destination_done(token, None, now);
+        self.unpark(id, sequence);
         let inflow = &mut self.inflows[id];
         // The queue is in the order of sequences; records that were handed on are older than those that wait.
         let position = inflow

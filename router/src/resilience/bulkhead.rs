@@ -41,6 +41,12 @@ impl BulkheadConfig {
             max_wait,
         })
     }
+
+    /// Whether messages may wait for a place at all.
+    #[must_use]
+    pub const fn has_queue(&self) -> bool {
+        self.max_waiting > 0
+    }
 }
 
 /// A place in the queue of a [`Bulkhead`]. It ends with [`Bulkhead::enter`] or [`Bulkhead::leave`].
@@ -96,7 +102,7 @@ impl Bulkhead {
     /// Whether messages may wait for a place at all.
     #[must_use]
     pub const fn has_queue(&self) -> bool {
-        self.config.max_waiting > 0
+        self.config.has_queue()
     }
 
     /// Whether a message that has waited since then may take a place in the queue now, or wait on.

@@ -43,6 +43,12 @@ impl KeyedLimitsConfig {
         })
     }
 
+    /// Whether messages that are too early wait for their turn.
+    #[must_use]
+    pub const fn delays(&self) -> bool {
+        self.each.delays()
+    }
+
     /// Bytes that the table takes when it is full, for the memory bound.
     #[must_use]
     pub fn memory_bound(&self) -> u64 {

@@ -26,6 +26,12 @@ impl LeakyBucketConfig {
         })
     }
 
+    /// Whether messages that are too early wait for their turn.
+    #[must_use]
+    pub const fn delays(&self) -> bool {
+        matches!(self.when_limited, WhenLimited::Delay { .. })
+    }
+
     /// The part of one of `parts` shards.
     #[must_use]
     pub fn divided(self, parts: u32) -> Self {

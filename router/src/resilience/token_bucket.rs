@@ -30,6 +30,12 @@ impl TokenBucketConfig {
         })
     }
 
+    /// Whether messages that are too early wait for their turn.
+    #[must_use]
+    pub const fn delays(&self) -> bool {
+        matches!(self.when_limited, WhenLimited::Delay { .. })
+    }
+
     /// The part of one of `parts` shards: the rate is divided exactly, the burst with at least 1 for each.
     #[must_use]
     pub fn divided(self, parts: u32) -> Self {

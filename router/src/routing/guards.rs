@@ -3,7 +3,7 @@
 use super::route::Route;
 use super::route_error::RouteError;
 use crate::resilience::{
-    Canary, CanaryConfig, ConfigError, Deadline, DeadlineConfig, DestinationGuards,
+    BulkheadConfig, Canary, CanaryConfig, ConfigError, Deadline, DeadlineConfig, DestinationGuards,
     DestinationGuardsConfig, KeyedLimits, KeyedLimitsConfig, LeakyBucket, LeakyBucketConfig,
     MessageGuards, OutlierConfig, OutlierDetection, Shed, ShedConfig, TokenBucket,
     TokenBucketConfig,
@@ -39,6 +39,18 @@ pub enum RouteLimit {
     Even(LeakyBucketConfig),
     /// So many in a second for each of something.
     Each(LimitKey, KeyedLimitsConfig),
+}
+
+impl RouteLimit {
+    /// Whether messages that are too early wait for their turn.
+    #[must_use]
+    pub const fn delays(&self) -> bool {
+        match self {
+            Self::Tokens(config) => config.delays(),
+            Self::Even(config) => config.delays(),
+            Self::Each(_, config) => config.delays(),
+        }
+    }
 }
 
 impl From<TokenBucketConfig> for RouteLimit {
@@ -101,6 +113,14 @@ impl RouteGuards {
             Some(RouteLimit::Even(config)) => guards.with(LeakyBucket::new(config)),
             Some(RouteLimit::Each(_, config)) => guards.with(KeyedLimits::new(config)),
         })
+    }
+
+    /// Whether messages may have to wait for their turn, or for room at a destination.
+    #[must_use]
+    pub fn let_wait(&self) -> bool {
+        let bulkhead = self.destination.bulkhead.as_ref();
+        self.limit.is_some_and(|limit| limit.delays())
+            || bulkhead.is_some_and(BulkheadConfig::has_queue)
     }
 
     /// Whether they go by when a message came.
