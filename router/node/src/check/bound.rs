@@ -5,7 +5,9 @@
 
 use std::fmt;
 
-use mcpbus::node::{MIRROR_MEMORY, REQUEST_OVERHEAD, SESSION_OVERHEAD, SPOOL_MEMORY};
+use mcpbus::node::{
+    MIRROR_MEMORY, PARKED_MEMORY, REQUEST_OVERHEAD, SESSION_OVERHEAD, SPOOL_MEMORY,
+};
 use mcpbus_actors::channel::Capacity;
 use mcpbus_actors::topology::EdgeBound;
 
@@ -270,6 +272,13 @@ fn node_parts(file: &NodeFile) -> Vec<Part> {
         parts.push(Part {
             what: "tables of limits (limit.keys)".to_owned(),
             bytes: tables,
+        });
+    }
+    let mut guards = file.routes.iter().filter_map(|route| route.decided().ok());
+    if guards.any(|route| route.guards.let_wait()) {
+        parts.push(Part {
+            what: "messages that wait while others of their flow go on".to_owned(),
+            bytes: PARKED_MEMORY,
         });
     }
     if file.routes.iter().any(|route| route.mirror.is_some()) {

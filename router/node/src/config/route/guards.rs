@@ -309,9 +309,6 @@ fn read_limit(reader: &TableReader<'_>, has_fallback: bool) -> Option<Limit> {
             limit.mistake(key, format!("`{key}` belongs to a limit `per` something"));
         }
     }
-    if per != Per::Route && when == When::Delay {
-        limit.mistake("when", "a limit `per` something cannot delay: a waiting message holds back those behind it, whosever they are");
-    }
     limit.finish();
     Some(Limit {
         rate: rate?,

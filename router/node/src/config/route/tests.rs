@@ -97,6 +97,7 @@ fn guards_are_read_and_written_again() {
         "limit = {rate = 10, when = \"delay\", max_wait = \"3s\"}",
         "limit = {rate = 10, when = \"delay\", even = true}\ndeadline = {default = \"2s\", max = \"1m\", min_remaining = \"5ms\"}",
         "limit = {rate = 10, per = \"identity\", keys = 50, when_full = \"refuse\"}\nshed = {target = \"50ms\"}",
+        "limit = {rate = 10, per = \"key\", when = \"delay\", max_wait = \"3s\"}",
         "limit = {rate = 10}\nbulkhead = {concurrency = 7, max_waiting = 3}",
         "limit = {rate = 10}\nbulkhead = {concurrency = 7, max_waiting = 3, max_wait = \"40ms\"}",
         "limit = {rate = 10}\nadaptive = {most = 10}\noutlier = {consecutive_failures = 3, interval = \"1s\"}",
@@ -200,13 +201,6 @@ fn mistakes_have_their_place_and_reason() {
                 &format!("{one}\nlimit = {{rate = 1, even = true, burst = 2}}"),
             ),
             "there are no bursts",
-        ),
-        (
-            of(
-                "hash",
-                &format!("{one}\nlimit = {{rate = 1, per = \"key\", when = \"delay\"}}"),
-            ),
-            "cannot delay",
         ),
         (
             of("hash", &format!("{one}\nlimit = {{rate = 1, keys = 5}}")),
