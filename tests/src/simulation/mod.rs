@@ -17,6 +17,7 @@
 //! - [`isolation`]: a stalled subscription beside one that is not
 //! - [`canary`]: a new version that fails gets nothing any more
 //! - [`limited`]: a route whose limit lets messages wait
+//! - [`keyed`]: a limit per key that lets messages wait, and not those of other keys
 //! - [`waiting`]: a bulkhead with a queue before a slow consumer
 //! - [`scarce`]: a budget of credit for fewer messages than there are flows
 //! - `planted`: mistakes on purpose, each of which must be seen
@@ -27,6 +28,7 @@ pub mod client;
 mod consumer;
 mod faults;
 pub mod isolation;
+pub mod keyed;
 pub mod limited;
 pub mod pipe;
 #[cfg(all(test, feature = "planted-faults"))]

@@ -9,10 +9,10 @@ use super::world::{Edge, End, Weather, World};
 use mcpbus::node::{NodeConfig, NodeLimits};
 use mcpbus::policy::PolicyFactory;
 use mcpbus::resilience::{
-    AdaptiveConfig, BulkheadConfig, CanaryConfig, DestinationGuardsConfig, LeakyBucketConfig,
-    OutlierConfig, TokenBucketConfig, WhenLimited,
+    AdaptiveConfig, BulkheadConfig, CanaryConfig, DestinationGuardsConfig, KeyedLimitsConfig,
+    LeakyBucketConfig, OutlierConfig, TokenBucketConfig, WhenFull, WhenLimited,
 };
-use mcpbus::routing::{Pattern, Route, RouteCanary, RouteGuards, RouteLimit, RouteTable};
+use mcpbus::routing::{LimitKey, Pattern, Route, RouteCanary, RouteGuards, RouteLimit, RouteTable};
 use mcpbus_actors::Time;
 use mcpbus_transport::session::SessionConfig;
 use mcpbus_transport::spool::Faults;
@@ -321,6 +321,9 @@ fn routes(shape: &Shape, random: &mut Random) -> RouteTable {
 fn guards(random: &mut Random) -> RouteGuards {
     let max = Duration::from_secs(20);
     let delay = TokenBucketConfig::new(500.0, 5, WhenLimited::Delay { max });
+    let keyed = TokenBucketConfig::new(50.0, 2, WhenLimited::Delay { max });
+    let keyed = keyed.and_then(|each| KeyedLimitsConfig::new(each, 1000, WhenFull::Share));
+    let keyed = keyed.ok();
     let even = LeakyBucketConfig::new(500.0, WhenLimited::Delay { max });
     let draw = random.below(8);
     let bulkhead = match draw % 3 {
@@ -331,6 +334,7 @@ fn guards(random: &mut Random) -> RouteGuards {
     let limit = match draw {
         0 | 1 => delay.ok().map(RouteLimit::from),
         2 => even.ok().map(RouteLimit::from),
+        3 => keyed.map(|keyed| RouteLimit::Each(LimitKey::Key, keyed)),
         _ => None,
     };
     let canary = RouteCanary {
