@@ -3,7 +3,7 @@
 use crate::run::Run;
 use mcpbus::AckLevel;
 use mcpbus::Bytes;
-use mcpbus::client::{Client, ClientConfig, Publication, SubscribeOptions};
+use mcpbus::client::{Client, ClientConfig, Publication, PublishError, SubscribeOptions};
 use mcpbus::identity::LocalAuthority;
 use mcpbus::node::NodeBuilder;
 use mcpbus_benches::failed::Failed;
@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 const SUBJECT: &str = "bench";
 const WAIT: Duration = Duration::from_secs(20);
+const ROOM: Duration = Duration::from_millis(200);
 
 /// Windows that do not run out within a round trip.
 fn config() -> ClientConfig {
@@ -97,10 +98,16 @@ pub(crate) fn start(authority: &LocalAuthority, size: usize, ack: AckLevel) -> R
         let publisher = client.publisher(ack);
         let body = Bytes::from(vec![7; size]);
         while !shared.stopped() {
-            publisher
-                .publish(Publication::new(SUBJECT, body.clone()))
-                .await
-                .map_err(Failed::at("a message"))?;
+            let Err(error) = publisher.try_publish(Publication::new(SUBJECT, body.clone())) else {
+                continue;
+            };
+            let PublishError::Full(message) = error else {
+                return Err(Failed::new("a message", error));
+            };
+            // The node ends with the subscriber, and then there is never any room.
+            if let Ok(queued) = tokio::time::timeout(ROOM, publisher.publish(message)).await {
+                queued.map_err(Failed::at("a message"))?;
+            }
         }
         Ok(())
     });

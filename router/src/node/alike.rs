@@ -29,6 +29,8 @@ impl InFlow {
             && self.admitted.is_none()
             && self.chosen_destination.is_none()
             && self.parked.is_none()
+            && self.place.is_none()
+            && self.waits_since.is_none()
             && self.former.is_empty()
             && self.used.0 == version
             && self.decided_again != version
