@@ -13,8 +13,10 @@ mod decode;
 mod encode;
 
 pub use decode::BatchDecoder;
+#[cfg(feature = "spool")]
 pub(crate) use decode::{decode_extra, decode_head};
 pub use encode::BatchEncoder;
+#[cfg(feature = "spool")]
 pub(crate) use encode::{encode_extra, encode_head};
 
 /// Most heads in a lane's table; when it is full, both ends empty it together.
