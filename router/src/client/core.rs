@@ -3,7 +3,7 @@
 use super::error::ReceiptError;
 use super::outbox::{Notify, Queued, REPLIES};
 use super::request;
-use super::shared::{ClientStatus, Command, Progress, Settlement, Shared};
+use super::shared::{ClientStatus, Command, FIRST_GENERATION, Progress, Settlement, Shared};
 use crate::protocol::{Definition, Signal};
 use mcpbus_actors::Time;
 use mcpbus_transport::bridge::LinkHandle;
@@ -28,8 +28,8 @@ pub struct ClientCore {
     pub(super) touched: Option<LinkHandle>,
     /// The flow of each slot of the outbox.
     pub(super) flows: Vec<Option<u32>>,
-    /// The slot of each flow.
-    pub(super) slots: BTreeMap<u32, usize>,
+    /// The slots of each flow: one, unless the node takes fewer flows than there are slots.
+    pub(super) slots: BTreeMap<u32, Vec<usize>>,
     /// What is on its way from the outbox into the session, within one call.
     taken: VecDeque<Queued>,
     /// Who waits for a message's outcome, by token.
@@ -85,7 +85,7 @@ impl ClientCore {
             taken: VecDeque::new(),
             notifies: Slab::new(),
             incoming: BTreeMap::new(),
-            generation: 1,
+            generation: FIRST_GENERATION,
             retries: BTreeSet::new(),
             given_up: VecDeque::new(),
             closing: None,
@@ -195,7 +195,11 @@ impl ClientCore {
         let mut wake = Vec::new();
         {
             let mut state = shared.lock();
-            while let Some(slot) = state.outbox.next_dirty() {
+            // One round: what publishers add meanwhile wakes this thread again, and what was taken over is written first.
+            for _ in 0..state.outbox.dirty() {
+                let Some(slot) = state.outbox.next_dirty() else {
+                    break;
+                };
                 let Some(flow) = self.flow_of(slot) else {
                     continue;
                 };
@@ -250,11 +254,22 @@ impl ClientCore {
             } else {
                 Definition::Publish
             };
-            let flow = self.session.open_flow(definition.encode())?;
+            let opened = self.session.open_flow(definition.encode());
+            let flow = opened.or_else(|| self.shared_flow(slot))?;
             self.flows[slot] = Some(flow);
-            self.slots.insert(flow, slot);
+            self.slots.entry(flow).or_default().push(slot);
         }
         self.flows[slot]
+    }
+
+    /// A flow of another slot for messages to subjects, where the node takes no more flows.
+    fn shared_flow(&self, slot: usize) -> Option<u32> {
+        if slot == REPLIES {
+            return None;
+        }
+        let open = self.flows.iter().skip(REPLIES + 1).flatten();
+        let count = open.clone().count();
+        open.copied().nth(slot.checked_rem(count)?)
     }
 
     pub(super) fn after(&mut self, now: Time) {
@@ -353,9 +368,11 @@ impl ClientCore {
                 self.session.recycle(records);
             }
             Event::Credit { flow } | Event::Reduced { flow } => {
-                if let Some(slot) = self.slots.get(&flow) {
-                    self.shared.lock().outbox.mark(*slot);
+                let mut state = self.shared.lock();
+                for slot in self.slots.get(&flow).into_iter().flatten() {
+                    state.outbox.mark(*slot);
                 }
+                drop(state);
                 self.send();
             }
             Event::Signal { payload } => self.signalled(payload, now),
@@ -382,6 +399,7 @@ impl ClientCore {
         let mut signals = Vec::new();
         {
             let mut state = self.shared.lock();
+            state.generation = self.generation;
             state.stats.resets += 1;
             state.stats.lost += lost;
             for (number, subscription) in &state.subscriptions {

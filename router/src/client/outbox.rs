@@ -48,6 +48,8 @@ pub(super) struct Outbox {
     subjects: HashMap<Arc<str>, usize>,
     dirty: VecDeque<usize>,
     bytes: usize,
+    /// Whether publishers wait whose slots had room for messages.
+    wait_for_bytes: bool,
     messages_max: usize,
     bytes_max: usize,
     slots_max: usize,
@@ -67,6 +69,7 @@ impl Outbox {
             subjects: HashMap::default(),
             dirty: VecDeque::new(),
             bytes: 0,
+            wait_for_bytes: false,
             messages_max: config.flow_messages.max(1),
             bytes_max: config.queue_bytes,
             slots_max: config.flows.max(2) as usize,
@@ -115,6 +118,7 @@ impl Outbox {
 
     /// Registers a publisher that waits for room; `number` is what it was given before, if it was.
     pub(super) fn wait(&mut self, slot: usize, number: Option<u64>, waker: &Waker) -> u64 {
+        self.wait_for_bytes |= self.slots[slot].queue.len() < self.messages_max;
         let waiters = &mut self.slots[slot].waiters;
         if let Some(number) = number
             && let Some((_, known)) = waiters.iter_mut().find(|(known, _)| *known == number)
@@ -137,6 +141,11 @@ impl Outbox {
         } else {
             None
         }
+    }
+
+    /// How many slots have something new in them.
+    pub(super) fn dirty(&self) -> usize {
+        self.dirty.len()
     }
 
     /// The next slot with something new in it.
@@ -215,13 +224,13 @@ impl Outbox {
     /// So many bytes have left a slot: publishers that the room concerns are put into `wake`.
     fn has_room(&mut self, slot: usize, freed: usize, wake: &mut Vec<Waker>) {
         let state = &mut self.slots[slot];
-        let was_short = self.bytes * 2 > self.bytes_max;
         self.bytes -= freed;
         // Woken when a part of the queue is free, so that the price of a wake-up is shared by many messages.
         if state.queue.len() <= self.messages_max / 2 && !state.waiters.is_empty() {
             wake.extend(state.waiters.drain(..).map(|(_, waker)| waker));
         }
-        if was_short && self.bytes * 2 <= self.bytes_max {
+        if self.wait_for_bytes && self.bytes * 2 <= self.bytes_max {
+            self.wait_for_bytes = false;
             for state in &mut self.slots {
                 wake.extend(state.waiters.drain(..).map(|(_, waker)| waker));
             }
@@ -314,6 +323,19 @@ mod tests {
         assert!(outbox.push(slot, message(1), Notify::Count).is_err());
         outbox.pop(slot, &mut Vec::new());
         assert!(outbox.push(slot, message(1), Notify::Count).is_ok());
+    }
+
+    #[test]
+    fn one_large_message_waits_for_others_and_is_woken_when_they_are_gone() {
+        let mut outbox = outbox(100, 1000, 8);
+        let (a, b) = (outbox.slot(&Arc::from("a")), outbox.slot(&Arc::from("b")));
+        assert!(outbox.push(b, message(1), Notify::Count).is_ok());
+        assert!(outbox.push(a, message(950), Notify::Count).is_err());
+        outbox.wait(a, None, Waker::noop());
+        let mut wake = Vec::new();
+        outbox.pop(b, &mut wake);
+        assert_eq!(wake.len(), 1);
+        assert!(outbox.push(a, message(950), Notify::Count).is_ok());
     }
 
     #[test]

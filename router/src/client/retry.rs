@@ -104,10 +104,16 @@ impl Retries {
         match state.parked.get_mut(&key) {
             None => Sorted::Now(delivery),
             Some(parked) if parked.first == delivery.flow_sequence() => {
-                if let Some(parked) = state.parked.remove(&key) {
+                let stale = state.parked.remove(&key).and_then(|parked| {
                     for delivery in parked.behind.into_iter().rev() {
                         state.ready.push_front(delivery);
                     }
+                    parked.delivery
+                });
+                drop(state);
+                // One of a session before this: nobody waits for it any more, and it is dropped outside of the lock.
+                if let Some(mut stale) = stale {
+                    stale.forget();
                 }
                 Sorted::Now(delivery)
             }
@@ -165,7 +171,80 @@ pub(super) fn pause(attempt: u16, random: u64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use super::super::outbox::record;
+    use super::super::shared::{FIRST_GENERATION, Progress, Shared, SubscriptionState};
+    use super::super::subscription::{Origin, Settle};
     use super::*;
+    use crate::client::ClientConfig;
+    use bytes::Bytes;
+    use mcpbus_transport::wire::{AckLevel, Head, ProducerId};
+    use std::sync::Arc;
+
+    /// A client with one durable subscription whose deliveries go to these retries.
+    fn shared(retries: &Arc<Retries>) -> Arc<Shared> {
+        let clock = Arc::new(mcpbus_actors::SystemClock::new());
+        let numbers = crate::random::Numbers::default();
+        let shared = Arc::new(Shared::new(ClientConfig::default(), clock, numbers));
+        let subscription = SubscriptionState {
+            pattern: String::from("a"),
+            group: None,
+            durable: Some(String::from("d")),
+            max_deliver: 5,
+            retries: retries.clone(),
+            sender: crate::client::inbox::inbox().0,
+            state: tokio::sync::watch::channel(Progress::Ready).0,
+            window: (8, 1024),
+        };
+        shared.lock().subscriptions.insert(1, subscription);
+        shared
+    }
+
+    fn delivery(shared: &Arc<Shared>, retries: &Arc<Retries>, generation: u64) -> Delivery {
+        let head = Arc::new(Head {
+            producer: ProducerId { id: 1, epoch: 1 },
+            subject: Arc::from("a"),
+            kind: 0,
+            ack: AckLevel::None,
+            hops: 0,
+        });
+        let origin = Arc::new(Origin {
+            shared: shared.clone(),
+            generation,
+            flow: 1,
+            subscription: 1,
+            durable: true,
+            max_deliver: 5,
+            retries: retries.clone(),
+        });
+        Delivery {
+            record: record(head, 1, None, None, None, Bytes::new()),
+            settle: Some(Settle {
+                origin,
+                sequence: 5,
+                tries: 0,
+                asked: None,
+            }),
+        }
+    }
+
+    #[test]
+    fn one_of_an_earlier_session_holds_nothing_up_and_is_forgotten() {
+        let retries = Arc::<Retries>::default();
+        let shared = shared(&retries);
+        // Parked before the node forgot; the flow counts from the beginning since.
+        let old = delivery(&shared, &retries, FIRST_GENERATION);
+        assert_eq!(retries.give_back(old), Some(None));
+        let Sorted::Now(new) = retries.sort(delivery(&shared, &retries, FIRST_GENERATION)) else {
+            panic!("it has the number that the key is parked for");
+        };
+        assert!(retries.next_ready().is_none() && !retries.is_used());
+        // Given back after the news it is not parked at all.
+        shared.lock().generation = FIRST_GENERATION + 1;
+        new.retry();
+        assert!(!retries.is_used());
+        delivery(&shared, &retries, FIRST_GENERATION + 1).retry();
+        assert!(retries.is_used());
+    }
 
     #[test]
     fn pauses_grow_and_stay_below_the_longest() {

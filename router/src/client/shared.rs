@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot, watch};
 
+/// The generation of a client's first session.
+pub(super) const FIRST_GENERATION: u64 = 1;
+
 /// How a client stands with its node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClientStatus {
@@ -164,6 +167,8 @@ pub(super) struct State {
     pub(super) next_question: u32,
     pub(super) stats: ClientStats,
     pub(super) message_max: u64,
+    /// As [`ClientCore`](super::ClientCore) counts it: rises when the node forgets.
+    pub(super) generation: u64,
     /// Whether the thread has been woken and has not come yet.
     woken: bool,
 }
@@ -200,6 +205,7 @@ impl Shared {
                 next_question: 1,
                 stats: ClientStats::default(),
                 message_max: config.session.message_max,
+                generation: FIRST_GENERATION,
                 woken: false,
             }),
             answering: Answering::new(),

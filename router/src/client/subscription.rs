@@ -164,7 +164,8 @@ impl Subscription {
 
     /// The next message, as [`next`](Self::next) gives it, blocking the thread. Not for async tasks.
     pub fn next_blocking(&mut self) -> Option<Delivery> {
-        crate::reactor::block_on(self.next())
+        // Nobody else is kept waiting by a thread that is blocked anyway.
+        crate::reactor::block_on(tokio::task::coop::unconstrained(self.next()))
     }
 
     /// A message that may be worked on; nobody waits for one whose time is over.
@@ -363,7 +364,9 @@ impl Delivery {
         });
         let due = shared.now() + pause(tries, crate::random::u64());
         shared.act(|state| {
-            if state.subscriptions.contains_key(&subscription)
+            // The node delivers anew what it has forgotten, with other numbers: those do not go together.
+            if state.generation == origin.generation
+                && state.subscriptions.contains_key(&subscription)
                 && let Some(key) = returned.take().and_then(|it| origin.retries.give_back(it))
             {
                 state.retries.push((due, subscription, key));

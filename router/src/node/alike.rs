@@ -69,6 +69,7 @@ impl NodeCore {
             return 0;
         };
         let (heads, outs) = (cached.heads.clone(), outs.clone());
+        debug_assert!(!outs.is_empty(), "a message that goes nowhere has ended");
         let count = self.count_alike(id, &head, &outs, most, now);
         if count == 0 {
             return 0;

@@ -16,7 +16,10 @@ impl NodeCore {
             let Some(peer) = self.peers.get_mut(id) else {
                 return;
             };
-            if let Some(releases) = peer.session.poll_releases() {
+            // What came from a peer that has forgotten it is settled where it stands since, so that is moved there first.
+            if !peer.session.reset_is_next()
+                && let Some(releases) = peer.session.poll_releases()
+            {
                 self.released(&releases, now);
                 continue;
             }

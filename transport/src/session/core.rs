@@ -248,6 +248,11 @@ impl Session {
         self.events.pop_front()
     }
 
+    /// Whether the next event is an [`Event::Reset`]: releases that come with it concern what it hands over.
+    pub fn reset_is_next(&self) -> bool {
+        matches!(self.events.front(), Some(Event::Reset { .. }))
+    }
+
     /// The next release.
     #[inline]
     pub fn poll_release(&mut self) -> Option<Release> {
